@@ -1,0 +1,55 @@
+# The developer interface. Every target sets itself up: all it takes is make and Python 3.11+.
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TYPED := $(wildcard src/edow examples tests/typing)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check bench format clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo '  ARGS="..." is handed on to demo, test and bench; PYTHON=python3.12 picks the interpreter.'
+
+demo: $(READY) ## Run a workflow on this machine, no server needed
+	$(BIN)/edow demo $(ARGS)
+
+test: $(READY) ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
+
+check: $(READY) ## Lint, formatting, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy $(TYPED)
+	$(BIN)/python -m pytest -q tests/test_layers.py
+
+bench: $(READY) ## Measure this machine
+	$(BIN)/edow bench $(ARGS)
+
+format: $(READY) ## Format, and fix what can be fixed safely
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## Remove the environment, caches and built files
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made again only when the lock or the project's own metadata changes.
+$(READY): requirements/dev.txt pyproject.toml
+	@command -v "$(PYTHON)" >/dev/null || \
+		{ echo 'error: "$(PYTHON)" was not found; EDOW needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: EDOW needs Python 3.11 or newer; $(PYTHON) is $$("$(PYTHON)" --version 2>&1). Name another: make PYTHON=python3.12" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@

@@ -1,0 +1,139 @@
+"""The composition root: from two URLs to a running system. Faces (CLI, client, demo, tests) come here; nothing else
+does.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, Self
+
+from edow.errors import InvalidInput, NotFound
+from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
+from edow.sqlite import SqliteFile
+from edow.store.contract import Store
+from edow.store.sqlite import SqliteStore
+from edow.transport.contract import Transport
+from edow.transport.sqlite import SqliteTransport
+from edow.worker.config import WorkerConfig
+from edow.worker.worker import Worker
+from edow.workflow.registry import Registry, collect
+
+DEFAULT_STORE = "sqlite:///edow.db"
+SQLITE = "sqlite:///"
+
+
+def now() -> int:
+    """The clock: microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def store_url(given: str | None) -> str:
+    """The store to use: as given, else EDOW_STORE, else `sqlite:///edow.db` in the current directory."""
+    url = given or os.environ.get("EDOW_STORE") or DEFAULT_STORE
+    sqlite_path(url, "store")
+    return url
+
+
+def sqlite_path(url: str, what: str) -> Path:
+    """The file an sqlite URL names. Raises InvalidInput for any other URL."""
+    if not url.startswith(SQLITE) or len(url) == len(SQLITE):
+        raise InvalidInput(f"{what} {url!r} is not supported: use {SQLITE}FILE (relative) or {SQLITE}/PATH (absolute)")
+    return Path(url[len(SQLITE) :]).absolute()
+
+
+def load_registry(targets: Sequence[str]) -> Registry:
+    """Import each target (`shop.py` or `package.module`) and collect its tasks and workflows.
+
+    Raises NotFound when there is no such file or module, InvalidInput when it cannot be imported or holds no task or
+    workflow.
+    """
+    return collect([load_module(target) for target in targets])
+
+
+def load_module(target: str) -> ModuleType:
+    """Import a file or module by name; the current directory counts as on the path."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    name, path = _locate(target)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as problem:
+        if problem.name == name or name.startswith(f"{problem.name}."):
+            raise NotFound(
+                f"module {target!r} was not found: give a .py file or a module importable from here"
+            ) from None
+        raise InvalidInput(f"module {target!r} cannot be imported: {problem}") from problem
+    except Exception as problem:
+        where = f" ({path})" if path else ""
+        raise InvalidInput(
+            f"module {target!r}{where} cannot be imported: {type(problem).__name__}: {problem}"
+        ) from problem
+
+
+def _locate(target: str) -> tuple[str, Path | None]:
+    """Module name of a target; a file's directory joins the path, so that processes and pools find it by name too."""
+    if not target.endswith(".py"):
+        return target, None
+    path = Path(target).absolute()
+    if not path.is_file():
+        raise NotFound(f"file {target!r} was not found: give a .py file or a module name")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    return path.stem, path
+
+
+class System:
+    """Everything one process needs, opened and closed together. `transport` None: the store's own database."""
+
+    def __init__(
+        self,
+        store: str | None = None,
+        transport: str | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        self.store_url = store_url(store)
+        self.transport_url = transport or self.store_url
+        self.registry = registry if registry is not None else Registry()
+        path = sqlite_path(self.store_url, "store")
+        other = sqlite_path(self.transport_url, "transport")
+        file = SqliteFile(path)
+        self.joined = other == path
+        self.store: Store = SqliteStore(file)
+        sqlite = SqliteTransport(file if self.joined else SqliteFile(other))
+        self.transport: Transport = sqlite
+        if self.joined:
+            self.store.enlist(sqlite)
+
+    async def __aenter__(self) -> Self:
+        await self.store.open()
+        try:
+            await self.transport.open()
+        except BaseException:
+            await self.store.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.transport.close()
+        await self.store.close()
+
+    def orchestrator(self, **config: Any) -> Orchestrator:
+        """An orchestrator for the registry's workflows; `config` as OrchestratorConfig."""
+        edges = Edges(self.store, self.transport, now, self.joined)
+        return Orchestrator(edges, self.registry, OrchestratorConfig(**config))
+
+    def worker(self, **config: Any) -> Worker:
+        """A worker for the registry's tasks; `config` as WorkerConfig."""
+        return Worker(self.transport, self.registry, WorkerConfig(**config), now)

@@ -1,0 +1,39 @@
+"""Measures the ceiling next to a scenario, in two processes or in one, on a store of its own on the same disk."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+
+from edow.app import System
+from edow.bench.bare import Bare, Traffic, answer
+from edow.bench.model import MODULES, Place
+from edow.testing.processes import Fleet
+
+
+async def ceiling(place: Place, traffic: Traffic, rounds: int = 1) -> float:
+    """Steps per second through the bare store, by two processes; the median of the rounds."""
+    return statistics.median([await _two_processes(place, traffic) for _ in range(rounds)])
+
+
+async def _two_processes(place: Place, traffic: Traffic) -> float:
+    with place.another() as own:
+        async with Fleet(MODULES, own.store, own.folder) as fleet, System(own.store) as system:
+            peer = await fleet.spawn("peer", ["-m", "edow.bench.peer", own.store, str(traffic.batch)])
+            await peer.ready()
+            seconds = await fleet.during(Bare(system, traffic).run())
+            await peer.kill()
+    return traffic.executions * traffic.steps / seconds
+
+
+async def ceiling_in_one_process(place: Place, traffic: Traffic) -> float:
+    """The same with both sides on one event loop."""
+    with place.another() as own:
+        async with System(own.store) as system:
+            answering = asyncio.create_task(answer(system, traffic.batch))
+            try:
+                seconds = await Bare(system, traffic).run()
+            finally:
+                answering.cancel()
+                await asyncio.gather(answering, return_exceptions=True)
+    return traffic.executions * traffic.steps / seconds

@@ -1,0 +1,57 @@
+"""A system to measure: processes on a store, and a client of it. Every scenario begins with one of these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
+
+from edow.app import System, load_registry
+from edow.bench.model import MODULES, Place
+from edow.client import Client
+from edow.model.execution import Execution
+from edow.store.contract import Store
+from edow.testing.processes import Fleet, Memory
+
+CHUNK = 500  # rows asked for at once
+
+
+class Cluster(NamedTuple):
+    client: Client
+    store: Store
+    fleet: Fleet
+
+    def peak_rss_mb(self) -> float:
+        """Of the largest process that runs now."""
+        services = [*self.fleet.alive("orchestrator"), *self.fleet.alive("worker")]
+        return round(max((Memory(service.pid).peak_mb for service in services), default=0.0), 1)
+
+    async def rows(self, ids: Sequence[str]) -> list[Execution]:
+        found = [await self.store.executions_get(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK)]
+        return [row for rows in found for row in rows if row is not None]
+
+
+@asynccontextmanager
+async def processes(place: Place, workers: int = 1) -> AsyncIterator[Cluster]:
+    """One orchestrator and some workers as separate processes, ready to serve."""
+    async with AsyncExitStack() as stack:
+        system = await stack.enter_async_context(System(place.store, place.transport))
+        client = await stack.enter_async_context(Client(store=system.store))
+        fleet = await stack.enter_async_context(Fleet(MODULES, place.store, place.folder, place.transport))
+        services = [await fleet.start("orchestrator"), *[await fleet.start("worker") for _ in range(workers)]]
+        for service in services:
+            await fleet.during(service.ready())
+        yield Cluster(client, system.store, fleet)
+
+
+@asynccontextmanager
+async def one_process(place: Place) -> AsyncIterator[Cluster]:
+    """Orchestrator, worker and client on this process's event loop."""
+    async with AsyncExitStack() as stack:
+        system = await stack.enter_async_context(System(place.store, place.transport, load_registry(MODULES)))
+        fleet = await stack.enter_async_context(Fleet(MODULES, place.store, place.folder, place.transport))
+        for part in (system.orchestrator(), system.worker()):
+            stack.push_async_callback(part.stop)
+            await part.start()
+        client = await stack.enter_async_context(Client(store=system.store))
+        yield Cluster(client, system.store, fleet)

@@ -1,0 +1,61 @@
+"""What a measurement is asked for and what it answers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+from edow.bench.latency import Latency
+
+MODULES = ("edow.bench.workflows",)
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """`workflows` None: what suits the scenario. `store` None: a file of its own, deleted afterwards."""
+
+    seconds: float | None = None
+    workflows: int | None = None
+    rounds: int = 3
+    store: str | None = None
+    transport: str | None = None
+    processes: bool = False
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where one scenario runs. Each has a store of its own unless the user named one."""
+
+    folder: Path
+    store: str
+    transport: str | None
+
+    @contextmanager
+    def another(self) -> Iterator[Place]:
+        """For the ceiling: a fresh file on the same disk."""
+        with tempfile.TemporaryDirectory(prefix="bare-", dir=self.folder) as name:
+            yield Place(Path(name), f"sqlite:///{Path(name) / 'edow.db'}", None)
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """The object that `--json` prints. `details` are the scenario's own figures, with their units in their names."""
+
+    scenario: str
+    store: str
+    transport: str
+    steps_per_second: float
+    workflows_per_second: float
+    ceiling_steps_per_second: float | None
+    ratio: float | None
+    latency_ms: Latency | None
+    peak_rss_mb: float
+    fsync: bool
+    details: dict[str, float] = {}
+    headline: str = ""  # the figure that the target is about, for people
+    target: str = ""
+
+
+def ratio_of(steps_per_second: float, ceiling: float | None) -> float | None:
+    return round(steps_per_second / ceiling, 3) if ceiling else None

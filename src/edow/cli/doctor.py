@@ -1,0 +1,104 @@
+"""`edow doctor` and `edow version`: is this installation and this store in order, and if not, what to do."""
+
+from __future__ import annotations
+
+import platform
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+import edow
+from edow.cli import findings, options, output
+from edow.cli.binding import load_code
+from edow.cli.findings import Finding
+from edow.cli.jsons import print_json
+from edow.cli.session import run_async, store_to_open
+from edow.errors import EdowError
+
+if TYPE_CHECKING:
+    from edow.app import System
+
+EXIT_ILL = 1
+STYLES = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
+
+
+def version(as_json: options.Json = False) -> None:
+    """Print the version."""
+    if as_json:
+        print_json({"edow": edow.__version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version})
+    else:
+        print(f"edow {edow.__version__}")
+
+
+def doctor(
+    module: Annotated[
+        list[str] | None, typer.Option("--module", "-m", help="Code whose task topics to look at; repeatable.")
+    ] = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Check the file's integrity however large it is.")] = False,
+    store: options.Store = None,
+    transport: options.Transport = None,
+    as_json: options.Json = False,
+) -> None:
+    """Examine the store, the processes and what waits; exit code 1 if something is wrong."""
+    url = store_to_open(store, create=False)
+    names = _topic_names(module)
+    found = [findings.libraries(platform.python_version(), msgspec.__version__)]
+    found += run_async(_examine(url, transport, names, deep))
+    if as_json:
+        print_json({"healthy": not _ill(found), "findings": found})
+    else:
+        _print(found)
+    if _ill(found):
+        raise typer.Exit(EXIT_ILL)
+
+
+def _ill(found: list[Finding]) -> bool:
+    return any(each.level == "fail" for each in found)
+
+
+def _topic_names(modules: list[str] | None) -> list[str]:
+    if not modules:
+        return ["default"]
+    return sorted({"default"} | {task.policy.topic for task in load_code(modules).tasks.values()})
+
+
+async def _examine(url: str, transport: str | None, names: list[str], deep: bool) -> list[Finding]:
+    from edow.app import System, sqlite_path
+
+    path = sqlite_path(url, "store")
+    try:
+        async with System(url, transport) as system:
+            found = [Finding("store", "ok", f"{url} opens"), findings.integrity(path, deep)]
+            found += await _living(system, names)
+    except EdowError as problem:
+        wrong, _, remedy = str(problem).rpartition(": ")  # stores say the remedy last
+        found = [Finding("store", "fail", wrong or remedy, remedy)]
+    return [*found, findings.disk(path)]
+
+
+async def _living(system: System, names: list[str]) -> list[Finding]:
+    now = time.time_ns() // 1000
+    counts = await system.store.counts(now)
+    leases = await system.store.leases_hold("edow doctor", 0, now, now)  # wants none: this only looks
+    return [
+        findings.executions(counts),
+        findings.orchestrators(leases, system.store.shards, counts.by_status.get("running", 0), now),
+        *await findings.workers(system.transport, names, now),
+        findings.progress(counts),
+        findings.inbox(counts, now),
+        findings.outbox(counts),
+        findings.dead_letters(counts),
+    ]
+
+
+def _print(found: list[Finding]) -> None:
+    table = output.table("", "what", "found", "remedy")
+    for column in table.columns[2:]:  # a remedy is of no use when it is cut
+        column.no_wrap, column.overflow = False, "fold"
+    for each in found:
+        table.add_row(Text(each.level, style=STYLES[each.level]), each.what, each.said, Text(each.remedy, style="dim"))
+    output.show(table)

@@ -1,0 +1,128 @@
+"""Commands that act on one execution: start, signal, cancel, terminate, resume. They need no code, only the store."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+import typer
+
+from edow.cli import options
+from edow.cli.failure import note
+from edow.cli.jsons import print_json, read_json
+from edow.cli.session import with_client
+from edow.client import Client, Handle
+from edow.errors import InvalidInput
+from edow.store.contract import IfExists
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.", show_default=False)]
+
+
+def start(  # noqa: PLR0913  # options
+    name: Name,
+    given: options.Input = None,
+    id: Annotated[str | None, typer.Option("--id", help="Execution id; also the idempotency key.")] = None,
+    if_exists: Annotated[
+        str, typer.Option("--if-exists", help="When the id is taken: attach, reject or replace.")
+    ] = "attach",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it as JSON.")] = False,
+    timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.", min=0)] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Start an execution by name; an orchestrator that knows the workflow will run it.
+
+    --input is a JSON object of parameters by name. Prints the execution id, or with --wait the result.
+    """
+    values = _parameters(given)
+    how = _if_exists(if_exists)
+
+    async def work(client: Client) -> None:
+        handle = await client.start_named(name, values, id=id, if_exists=how)
+        if wait:
+            note(f"waiting for {handle.id}")
+            print_json(await handle.result(timeout))
+        elif as_json:
+            print_json({"id": handle.id, "run": handle.run})
+        else:
+            print(handle.id)
+
+    with_client(store, work, create=True)
+
+
+def signal(
+    id: options.Id,
+    name: Annotated[str, typer.Argument(metavar="SIGNAL", help="Name of the signal.", show_default=False)],
+    value: Annotated[str, typer.Argument(metavar="[JSON]", help="JSON text, @FILE, or - for stdin.")] = "null",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Send a signal to an execution; it is kept until the workflow waits for it."""
+    decoded = read_json(value, f"the value of signal {name!r}")
+    _act(store, id, lambda handle: handle.signal(name, decoded), f"signal {name!r} accepted", as_json)
+
+
+def cancel(
+    id: options.Id,
+    reason: options.Reason = "",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Ask an execution to stop; its cleanup and compensations run."""
+    _act(store, id, lambda handle: handle.cancel(reason), "cancellation accepted", as_json)
+
+
+def terminate(
+    id: options.Id,
+    reason: options.Reason = "",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """End an execution as it stands: no cleanup, no compensation."""
+    _act(store, id, lambda handle: handle.terminate(reason), "termination accepted", as_json)
+
+
+def resume(
+    id: options.Id,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Try a parked execution again with today's code."""
+    _act(store, id, lambda handle: handle.resume(), "resumption accepted", as_json)
+    note(f"it is parked again if the code does not fit its history: ask `edow replay {id} --module MODULE`")
+
+
+def _act(
+    store: str | None,
+    id: str,
+    action: Callable[[Handle[object]], Awaitable[None]],
+    done: str,
+    as_json: bool,
+) -> None:
+    async def work(client: Client) -> None:
+        await action(client.get(id))
+
+    with_client(store, work)
+    if as_json:
+        print_json({"id": id, "accepted": True})
+    else:
+        print(f"{done} for {id}")
+
+
+def _parameters(given: str | None) -> dict[str, object]:
+    if given is None:
+        return {}
+    values = read_json(given, "--input")
+    if not isinstance(values, dict):
+        raise InvalidInput(
+            f"--input must be a JSON object of parameters by name, not {values!r:.60}; "
+            "write it like '{\"order\": 7}' (only `edow run`, which has the code, takes other forms)"
+        )
+    return values
+
+
+def _if_exists(given: str) -> IfExists:
+    match given:
+        case "attach" | "reject" | "replace":
+            return given
+    raise InvalidInput(f"--if-exists {given!r} is unknown; use attach, reject or replace")

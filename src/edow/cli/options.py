@@ -1,0 +1,42 @@
+"""Options that many commands share, so that they are called and explained the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        envvar="EDOW_STORE",
+        help="Where executions are kept.",
+        show_default="sqlite:///edow.db",
+    ),
+]
+Transport = Annotated[
+    str | None,
+    typer.Option(
+        "--transport",
+        metavar="URL",
+        envvar="EDOW_TRANSPORT",
+        help="What carries messages.",
+        show_default="the store's own database",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC instead of local time.")]
+Id = Annotated[str, typer.Argument(metavar="ID", help="Execution id, as `edow list` shows it.", show_default=False)]
+Input = Annotated[
+    str | None,
+    typer.Option(
+        "--input", "-i", metavar="JSON", help="JSON text, @FILE, or - for stdin.", show_default="no arguments"
+    ),
+]
+Reason = Annotated[str, typer.Option("--reason", help="Why; recorded in the history.")]
+Modules = Annotated[
+    list[str],
+    typer.Argument(metavar="MODULE...", help="Python files or modules with tasks and workflows.", show_default=False),
+]

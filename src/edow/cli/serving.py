@@ -1,0 +1,148 @@
+"""Commands that serve until they are told to stop: `edow orchestrator`, `edow worker`, `edow dev`.
+
+SIGTERM and Ctrl-C stop gracefully (a worker finishes or hands back what it holds); a second one stops at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+
+import typer
+
+from edow.cli import options
+from edow.cli.binding import load_code
+from edow.cli.failure import note
+from edow.cli.logs import configure
+from edow.cli.reload import CHILD, keep_running
+from edow.cli.session import run_async
+
+if TYPE_CHECKING:
+    from edow.app import System
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Part(Protocol):
+    """What can be started and stopped."""
+
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A part that can tell that it has ended by itself."""
+
+    async def wait(self) -> None: ...
+
+
+def orchestrator(
+    modules: options.Modules,
+    store: options.Store = None,
+    transport: options.Transport = None,
+) -> None:
+    """Advance the executions of these modules' workflows until stopped. Any number may share one store."""
+    _serve(modules, store, transport, lambda system: [system.orchestrator()], "orchestrator")
+
+
+def worker(
+    modules: options.Modules,
+    concurrency: Annotated[int | None, typer.Option("--concurrency", help="Async tasks at once.", min=1)] = None,
+    threads: Annotated[int | None, typer.Option("--threads", help="Sync tasks at once.", min=1)] = None,
+    processes: Annotated[int | None, typer.Option("--processes", help="CPU-bound tasks at once.", min=1)] = None,
+    store: options.Store = None,
+    transport: options.Transport = None,
+) -> None:
+    """Run these modules' tasks until stopped. Any number may share one transport."""
+    given = {"concurrency": concurrency, "threads": threads, "processes": processes}
+    config = {name: value for name, value in given.items() if value is not None}
+    _serve(modules, store, transport, lambda system: [system.worker(**config)], "worker")
+
+
+def serve(
+    modules: options.Modules,
+    store: options.Store = None,
+    transport: options.Transport = None,
+) -> None:
+    """Orchestrator and worker in one process; what `edow dev` starts again and again."""
+    _serve(
+        modules, store, transport, lambda system: [system.orchestrator(), system.worker()], "orchestrator and worker"
+    )
+
+
+def dev(
+    modules: options.Modules,
+    store: options.Store = None,
+    transport: options.Transport = None,
+) -> None:
+    """Orchestrator and worker for development: started again whenever a .py file changes."""
+    from edow.app import store_url
+
+    command = [*modules, "--store", store_url(store), *(["--transport", transport] if transport else [])]
+    keep_running(["serve", *command], modules)
+
+
+def _serve(
+    modules: Sequence[str],
+    store: str | None,
+    transport: str | None,
+    parts: Callable[[System], Sequence[Part]],
+    what: str,
+) -> None:
+    from edow.app import System
+
+    configure()
+    registry = load_code(modules)
+    system = System(store, transport, registry)
+    has = f"{len(registry.workflows)} workflows, {len(registry.tasks)} tasks"
+    note(f"edow {what}: {has}, {system.store_url}")
+    run_async(_serve_until_stopped(system, parts, what))
+
+
+async def _serve_until_stopped(system: System, parts: Callable[[System], Sequence[Part]], what: str) -> None:
+    stop = _stop_on_signals()
+    if CHILD in os.environ:  # of `edow dev`: its parent's end of the pipe closes when the parent dies
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(system)
+        made = parts(system)
+        for part in made:
+            stack.push_async_callback(part.stop)
+            await part.start()
+        note(f"edow {what}: ready (Ctrl-C stops gracefully)")
+        await _first(stop, made)
+        note(f"edow {what}: stopping; once more stops at once")
+
+
+async def _first(stop: asyncio.Event, parts: Sequence[Part]) -> None:
+    """Until told to stop, or until a part has ended by itself; raises its error."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(stop.wait())]
+    waits += [asyncio.ensure_future(part.wait()) for part in parts if isinstance(part, Watched)]
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in waits:
+            task.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+
+    def asked(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)  # at once: leases expire, and others take over
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, asked, number)
+    return stop

@@ -1,0 +1,113 @@
+"""Dead letters: redrive (run the step again, perhaps with other arguments) and discard (answer it with an error).
+
+Arguments are checked against the task's signature before anything is sent. A letter named explicitly that cannot be
+acted on is an error; a filter takes what it finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from edow.client.link import Link
+from edow.client.starting import parameters
+from edow.errors import InvalidInput, NotFound, WrongState
+from edow.model import inbox
+from edow.store.contract import Answer, CommandRequest, DeadLetter, DeadLetterFilter, Request
+from edow.workflow.registry import Registry
+
+Args = Mapping[str, object] | Callable[[DeadLetter], Mapping[str, object]]
+"""New arguments by parameter name, or a function that makes them from the letter."""
+
+Selection = DeadLetterFilter | Sequence[str] | str
+"""Letters by filter, by ids, or one by id."""
+
+_WHY_NOT = {
+    "raised": "the execution has already received the exception and gone on; start it again if it should be done over",
+    "redriven": "it has been redriven already",
+    "discarded": "it has been discarded already",
+}
+
+
+class Letters:
+    """Acts on dead letters through the inboxes of their executions."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def redrive(self, which: Selection, args: Args | None, registry: Registry | None, unchecked: bool) -> int:
+        """Run the steps again; how many were accepted."""
+        letters = await self._select(which)
+        poison = next((each for each in letters if not each.execution), None)
+        if poison is not None and not isinstance(which, DeadLetterFilter):
+            raise WrongState(f"dead letter {poison.id!r} belongs to no execution and cannot be redriven; discard it")
+        letters = [each for each in letters if each.execution]
+        bodies = [_new_args(each, args, registry, unchecked) for each in letters]
+        commands: list[Request] = [
+            CommandRequest(each.execution, inbox.encode(inbox.Redrive(run=each.run, step=each.step, args=body)))
+            for each, body in zip(letters, bodies, strict=True)
+        ]
+        return await self._send(letters, commands, strict=not isinstance(which, DeadLetterFilter))
+
+    async def discard(self, which: Selection, reason: str) -> int:
+        """Answer the steps with TaskDiscarded; poison is closed. How many were accepted."""
+        letters = await self._select(which)
+        poison = [each.id for each in letters if not each.execution]
+        letters = [each for each in letters if each.execution]
+        commands: list[Request] = [
+            CommandRequest(each.execution, inbox.encode(inbox.Discard(run=each.run, step=each.step, reason=reason)))
+            for each in letters
+        ]
+        closed = await self._link.store.dead_letters_close(poison, "discarded", reason) if poison else 0
+        return closed + await self._send(letters, commands, strict=not isinstance(which, DeadLetterFilter))
+
+    async def _select(self, which: Selection) -> list[DeadLetter]:
+        if isinstance(which, DeadLetterFilter):
+            return await self._link.store.dead_letters_list(msgspec.structs.replace(which, state="parked"))
+        ids = [which] if isinstance(which, str) else list(dict.fromkeys(which))
+        where = DeadLetterFilter(ids=ids, state=None, limit=len(ids))
+        found = {each.id: each for each in await self._link.store.dead_letters_list(where)} if ids else {}
+        return [_actionable(name, found.get(name)) for name in ids]
+
+    async def _send(self, letters: Sequence[DeadLetter], commands: Sequence[Request], *, strict: bool) -> int:
+        if not commands:
+            return 0
+        answers = await self._link.submitter.submit(commands)
+        if strict:
+            await self._check(letters, answers)
+        return sum(answer.outcome == "accepted" for answer in answers)
+
+    async def _check(self, letters: Sequence[DeadLetter], answers: Sequence[Answer]) -> None:
+        for letter, answer in zip(letters, answers, strict=True):
+            await self._link.check(letter.execution, answer)
+
+
+def _actionable(name: str, letter: DeadLetter | None) -> DeadLetter:
+    if letter is None:
+        raise NotFound(f"there is no dead letter {name!r} in this store; `edow dlq list` shows what there is")
+    if letter.state != "parked":
+        raise WrongState(f"dead letter {name!r} is {letter.state}: {_WHY_NOT[letter.state]}")
+    return letter
+
+
+def _new_args(letter: DeadLetter, args: Args | None, registry: Registry | None, unchecked: bool) -> msgspec.Raw | None:
+    if args is None:
+        return None
+    values = dict(args(letter) if callable(args) else args)
+    body = parameters(values, f"the new arguments of {letter.task!r}")
+    if unchecked:
+        return body
+    return _checked(letter, body, registry)
+
+
+def _checked(letter: DeadLetter, body: msgspec.Raw, registry: Registry | None) -> msgspec.Raw:
+    """`body` itself, if the task's signature takes it. Raises SignatureMismatch."""
+    task = registry.tasks.get(letter.task) if registry is not None else None
+    if task is None:
+        raise InvalidInput(
+            f"the new arguments of {letter.task!r} cannot be checked, because its code is not loaded here; "
+            "name its module, or pass them unchecked"
+        )
+    task.signature.check(body)
+    return body

@@ -1,0 +1,101 @@
+"""Builds what a start stores: the execution's row and the history segment with its Started event.
+
+The row carries a wake-up a few seconds from now, so that an orchestrator looks at the execution even
+if the Start command were lost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+import msgspec
+
+from edow.client.link import Link
+from edow.errors import InvalidInput
+from edow.model import history
+from edow.model.execution import Execution, shard_of
+from edow.store.contract import IfExists, StartRequest
+from edow.workflow import codec
+from edow.workflow.definition import Workflow
+from edow.workflow.naming import execution_id
+
+SAFETY_NET = 10_000_000  # microseconds
+IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class StartOptions(msgspec.Struct, frozen=True):
+    """How one execution is started. `id` None: made up; `trace`: a W3C traceparent; `correlation` "": the id."""
+
+    id: str | None = None
+    if_exists: IfExists = "attach"
+    trace: str = ""
+    correlation: str = ""
+
+    def checked(self) -> StartOptions:
+        """Itself, if every option can be. Raises InvalidInput."""
+        if self.id is not None:
+            execution_id(self.id)
+        if self.if_exists not in IF_EXISTS:
+            raise InvalidInput(f"if_exists {self.if_exists!r} is unknown: use {', '.join(IF_EXISTS)}")
+        if self.trace and not _TRACEPARENT.fullmatch(self.trace):
+            raise InvalidInput(f"traceparent {self.trace!r} is not in the W3C form 00-<32 hex>-<16 hex>-<2 hex>")
+        return self
+
+
+def options_of(workflow: Workflow[..., Any]) -> StartOptions:
+    """As given to `workflow.with_options`."""
+    return StartOptions(workflow.child_id, workflow.if_exists).checked()
+
+
+def start_request(link: Link, workflow: str, body: msgspec.Raw, options: StartOptions) -> StartRequest:
+    """`body`: the parameters by name, as a JSON object."""
+    now = link.clock()
+    execution = options.id or link.ids.new(workflow)
+    row = Execution(
+        id=execution,
+        workflow=workflow,
+        shard=shard_of(execution, link.store.shards),
+        input=body,
+        correlation=options.correlation or execution,
+        trace=options.trace,
+        started_at=now,
+        wake_at=now + SAFETY_NET,
+        events=1,
+    )
+    segment = history.encoder.encode([history.Started(at=now, workflow=workflow, input=body)])
+    return StartRequest(row, segment, options.if_exists)
+
+
+def start_requests(
+    link: Link,
+    workflow: Workflow[..., Any],
+    inputs: Iterable[Sequence[object] | Mapping[str, object]],
+    ids: Iterable[str] | None,
+) -> Iterator[StartRequest]:
+    """One per input, made as they are asked for. Raises SignatureMismatch, InvalidInput when there are fewer ids."""
+    options = options_of(workflow)
+    names = iter(ids) if ids is not None else None
+    for position, values in enumerate(inputs):
+        args, kwargs = ((), values) if isinstance(values, Mapping) else (tuple(values), {})
+        body = workflow.signature.encode_call(args, kwargs)
+        if names is not None:
+            options = StartOptions(_next_id(names, position), options.if_exists, options.trace, options.correlation)
+        yield start_request(link, workflow.name, body, options)
+
+
+def _next_id(names: Iterator[str], position: int) -> str:
+    try:
+        return execution_id(next(names))
+    except StopIteration:
+        raise InvalidInput(f"there are {position} ids but more inputs; give one id for each input") from None
+
+
+def parameters(values: object, what: str) -> msgspec.Raw:
+    """JSON values by parameter name, as a JSON object. Raises InvalidInput, NotEncodable, PayloadTooLarge."""
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise InvalidInput(f'{what} must be an object of parameters by name, like {{"order": 7}}, not {values!r:.80}')
+    return codec.encode(dict(values), what)

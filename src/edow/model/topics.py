@@ -1,0 +1,18 @@
+"""Names of the topics and groups that EDOW uses on any transport."""
+
+from __future__ import annotations
+
+WORKERS = "workers"  # consumer group of every task topic
+ORCHESTRATORS = "orchestrators"  # consumer group of the result and dead-letter topics
+CONTROL = "edow.control"  # broadcast to all workers: cancellations
+DEAD = "edow.dead"  # poison that a worker could not attribute to any execution
+
+
+def task_topic(topic: str) -> str:
+    """Task events of tasks declared with `topic=`."""
+    return f"edow.tasks.{topic}"
+
+
+def result_topic(shard: int) -> str:
+    """Result events of the executions in a shard, read by its owner alone."""
+    return f"edow.results.{shard}"

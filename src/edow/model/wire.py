@@ -1,0 +1,89 @@
+"""What travels over a transport: CloudEvents 1.0 in structured JSON mode.
+
+A worker in any language needs nothing but these three events. What CloudEvents requires is always there; any other
+attribute that has its default value is left out. Extension attributes follow the CloudEvents naming rule (lower-case
+letters and digits). See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SPEC_VERSION = "1.0"
+ORCHESTRATOR = "/edow/orchestrator"  # the source of its events
+TASK_TYPE = "io.edow.task.v1"
+RESULT_TYPE = "io.edow.result.v1"
+CANCEL_TYPE = "io.edow.cancel.v1"
+
+
+class TaskEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Please run attempt `attempt` of task `subject`; `data` holds its parameters by name."""
+
+    id: str  # unique per publication decision: execution/run/step/attempt
+    source: str
+    type: str
+    specversion: str
+    subject: str  # task name
+    time: str  # RFC 3339
+    workflow: str
+    executionid: str
+    run: int
+    step: str
+    attempt: int
+    idempotencykey: str  # the same for every delivery and attempt of the step
+    replytopic: str
+    correlationid: str = ""
+    traceparent: str = ""
+    partitionkey: str | None = None
+    startby: str | None = None  # RFC 3339: schedule-to-start ends here
+    deadline: str | None = None  # RFC 3339: schedule-to-close ends here
+    timeoutms: int | None = None  # start-to-close of this attempt
+    heartbeatms: int | None = None
+    heartbeatdetails: str | None = None  # JSON text: what the previous attempt last reported
+    retry: str | None = None  # JSON text of a RetryPolicy, when the worker must retry in place to keep the key's order
+    data: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+Outcome = Literal["completed", "failed", "cancelled", "started", "heartbeat"]
+
+
+class ResultEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What became of an attempt. `data`: the result (completed), a Failure (failed), the details (heartbeat)."""
+
+    id: str
+    source: str  # /edow/worker/NAME
+    type: str
+    specversion: str
+    subject: str  # task name
+    time: str
+    executionid: str
+    run: int
+    step: str
+    attempt: int
+    outcome: Outcome
+    idempotencykey: str = ""
+    correlationid: str = ""
+    traceparent: str = ""
+    startedat: int = 0  # microseconds since the epoch, the worker's clock
+    durationus: int = 0
+    final: bool = False  # failed: the worker retried in place and gives up, or a retry cannot help
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class CancelEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Broadcast: whoever runs these steps should stop."""
+
+    id: str
+    source: str
+    type: str
+    specversion: str
+    time: str
+    data: list[str]  # idempotency keys (execution/run/step)
+
+
+encode = msgspec.json.Encoder().encode
+decode_task = msgspec.json.Decoder(TaskEvent).decode
+decode_result = msgspec.json.Decoder(ResultEvent).decode
+decode_cancel = msgspec.json.Decoder(CancelEvent).decode

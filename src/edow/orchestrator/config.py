@@ -1,0 +1,28 @@
+"""Limits and intervals of an orchestrator. Every one is bounded and has a default that suits a single machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import msgspec
+
+
+def process_name() -> str:
+    """`host:pid`: who we are, for people and for leases."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Durations in seconds."""
+
+    name: str = msgspec.field(default_factory=process_name)
+    batch: int = 1000  # inputs decided together, and committed together
+    hot: int = 20_000  # executions kept in memory
+    lease_ttl: float = 3.0  # a dead orchestrator's shards are free after this
+    horizon: float = 30.0  # wake-ups nearer than this are kept in memory
+    reconcile_every: float = 10.0
+    purge_every: float = 60.0
+    retention: float = 7 * 86_400.0  # ended executions are deleted after this
+    compute_limit: float = 1.0  # a workflow that computes for longer without yielding is reported
+    history_limit: int = 200_000  # events in one run

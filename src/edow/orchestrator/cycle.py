@@ -1,0 +1,275 @@
+"""The commit cycle: take a batch, decide, ONE transaction, publish, acknowledge. While one batch commits, the next is
+decided.
+
+What is in memory may be one commit ahead of the store. If that commit turns out to be impossible (a lease was lost),
+all that is in memory is forgotten and read again: the store is the truth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Collection, Mapping
+from hashlib import blake2b
+
+import msgspec
+
+from edow.errors import Unavailable
+from edow.model import inbox, wire
+from edow.orchestrator.decider import TICK, Decider, Work
+from edow.orchestrator.draft import Draft, Farewell
+from edow.orchestrator.edges import Edges
+from edow.orchestrator.inputs import Batch, Inputs
+from edow.orchestrator.mind import Mind
+from edow.orchestrator.outgoing import Outgoing
+from edow.orchestrator.persist import Persistence
+from edow.orchestrator.stats import Stats
+from edow.store.contract import Commit, DeadLetter, InboxRow, Stored
+from edow.transport.contract import Delivery, Subscriber
+
+log = logging.getLogger("edow.orchestrator")
+
+OUTBOX_PAGE = 1000  # messages published at once after a takeover
+
+RENEWING = frozenset({inbox.Start, inbox.Resume})  # commands after which a machine may have to be loaded afresh
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # what decoding foreign bytes may raise
+
+
+class Sorted(msgspec.Struct):
+    """A batch by execution, plus what could not be read."""
+
+    work: Work
+    renewed: list[str]  # executions told to start or to resume
+    replaced: list[tuple[str, int]]  # and the runs that were replaced
+    poison: list[DeadLetter]
+
+
+class Cycle:
+    """One orchestrator's heart. `leases` is read at each commit: shard -> epoch."""
+
+    def __init__(self, edges: Edges, decider: Decider, mind: Mind, inputs: Inputs) -> None:
+        self._store, transport, self._now, self._joined = edges
+        self._decider = decider
+        self._mind = mind
+        self._inputs = inputs
+        self._committing: asyncio.Task[None] | None = None
+        self._ended: list[str] = []  # committed, still in memory
+        self._published: list[int] = []  # outbox numbers that the broker has; told with the next commit
+        self.leases: Mapping[int, int] = {}
+        self.subscriber: Subscriber | None = None
+        self.hot_limit = 20_000
+        self.horizon_us = 30_000_000
+        self.stats = Stats()
+        self._persist = Persistence(self.stats)
+        self._outgoing = Outgoing(self._store, transport, self._persist, self.stats)
+
+    async def run_once(self, wait_seconds: float) -> bool:
+        """Take what has arrived within the wait and see it decided; True if there was anything."""
+        batch = await self._inputs.take(wait_seconds)
+        if not batch:
+            await self._idle()
+            return False
+        sorted_ = self._sort(batch)
+        draft = await self._decide(sorted_)
+        draft.dead_letters.extend(sorted_.poison)
+        await self.settle()
+        await self._make_room(draft.touched)
+        self._committing = asyncio.create_task(self._commit(draft, batch), name="edow-commit")
+        return True
+
+    async def settle(self) -> None:
+        """Wait until the commit under way is done; raises what it raised. Whoever is cancelled here has not waited."""
+        committing = self._committing
+        if committing is not None:
+            try:
+                await asyncio.shield(committing)
+            finally:
+                if committing.done():
+                    self._committing = None
+
+    async def abandon(self) -> None:
+        """Let the commit under way end, however it ends; then forget everything in memory."""
+        self._persist.give_up()
+        try:
+            await self.settle()
+        except Unavailable as problem:
+            log.warning("commit not applied: %s", problem)
+        finally:
+            self._persist.resume()
+        await self._mind.call(self._decider.forget)
+        self._published.clear()
+        self._ended.clear()
+
+    async def republish(self, shards: Collection[int]) -> None:
+        """Publish what the shards' last owner committed and may not have published."""
+        while rows := await self._store.outbox_read(shards, OUTBOX_PAGE):
+            await self._outgoing.publish([row.message for row in rows])
+            await self._store_commit(Commit(leases=self.leases, outbox_done=[row.seq for row in rows]))
+
+    async def _idle(self) -> None:
+        await self.settle()
+        await self._make_room([])
+        if self._published:
+            await self._store_commit(Commit(leases=self.leases, outbox_done=self._take_published()))
+
+    def _sort(self, batch: Batch) -> Sorted:
+        found = Sorted({}, [], [], [])
+        self._sort_commands(batch.commands, found)
+        self._sort_results(batch.deliveries, found)
+        work = found.work
+        for execution in batch.due:
+            work.setdefault(execution, []).append(TICK)
+        self.stats.inputs += len(batch.commands) + len(batch.deliveries) + len(batch.due)
+        return found
+
+    def _sort_commands(self, rows: list[InboxRow], found: Sorted) -> None:
+        work = found.work
+        for row in rows:
+            try:
+                command = inbox.decode(row.command)
+            except UNREADABLE as problem:
+                found.poison.append(self._poison(row.command, f"inbox of {row.execution}", str(problem)))
+                continue
+            inputs = work.setdefault(row.execution, [])
+            if type(command) in RENEWING:
+                found.renewed.append(row.execution)
+                if isinstance(command, inbox.Start) and command.run > 1 and not command.continued:
+                    found.replaced.append((row.execution, command.run - 1))
+                    inputs.clear()  # all of it was meant for the run that was replaced
+            inputs.append(command)
+
+    def _sort_results(self, deliveries: list[Delivery], found: Sorted) -> None:
+        work, decode = found.work, wire.decode_result
+        for delivery in deliveries:
+            try:
+                result = decode(delivery.body)
+            except UNREADABLE as problem:
+                found.poison.append(self._poison(delivery.body, delivery.topic, str(problem)))
+                continue
+            if result.type == wire.RESULT_TYPE:
+                work.setdefault(result.executionid, []).append(result)
+            else:
+                reason = f"unknown event type {result.type!r}, this release reads {wire.RESULT_TYPE}"
+                found.poison.append(self._poison(delivery.body, delivery.topic, reason))
+
+    def _poison(self, body: bytes, where: str, reason: str) -> DeadLetter:
+        self.stats.poison += 1
+        return poison_letter(body, where, reason, self._now())
+
+    async def _decide(self, inputs: Sorted) -> Draft:
+        decider = self._decider
+        farewells = await self._refresh(inputs)
+        cold = [execution for execution in inputs.work if execution not in decider]
+        stored = await self._load(cold) if cold else []
+        return await self._mind.call(decider.decide, inputs.work, stored, self._now(), farewells)
+
+    async def _load(self, cold: list[str]) -> list[Stored]:
+        """Of executions in our shards only: a commit would not be checked against the leases of any other."""
+        stored = await self._store.load(cold)
+        ours = [each for each in stored if each.execution.shard in self.leases]
+        if len(ours) < len(stored):
+            log.warning("dropped what came for %d executions in shards of others", len(stored) - len(ours))
+        return ours
+
+    async def _refresh(self, inputs: Sorted) -> list[Farewell]:
+        """Machines to be loaded afresh must first see their own last commit in the store."""
+        farewells: list[Farewell] = []
+        if self._decider.must_refresh(inputs.work, inputs.renewed):
+            await self.settle()
+            farewells += await self._mind.call(self._decider.refresh, inputs.work, inputs.renewed, self._now())
+        said = {(each.row.id, each.row.run) for each in farewells}
+        for execution, run in inputs.replaced:
+            if (execution, run) not in said and (segments := await self._store.history_get(execution, run)):
+                farewells.append(await self._mind.call(self._decider.farewell, execution, run, segments, self._now()))
+        return farewells
+
+    async def _make_room(self, pinned: list[str]) -> None:
+        """What ended is committed; what is decided about `pinned` is not."""
+        ended, self._ended = self._ended, []
+        if ended or len(self._decider) > self.hot_limit:
+            await self._mind.call(self._decider.settle, ended, self.hot_limit, frozenset(pinned))
+
+    async def _commit(self, draft: Draft, batch: Batch) -> None:
+        done = [row.seq for row in batch.commands]
+        commit = Commit(
+            leases=self.leases,
+            appends=draft.appends,
+            updates=draft.updates,
+            children=draft.children,
+            commands=draft.commands,
+            inbox_done=done,
+            messages=draft.messages,
+            outbox_done=self._take_published(),
+            acks=batch.deliveries if self._joined else (),
+            dead_letters=draft.dead_letters,
+            letters_closed=draft.letters_closed,
+            heartbeats=draft.heartbeats,
+        )
+        if draft.messages:
+            await self._outgoing.ensure({message.topic for message in draft.messages})
+        numbers = await self._store_commit(commit)
+        self._inputs.consumed(done)
+        self._inputs.wake(wake for wake in draft.wakes if wake[0] < draft.now + self.horizon_us)
+        self._inputs.forget(draft.ended)
+        if not self._joined:
+            await self._publish(draft, batch, numbers)
+        if draft.suspects:
+            await self._outgoing.find_lost(draft.suspects)
+        self._ended.extend(draft.ended)
+        self._count(draft)
+
+    async def _publish(self, draft: Draft, batch: Batch, numbers: list[int]) -> None:
+        """Everything here may happen twice: after a crash the outbox is published again, and workers' results are
+        deduplicated.
+        """
+        if draft.messages:
+            await self._outgoing.publish(draft.messages)
+            self._published.extend(numbers)
+        if batch.deliveries and self.subscriber is not None:
+            await self.subscriber.ack(batch.deliveries)
+
+    async def _store_commit(self, commit: Commit) -> list[int]:
+        numbers: list[int] = []
+
+        async def attempt() -> None:
+            nonlocal numbers
+            numbers = await self._store.commit(commit)
+
+        await self._persist("commit", attempt)
+        return numbers
+
+    def _take_published(self) -> list[int]:
+        published, self._published = self._published, []
+        return published
+
+    def _count(self, draft: Draft) -> None:
+        stats = self.stats
+        stats.commits += 1
+        stats.duplicates += draft.duplicates
+        stats.messages += len(draft.messages)
+        stats.ended += len(draft.ended)
+        for execution, notice in draft.notices:
+            log.warning("execution %s: %s", execution, notice)
+
+
+def poison_letter(body: bytes, topic: str, reason: str, now: int) -> DeadLetter:
+    """A dead letter for bytes that belong to no execution."""
+    encoded = base64.b64encode(body[:65_536]).decode()
+    failure = {
+        "type": "edow.Poison",
+        "message": f"{topic}: {reason}",
+        "kind": "poison",
+        "retryable": False,
+    }
+    step = f"{topic}@{now}:{blake2b(body, digest_size=6).hexdigest()}"
+    return DeadLetter(
+        id=f"poison/{step}",
+        execution="",
+        run=0,
+        step=step,
+        task="",
+        args=msgspec.Raw(msgspec.json.encode({"base64": encoded, "bytes": len(body)})),
+        failure=msgspec.Raw(msgspec.json.encode(failure)),
+        at=now,
+    )

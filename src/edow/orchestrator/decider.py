@@ -1,0 +1,164 @@
+"""The hot executions and the decisions about them. Everything here runs on the engine thread, one batch at a time.
+
+The I/O side may ask which executions are in memory; it never touches a machine.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
+
+from edow.engine.decision import EngineInput, Tick
+from edow.engine.limits import Limits
+from edow.engine.machine import Machine
+from edow.model import history, inbox
+from edow.model.execution import ENDED, Execution
+from edow.orchestrator.draft import Draft, Farewell, Hot
+from edow.store.contract import Stored
+from edow.workflow.registry import Registry
+
+log = logging.getLogger("edow.orchestrator")
+
+TICK = Tick()
+REPLACED = inbox.Terminate(reason="replaced")
+
+Work = dict[str, list[EngineInput]]
+"""Inputs by execution, in the order in which they arrived."""
+
+
+class Decider:
+    """Keeps machines in memory and runs them."""
+
+    def __init__(self, registry: Registry, limits: Limits, shards: int) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._shards = shards
+        self._hot: OrderedDict[str, Hot] = OrderedDict()
+        self._outdated: set[str] = set()  # must be loaded anew: another run follows, or the engine has failed
+        self.current = ""  # the execution being decided, for whoever wonders what takes so long
+
+    def __contains__(self, execution: str) -> bool:
+        return execution in self._hot
+
+    def __len__(self) -> int:
+        return len(self._hot)
+
+    def decide(self, work: Work, stored: Sequence[Stored], now: int, farewells: Sequence[Farewell]) -> Draft:
+        """Apply each execution's inputs; executions not in memory are rebuilt from `stored` first."""
+        draft = Draft(now, self._shards)
+        draft.abandon(farewells)
+        for item in stored:
+            self._admit(item, draft)
+        hot = self._hot
+        for execution, inputs in work.items():
+            entry = hot.get(execution)
+            if entry is None or entry.ended:
+                continue  # ended, purged or never there: its messages have nothing left to say
+            self.current = execution
+            hot.move_to_end(execution)
+            self._apply(entry, inputs, draft)
+        self.current = ""
+        draft.finish()
+        return draft
+
+    def must_refresh(self, work: Work, renewed: Iterable[str]) -> bool:
+        """Whether `refresh` would drop anything. `renewed`: executions told to start or to resume."""
+        hot = self._hot
+        if any(execution in hot for execution in renewed):
+            return True
+        return bool(self._outdated) and not self._outdated.isdisjoint(work)
+
+    def refresh(self, work: Work, renewed: Iterable[str], now: int) -> list[Farewell]:
+        """Drop machines that another run has followed or that shall try again with today's code; they are loaded anew.
+        Answers what is left of the runs that were replaced.
+        """
+        farewells: list[Farewell] = []
+        for execution in {*renewed, *self._outdated.intersection(work)}:
+            entry = self._hot.get(execution)
+            if entry is None or not (entry.ended or any(_renews(each, entry.row.run) for each in work[execution])):
+                continue
+            if not entry.ended and any(_replaces(each, entry.row.run) for each in work[execution]):
+                farewells.append(Farewell(entry.row, entry.machine.apply([REPLACED], now)))
+            self._drop(execution)
+        return farewells
+
+    def farewell(self, execution: str, run: int, segments: Sequence[bytes], now: int) -> Farewell:
+        """The same for a run that is not in memory; what it has left follows from its history alone."""
+        row = Execution(id=execution, workflow="", shard=0, run=run)
+        machine = Machine(None, row, self._limits)
+        machine.rebuild(history.decoder.decode(segment) for segment in segments)
+        return Farewell(row, machine.apply([REPLACED], now))
+
+    def settle(self, ended: Iterable[str], limit: int, pinned: Collection[str]) -> None:
+        """What has ended is committed: forget it. Forget the longest unused above `limit` too, but for those pinned:
+        what is decided about them is not committed yet.
+        """
+        for execution in ended:
+            entry = self._hot.get(execution)
+            if entry is not None and entry.ended and execution not in pinned:
+                self._drop(execution)
+        excess = len(self._hot) - limit
+        if excess > 0:
+            for execution in list(islice((each for each in self._hot if each not in pinned), excess)):
+                self._drop(execution)
+
+    def forget(self) -> None:
+        """Drop everything in memory: it may be ahead of the store."""
+        for entry in self._hot.values():
+            entry.machine.close()
+        self._hot.clear()
+        self._outdated.clear()
+
+    def _drop(self, execution: str) -> None:
+        self._hot.pop(execution).machine.close()
+        self._outdated.discard(execution)
+
+    def _admit(self, item: Stored, draft: Draft) -> None:
+        row = item.execution
+        if row.status in ENDED:
+            return
+        try:
+            segments = [history.decoder.decode(segment) for segment in item.segments]
+            machine = Machine(self._registry.workflows.get(row.workflow), row, self._limits)
+            machine.rebuild(segments, item.heartbeats)
+        except Exception as problem:
+            log.exception("execution %s cannot be rebuilt from its history", row.id)
+            draft.park(row, problem)
+            return
+        self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
+
+    def _apply(self, entry: Hot, inputs: list[EngineInput], draft: Draft) -> None:
+        run = entry.row.run
+        fitting = [each for each in inputs if _concerns(each, run)]
+        draft.duplicates += len(inputs) - len(fitting)
+        if not fitting:
+            return
+        mark = draft.mark()
+        try:
+            draft.absorb(entry, entry.machine.apply(fitting, draft.now))
+        except Exception as problem:  # one execution's trouble is not another's
+            log.exception("execution %s: the engine failed", entry.row.id)
+            draft.revert(mark)
+            draft.touched.append(entry.row.id)
+            draft.park(entry.row, problem)
+            entry.ended = True
+        if entry.ended and entry.row.status not in ENDED:
+            self._outdated.add(entry.row.id)
+        elif TICK in fitting:
+            for dispatch in entry.machine.pending(draft.now):
+                draft.suspect(entry.row, dispatch)
+
+
+def _concerns(item: EngineInput, run: int) -> bool:
+    """Results and answers that belong to an earlier run are too late; what names no run is for any."""
+    return getattr(item, "run", run) == run
+
+
+def _replaces(item: EngineInput, run: int) -> bool:
+    return isinstance(item, inbox.Start) and item.run > run and not item.continued
+
+
+def _renews(item: EngineInput, run: int) -> bool:
+    return isinstance(item, inbox.Resume) or (isinstance(item, inbox.Start) and item.run > run)

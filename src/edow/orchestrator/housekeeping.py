@@ -1,0 +1,140 @@
+"""The quiet work: far timers come near, stuck executions are found, healed and counted, old ones leave.
+
+Nothing here is needed for an ordinary execution to finish; it is the net below. Each duty has a `..._once` that tests
+call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from edow.errors import Unavailable
+from edow.model import topics
+from edow.orchestrator.config import OrchestratorConfig
+from edow.orchestrator.cycle import UNREADABLE, Cycle, poison_letter
+from edow.orchestrator.edges import Edges
+from edow.orchestrator.inputs import Inputs
+from edow.store.contract import Commit, DeadLetter
+from edow.transport.contract import Delivery, Subscription
+
+log = logging.getLogger("edow.orchestrator")
+
+PAGE = 1000  # rows looked at in one go
+SOON_SECONDS = 1.0  # until a duty that was interrupted goes on
+
+
+class PoisonReport(msgspec.Struct):
+    """What a worker says about bytes that it could not read."""
+
+    topic: str
+    reason: str
+    body: bytes
+
+
+class Housekeeper:
+    """Runs its duties at their intervals; an unavailable store or broker is tried again at the next."""
+
+    def __init__(self, edges: Edges, cycle: Cycle, inputs: Inputs, config: OrchestratorConfig) -> None:
+        self._store, self._transport, self._now, _ = edges
+        self._cycle = cycle
+        self._inputs = inputs
+        self._config = config
+
+    async def run(self) -> None:
+        """For ever."""
+        config = self._config
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_ahead_forever())
+            group.create_task(self._every(config.reconcile_every, self.reconcile_once))
+            group.create_task(self._every(config.purge_every, self.purge_once))
+            group.create_task(self._collect_poison_forever())
+
+    async def look_ahead(self) -> bool:
+        """Take the wake-ups within the horizon into memory, the earliest first; True if there may be more of them."""
+        shards = tuple(self._cycle.leases)
+        if not shards:
+            return False
+        until = self._now() + int(self._config.horizon * 1_000_000)
+        rows = await self._store.due_read(shards, until, 10 * PAGE)
+        self._inputs.wake((at, execution) for execution, at in rows)
+        return len(rows) == 10 * PAGE
+
+    async def reconcile_once(self) -> int:
+        """Wake executions that should have been woken long ago; how many there were."""
+        shards = tuple(self._cycle.leases)
+        if not shards:
+            return 0
+        stalled = await self._store.stalled(shards, self._now(), PAGE)
+        stalled = [execution for execution in stalled if not self._inputs.knows(execution)]
+        if stalled:
+            log.warning("healing %d executions that made no progress, first %s", len(stalled), stalled[0])
+            self._cycle.stats.healed += len(stalled)
+            self._inputs.wake((0, execution) for execution in stalled)
+            await self._store.count_healed(len(stalled))
+        return len(stalled)
+
+    async def purge_once(self) -> int:
+        """Delete executions that ended before the retention; how many."""
+        before = self._now() - int(self._config.retention * 1_000_000)
+        total = 0
+        while (purged := await self._store.purge(before, PAGE)) > 0:
+            total += purged
+        self._cycle.stats.purged += total
+        return total
+
+    async def _look_ahead_forever(self) -> None:
+        more = True  # the first look, when shards were taken, may not have seen all
+        while True:
+            await asyncio.sleep(min(SOON_SECONDS if more else self._config.horizon, self._config.horizon / 2))
+            try:
+                more = await self.look_ahead()
+            except Unavailable as problem:
+                log.warning("timers were not looked at: %s", problem)
+
+    async def _every(self, seconds: float, duty: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await duty()
+            except Unavailable as problem:
+                log.warning("housekeeping: %s", problem)
+
+    async def _collect_poison_forever(self) -> None:
+        while True:
+            try:
+                await self._collect_poison()
+            except Unavailable as problem:
+                log.warning("dead letters of no execution were not collected: %s", problem)
+            await asyncio.sleep(SOON_SECONDS)
+
+    async def _collect_poison(self) -> None:
+        """Store what workers could not read as dead letters of no execution."""
+        subscriber = await self._transport.subscribe(
+            Subscription(topics=(topics.DEAD,), group=topics.ORCHESTRATORS, member=self._config.name)
+        )
+        try:
+            while True:
+                deliveries = await subscriber.receive(100, 5.0)
+                if deliveries:
+                    await self._bury(deliveries)
+                    await subscriber.ack(deliveries)
+        finally:
+            await subscriber.close()
+
+    async def _bury(self, deliveries: list[Delivery]) -> None:
+        letters = [_letter(delivery, self._now()) for delivery in deliveries]
+        self._cycle.stats.poison += len(letters)
+        await self._store.commit(Commit(leases={}, dead_letters=letters))
+
+
+def _letter(delivery: Delivery, now: int) -> DeadLetter:
+    """A worker reports poison as JSON {topic, reason, base64}; anything else on that topic is poison itself."""
+    try:
+        report = msgspec.json.decode(delivery.body, type=PoisonReport)
+    except UNREADABLE as problem:
+        return poison_letter(delivery.body, delivery.topic, str(problem), now)
+    return poison_letter(report.body, report.topic, report.reason, now)

@@ -1,0 +1,174 @@
+"""What reaches the orchestrator: results from the transport, commands from the inbox, moments from the clock.
+
+Three sources fill bounded buffers; `take` hands over whatever has arrived. Nothing here decides or consumes: a row
+stays in the store and a delivery stays unacknowledged until the commit that acted on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Collection, Iterable
+
+import msgspec
+
+from edow.store.contract import InboxRow, Store
+from edow.transport.contract import Delivery, Subscriber
+
+IDLE_POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
+SWEEP = 1000  # wake-ups that mean nothing any more are kept until there are so many
+
+
+class Batch(msgspec.Struct):
+    """Inputs that will be decided and committed together."""
+
+    deliveries: list[Delivery]
+    commands: list[InboxRow]
+    due: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.deliveries or self.commands or self.due)
+
+
+class Inputs:
+    """The three sources behind one event. `limit` bounds each buffer and each batch."""
+
+    def __init__(self, store: Store, limit: int, now: Callable[[], int]) -> None:
+        self._store = store
+        self._limit = limit
+        self._now = now
+        self._ready = asyncio.Event()
+        self._room = asyncio.Event()
+        self._deliveries: list[Delivery] = []
+        self._commands: list[InboxRow] = []
+        self._taken: set[int] = set()
+        self._wakes: list[tuple[int, str]] = []
+        self._wake_at: dict[str, int] = {}
+        self._alarm: asyncio.TimerHandle | None = None
+        self._pumps: list[asyncio.Task[None]] = []
+
+    def start(self, shards: Collection[int], subscriber: Subscriber) -> None:
+        """Begin to read for these shards."""
+        self._room.set()
+        self._pumps = [
+            asyncio.create_task(self._pump_results(subscriber), name="edow-results"),
+            asyncio.create_task(self._pump_inbox(tuple(shards)), name="edow-inbox"),
+        ]
+
+    async def stop(self) -> None:
+        """Forget everything read and not consumed; it will be read again by whoever comes next."""
+        pumps, self._pumps = self._pumps, []
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._deliveries.clear()
+        self._commands.clear()
+        self._taken.clear()
+        self._wakes.clear()
+        self._wake_at.clear()
+        self._ready.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    @property
+    def failed(self) -> BaseException | None:
+        """Why a pump has stopped, if one has."""
+        for pump in self._pumps:
+            if pump.done() and not pump.cancelled() and pump.exception() is not None:
+                return pump.exception()
+        return None
+
+    async def take(self, wait_seconds: float) -> Batch:
+        """Whatever has arrived, at once; else the first arrivals within `wait_seconds`."""
+        if not self._ready.is_set():
+            try:
+                async with asyncio.timeout(wait_seconds):
+                    await self._ready.wait()
+            except TimeoutError:
+                pass
+        self._ready.clear()
+        limit = self._limit
+        deliveries, self._deliveries = self._deliveries[:limit], self._deliveries[limit:]
+        commands, self._commands = self._commands[:limit], self._commands[limit:]
+        due = self._take_due()
+        if self._deliveries or self._commands:
+            self._ready.set()
+        self._room.set()
+        return Batch(deliveries, commands, due)
+
+    def consumed(self, seqs: Iterable[int]) -> None:
+        """These inbox rows are gone from the store."""
+        self._taken.difference_update(seqs)
+
+    def wake(self, wakes: Iterable[tuple[int, str]]) -> None:
+        """Look at each execution at its time; the earliest request for an execution counts."""
+        known = self._wake_at
+        for at, execution in wakes:
+            if known.get(execution, at + 1) > at:
+                known[execution] = at
+                heapq.heappush(self._wakes, (at, execution))
+        if len(self._wakes) > 2 * len(known) + SWEEP:
+            self._wakes = [wake for wake in self._wakes if known.get(wake[1]) == wake[0]]
+            heapq.heapify(self._wakes)
+        self._arm()
+
+    def knows(self, execution: str) -> bool:
+        """Whether a wake-up for it is in memory already."""
+        return execution in self._wake_at
+
+    def forget(self, executions: Iterable[str]) -> None:
+        """They have ended; nobody needs to look at them again."""
+        for execution in executions:
+            self._wake_at.pop(execution, None)
+
+    def _take_due(self) -> list[str]:
+        now = self._now()
+        due: list[str] = []
+        while self._wakes and self._wakes[0][0] <= now and len(due) < self._limit:
+            at, execution = heapq.heappop(self._wakes)
+            if self._wake_at.get(execution) == at:
+                del self._wake_at[execution]
+                due.append(execution)
+        self._arm()
+        return due
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._wakes:
+            delay = max(0, self._wakes[0][0] - self._now()) / 1_000_000
+            self._alarm = asyncio.get_running_loop().call_later(delay, self._ready.set)
+
+    async def _pump_results(self, subscriber: Subscriber) -> None:
+        while True:
+            deliveries = await subscriber.receive(self._limit, IDLE_POLL_SECONDS)
+            if deliveries:
+                self._deliveries.extend(deliveries)
+                self._ready.set()
+                await self._wait_for_room()
+
+    async def _pump_inbox(self, shards: tuple[int, ...]) -> None:
+        watch = self._store.watch("inbox")
+        try:
+            while True:
+                rows = await self._store.inbox_read(shards, self._taken, self._limit)
+                if rows:
+                    self._taken.update(row.seq for row in rows)
+                    self._commands.extend(rows)
+                    self._ready.set()
+                    await self._wait_for_room()
+                else:
+                    await watch.wait(IDLE_POLL_SECONDS)
+        finally:
+            watch.close()
+
+    async def _wait_for_room(self) -> None:
+        """Reading on pauses while a full batch is waiting to be decided."""
+        while len(self._deliveries) >= self._limit or len(self._commands) >= self._limit:
+            self._room.clear()
+            await self._room.wait()

@@ -1,0 +1,38 @@
+"""Which shards are ours. A lease is renewed three times within its life; whoever is dead or frozen loses it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from edow.orchestrator.config import OrchestratorConfig
+from edow.store.contract import Store
+
+
+class Leases:
+    """Holds this orchestrator's fair share of the shards."""
+
+    def __init__(self, store: Store, config: OrchestratorConfig, now: Callable[[], int]) -> None:
+        self._store = store
+        self._config = config
+        self._now = now
+        # Not only the name: whoever starts again under it, or beside it, must not pass for this one.
+        self._owner = f"{config.name}/{secrets.token_hex(4)}"
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two renewals."""
+        return self._config.lease_ttl / 3
+
+    async def run_once(self) -> dict[int, int]:
+        """Renew, and take or give up shards; the shards we hold now, with their epochs."""
+        now = self._now()
+        until = now + int(self._config.lease_ttl * 1_000_000)
+        members = await self._store.members_count(self._owner, now, until)
+        wanted = -(-self._store.shards // members)
+        leases = await self._store.leases_hold(self._owner, wanted, now, until)
+        return {lease.shard: lease.epoch for lease in leases if lease.owner == self._owner}
+
+    async def release(self) -> None:
+        """Let others take over at once."""
+        await self._store.leases_release(self._owner)

@@ -1,0 +1,202 @@
+"""The orchestrator process: holds shards, runs the commit cycle for them, and keeps house.
+
+Three loops: the cycle itself, the lease keeper, and the housekeeper (far timers, reconciling, retention). When the
+set of shards changes, everything in memory is dropped and read again for the new set; that costs milliseconds and
+happens rarely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from edow.engine import guard
+from edow.engine.limits import Limits
+from edow.errors import Bug, LeaseLost, Unavailable
+from edow.model import topics
+from edow.orchestrator.config import OrchestratorConfig
+from edow.orchestrator.cycle import Cycle
+from edow.orchestrator.decider import Decider
+from edow.orchestrator.edges import Edges
+from edow.orchestrator.housekeeping import Housekeeper
+from edow.orchestrator.inputs import Inputs
+from edow.orchestrator.leases import Leases
+from edow.orchestrator.mind import Mind
+from edow.orchestrator.stats import Stats
+from edow.transport.contract import Subscription, TopicSpec
+from edow.workflow.registry import Registry
+
+log = logging.getLogger("edow.orchestrator")
+
+WAIT_SECONDS = 1.0
+PAUSE_SECONDS = 0.2  # after trouble
+LEAVE_SECONDS = 15.0  # at most, to finish what is under way
+
+
+class Orchestrator:
+    """Start and stop are idempotent. `ready` is set once it serves its shards (or waits for some)."""
+
+    def __init__(self, edges: Edges, registry: Registry, config: OrchestratorConfig) -> None:
+        self._store, self._transport, now, _ = edges
+        self._registry = registry
+        self._config = config
+        self._leases = Leases(edges.store, config, now)
+        self._decider = Decider(registry, Limits(history_events=config.history_limit), edges.store.shards)
+        self._mind = Mind(config.compute_limit, lambda: self._decider.current)
+        self._inputs = Inputs(edges.store, config.batch, now)
+        self._cycle = Cycle(edges, self._decider, self._mind, self._inputs)
+        self._cycle.hot_limit = config.hot
+        self._cycle.horizon_us = int(config.horizon * 1_000_000)
+        self._housekeeper = Housekeeper(edges, self._cycle, self._inputs, config)
+        self._owned: Mapping[int, int] = {}
+        self._changed = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self.ready = asyncio.Event()
+
+    @property
+    def stats(self) -> Stats:
+        """Counters since start."""
+        return self._cycle.stats
+
+    @property
+    def shards(self) -> Mapping[int, int]:
+        """Shards held now, with their epochs."""
+        return self._cycle.leases
+
+    @property
+    def slow_computations(self) -> int:
+        """How often workflow code passed the compute limit without yielding."""
+        return self._mind.slow
+
+    async def start(self) -> None:
+        """Begin. Raises StoreUnavailable or TransportUnavailable when either cannot be reached."""
+        if self._running is not None:
+            return
+        self.ready.clear()
+        await self._transport.ensure(self._topics())
+        self._mind.start(guard.install)
+        self._owned = await self._leases.run_once()
+        self._running = asyncio.create_task(self._run(), name="edow-orchestrator")
+
+    async def stop(self) -> None:
+        """Finish the commit under way, give the shards back. Nothing is lost: what was not finished goes on
+        elsewhere.
+        """
+        running, self._running = self._running, None
+        if running is None:
+            return
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        self._mind.stop()
+
+    async def wait(self) -> None:
+        """Until it stops; raises if it has stopped because of a bug."""
+        running = self._running
+        if running is None:
+            return
+        await asyncio.wait([running])
+        problem = None if running.cancelled() else running.exception()
+        if problem is not None:
+            raise Bug(f"the orchestrator has stopped: {_innermost(problem)!r}") from problem
+
+    def _topics(self) -> list[TopicSpec]:
+        names = {task.policy.topic for task in self._registry.tasks.values()} | {"default"}
+        tasks = [TopicSpec(topics.task_topic(name), (topics.WORKERS,)) for name in sorted(names)]
+        results = [TopicSpec(topics.result_topic(n), (topics.ORCHESTRATORS,)) for n in range(self._store.shards)]
+        return [
+            *tasks,
+            *results,
+            TopicSpec(topics.DEAD, (topics.ORCHESTRATORS,)),
+            TopicSpec(topics.CONTROL, ()),
+        ]
+
+    async def _run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._keep_leases(), name="edow-leases")
+                group.create_task(self._housekeeper.run(), name="edow-housekeeper")
+                group.create_task(self._serve(), name="edow-serve")
+        finally:
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await self._end_shards()
+                await self._leases.release()
+        except (Unavailable, TimeoutError) as problem:
+            log.warning("leases not given back, they will expire: %r", problem)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(self._leases.interval)
+            await self._renew()
+
+    async def _renew(self) -> None:
+        try:
+            owned = await self._leases.run_once()
+        except Unavailable as problem:
+            log.warning("leases not renewed: %s", problem)
+            return
+        if owned != self._owned:
+            self._owned = owned
+            self._changed.set()
+
+    async def _serve(self) -> None:
+        """Serve one set of shards until it changes, for ever."""
+        while True:
+            self._changed.clear()
+            owned = self._owned
+            try:
+                await self._begin_shards(owned)
+                self.ready.set()
+                await self._serve_shards(owned)
+            except LeaseLost as problem:
+                log.warning("%s; going on with the shards that are left", problem)
+                await self._renew()
+            except Unavailable as problem:
+                log.warning("%s; reading everything again", problem)
+            await self._end_shards()
+            if not self._changed.is_set():
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _serve_shards(self, owned: Mapping[int, int]) -> None:
+        if not owned:
+            await self._changed.wait()
+        while not self._changed.is_set():
+            await self._cycle.run_once(WAIT_SECONDS)
+            if (problem := self._inputs.failed) is not None:
+                raise problem
+
+    async def _begin_shards(self, owned: Mapping[int, int]) -> None:
+        self._cycle.leases = owned
+        if not owned:
+            return
+        self.stats.takeovers += len(owned)
+        subscriber = await self._transport.subscribe(
+            Subscription(
+                topics=tuple(topics.result_topic(shard) for shard in sorted(owned)),
+                group=topics.ORCHESTRATORS,
+                mode="exclusive",
+                member=self._config.name,
+            )
+        )
+        self._cycle.subscriber = subscriber
+        await self._cycle.republish(owned)
+        self._inputs.start(owned, subscriber)
+        await self._housekeeper.look_ahead()
+
+    async def _end_shards(self) -> None:
+        await self._inputs.stop()
+        await self._cycle.abandon()
+        self._inputs.clear()  # the last commit may have asked for wake-ups
+        subscriber, self._cycle.subscriber = self._cycle.subscriber, None
+        if subscriber is not None:
+            await subscriber.close()
+
+
+def _innermost(problem: BaseException) -> BaseException:
+    while isinstance(problem, BaseExceptionGroup):
+        problem = problem.exceptions[0]
+    return problem

@@ -1,0 +1,122 @@
+"""What leaves for the transport: messages to topics that are made when they are first needed.
+
+A message that the transport refuses for good must not stop those behind it: its execution is told instead. An attempt
+whose message the transport has lost is published again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from functools import partial
+
+import msgspec
+
+from edow.engine import steps
+from edow.errors import InvalidInput, Unavailable
+from edow.model import topics, wire
+from edow.model.failure import Failure
+from edow.model.message import Message
+from edow.orchestrator.persist import Persistence
+from edow.orchestrator.stats import Stats
+from edow.store.contract import Store
+from edow.transport.contract import TopicSpec, TopicStats, Transport
+
+log = logging.getLogger("edow.orchestrator")
+
+
+class Suspect(msgspec.Struct, frozen=True):
+    """An attempt that nobody has answered for long, and when it was published."""
+
+    message: Message
+    published_at: int
+
+
+class Outgoing:
+    """The publishing side of a commit cycle."""
+
+    def __init__(self, store: Store, transport: Transport, persist: Persistence, stats: Stats) -> None:
+        self._store = store
+        self._transport = transport
+        self._persist = persist
+        self._stats = stats
+        self._topics = {topics.CONTROL}  # known to exist
+
+    async def ensure(self, names: Collection[str]) -> None:
+        """Code may name task topics that no loaded module has declared."""
+        missing = [TopicSpec(name, (topics.WORKERS,)) for name in names if name not in self._topics]
+        if missing:
+            await self._persist("topics", partial(self._transport.ensure, missing))
+            self._topics.update(spec.name for spec in missing)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """All of them, in order; executions are told of those that the transport does not take."""
+        await self.ensure({message.topic for message in messages})
+        try:
+            await self._persist("publish", partial(self._transport.publish, messages))
+        except InvalidInput as problem:
+            if len(messages) == 1:
+                await self._refused(messages[0], problem)
+                return
+            middle = len(messages) // 2
+            await self.publish(messages[:middle])
+            await self.publish(messages[middle:])
+
+    async def find_lost(self, suspects: Sequence[Suspect]) -> None:
+        """Publish those again that the transport does not have any more; the others wait for their turn there."""
+        names = {suspect.message.topic for suspect in suspects}
+        try:
+            await self.ensure(names)
+            oldest = {stats.topic: _oldest(stats) for stats in await self._transport.describe(sorted(names))}
+            lost = [each.message for each in suspects if _is_lost(each, oldest[each.message.topic])]
+            if lost:
+                log.warning("publishing %d task events again that the transport has lost", len(lost))
+                await self.publish(lost)
+                self._stats.republished += len(lost)
+                await self._store.count_healed(len(lost))
+        except Unavailable as problem:
+            log.warning("unanswered attempts were not looked into: %s; they will be again", problem)
+
+    async def _refused(self, message: Message, problem: InvalidInput) -> None:
+        log.error("a message to %s was refused: %s", message.topic, problem)
+        answer = _answer(message, problem)
+        if answer is not None:
+            await self._persist("publish", partial(self._transport.publish, [answer]))
+
+
+def _oldest(stats: TopicStats) -> int | None:
+    return next((group.oldest_at for group in stats.groups if group.group == topics.WORKERS), None)
+
+
+def _is_lost(suspect: Suspect, oldest_at: int | None) -> bool:
+    """Nothing as old is left. It was decided upon a little before it was published."""
+    return oldest_at is None or oldest_at > suspect.published_at + steps.FIRST_LOOK // 2
+
+
+def _answer(message: Message, problem: InvalidInput) -> Message | None:
+    """What a worker would have said of a task event that could not reach it."""
+    try:
+        task = wire.decode_task(message.body)
+    except msgspec.DecodeError:
+        return None
+    failure = Failure(
+        type="edow.errors.InvalidInput",
+        message=f"the task event of step {task.step!r} cannot be published: {problem}",
+        retryable=False,
+    )
+    event = wire.ResultEvent(
+        id=f"{task.id}/refused",
+        source=wire.ORCHESTRATOR,
+        type=wire.RESULT_TYPE,
+        specversion=wire.SPEC_VERSION,
+        subject=task.subject,
+        time=task.time,
+        executionid=task.executionid,
+        run=task.run,
+        step=task.step,
+        attempt=task.attempt,
+        outcome="failed",
+        final=True,
+        data=msgspec.Raw(msgspec.json.encode(failure)),
+    )
+    return Message(task.replytopic, wire.encode(event))

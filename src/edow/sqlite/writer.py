@@ -1,0 +1,181 @@
+"""The one thread that writes: everything asked of it in the meantime becomes one transaction and one fsync.
+
+It promises that a job that fails fails alone, that outcomes are told after the commit, and that it goes on after any
+error of the disk. It knows nothing of what the jobs do.
+
+While the thread is at rest and the disk is quick, handing a small job over takes longer than doing it: then it is done
+at once, on the caller's thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from threading import Lock, Thread
+from time import perf_counter
+
+from edow.sqlite.jobs import Inbox, Job, settle
+from edow.sqlite.lock import FileLock
+from edow.sqlite.problems import translate
+
+log = logging.getLogger("edow.sqlite")
+
+GROUP = 100  # jobs in one transaction
+IDLE_SECONDS = 0.5  # rest after which the WAL is brought back into the database
+QUICK_SECONDS = 0.0  # a disk is quick below this; 0: never, until a rare stall of such jobs is understood
+SLOWER = 0.2  # weight of the newest commit in the average
+
+
+class Writer:
+    """`connect` makes the connection, on the thread; what it raises, every job gets."""
+
+    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], patience: float) -> None:
+        self._path = path
+        self._connect = connect
+        self._patience = patience
+        self._durable = True
+        self._written = False  # since the last checkpoint
+        self._connection: sqlite3.Connection | None = None
+        self._lock: FileLock | None = None
+        self._turn = Lock()  # held by whichever thread uses the connection
+        self._seconds = QUICK_SECONDS  # that a small durable commit takes, lately
+        self.inbox = Inbox(path)
+        self.thread = Thread(target=self._main, name="edow-sqlite-writer", daemon=True)
+
+    def run_at_once(self, job: Job) -> bool:
+        """Do a small job here and now; False if it has to be handed over."""
+        if self._seconds >= QUICK_SECONDS or not self.inbox.is_empty or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            lock, connection = self._lock, self._connection
+            if lock is None or connection is None or not lock.acquire_at_once():
+                return False
+            begun = perf_counter()
+            try:
+                self._transact(connection, [job])
+            finally:
+                lock.release()
+            self._note(job, perf_counter() - begun)
+        finally:
+            self._turn.release()
+        if job.after is not None and job.problem is None:
+            self._tell(job.after, job.result)
+        job.settle()
+        return True
+
+    def _main(self) -> None:
+        try:
+            lock = FileLock(f"{self._path}-lock", self._patience)
+        except OSError as problem:
+            self._refuse(translate(problem, self._path))
+            return
+        try:
+            lock.acquire()
+            try:
+                connection = self._connect()
+            finally:
+                lock.release()
+        except BaseException as problem:
+            self._refuse(translate(problem, self._path))
+            lock.close()
+            return
+        self._lock, self._connection = lock, connection
+        try:
+            self._serve(connection, lock)
+        finally:
+            with self._turn:
+                self._lock = self._connection = None
+            connection.close()
+            lock.close()
+
+    def _refuse(self, problem: BaseException) -> None:
+        while (jobs := self.inbox.take(GROUP, None)) is not None:
+            for job in jobs:
+                job.problem = problem
+            settle(jobs)
+
+    def _serve(self, connection: sqlite3.Connection, lock: FileLock) -> None:
+        while True:
+            jobs = self.inbox.take(GROUP, IDLE_SECONDS)
+            if jobs:
+                self._run(connection, lock, [job for job in jobs if not job.future.cancelled()])
+                continue
+            if self._written:
+                with self._turn:
+                    self._checkpoint(connection, lock)
+            if jobs is None:
+                return
+
+    def _run(self, connection: sqlite3.Connection, lock: FileLock, jobs: list[Job]) -> None:
+        with self._turn:
+            self._commit(connection, lock, jobs)
+        for job in jobs:
+            if job.after is not None and job.problem is None:
+                self._tell(job.after, job.result)
+        settle(jobs)
+
+    def _commit(self, connection: sqlite3.Connection, lock: FileLock, jobs: list[Job]) -> None:
+        try:
+            lock.acquire()
+        except BaseException as problem:  # not even begun
+            for job in jobs:
+                job.problem = translate(problem, self._path)
+            return
+        begun = perf_counter()
+        try:
+            if not self._transact(connection, jobs):
+                for job in jobs:  # one by one, so that only the guilty one fails
+                    self._transact(connection, [job])
+        finally:
+            lock.release()
+        if len(jobs) == 1:
+            self._note(jobs[0], perf_counter() - begun)
+
+    def _transact(self, connection: sqlite3.Connection, jobs: list[Job]) -> bool:
+        """One transaction for all. False: rolled back, and it is not known whose fault it was."""
+        try:
+            self._begin(connection, any(job.durable for job in jobs))
+            for job in jobs:
+                job.result = job.function(connection)
+            connection.execute("COMMIT")
+        except BaseException as problem:
+            _roll_back(connection)
+            if len(jobs) > 1:
+                return False
+            jobs[0].problem = translate(problem, self._path)
+        self._written = True
+        return True
+
+    def _note(self, job: Job, seconds: float) -> None:
+        """How quick the disk is, by small durable commits alone."""
+        if job.durable and job.small:
+            self._seconds += SLOWER * (seconds - self._seconds)
+
+    def _begin(self, connection: sqlite3.Connection, durable: bool) -> None:
+        if durable != self._durable:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+        connection.execute("BEGIN IMMEDIATE")
+
+    def _tell(self, after: Callable[[object], None], result: object) -> None:
+        try:
+            after(result)
+        except Exception:
+            log.exception("%s: a wake-up failed; waiters find out by polling", self._path)
+
+    def _checkpoint(self, connection: sqlite3.Connection, lock: FileLock) -> None:
+        self._written = False
+        try:
+            lock.acquire()
+            try:
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            finally:
+                lock.release()
+        except Exception as problem:
+            log.debug("%s: checkpoint put off: %s", self._path, problem)
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # SQLite has rolled back itself after a full disk
+        connection.execute("ROLLBACK")

@@ -1,0 +1,103 @@
+"""Listing executions: newest first, by any mix of conditions, a page at a time.
+
+The executions of one workflow in one status are read in order from one index, and the results for all that were asked
+for are merged; so a page costs the same with a thousand executions as with a million.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+from edow.errors import InvalidInput
+from edow.model.execution import Status
+from edow.store.contract import ExecutionFilter
+from edow.store.sqlite.rows import to_json
+
+MOST = 10_000  # executions on one page
+
+# The names of all workflows, found by leaps through the index.
+WORKFLOWS = """
+WITH RECURSIVE workflows (name) AS (
+    SELECT coalesce(:workflow, (SELECT min(workflow) FROM executions))
+    UNION ALL
+    SELECT (SELECT min(workflow) FROM executions WHERE workflow > name) FROM workflows
+    WHERE :workflow IS NULL AND name IS NOT NULL
+)
+"""
+BY_WORKFLOW = """
+    SELECT page.number
+    FROM workflows CROSS JOIN json_each(:statuses) AS wanted CROSS JOIN executions AS page ON page.number IN (
+        SELECT x.number FROM executions AS x
+        WHERE x.workflow = workflows.name AND x.status = wanted.value AND {clause}
+        ORDER BY x.started_at DESC, x.number DESC LIMIT :wanted
+    )
+    WHERE workflows.name IS NOT NULL
+"""
+BY_ID = """
+    SELECT x.number FROM executions AS x
+    WHERE {clause} AND x.status IN (SELECT value FROM json_each(:statuses))
+    AND (:workflow IS NULL OR x.workflow = :workflow)
+"""
+
+
+def page_source(where: ExecutionFilter) -> tuple[str, dict[str, object]]:
+    """A SELECT for one execution more than the page holds, and its parameters."""
+    if not 0 < where.limit <= MOST:
+        raise InvalidInput(f"limit {where.limit} is not between 1 and {MOST}")
+    conditions, values = _conditions(where)
+    statuses = [str(status) for status in (Status if where.status is None else where.status)]
+    clause = " AND ".join(conditions)
+    wanted = where.limit + 1
+    numbers = BY_ID if where.id_prefix else BY_WORKFLOW
+    source = (
+        f"{WORKFLOWS} SELECT e.*, s.body AS input FROM executions AS e"
+        " LEFT JOIN segments AS s ON s.execution = e.id AND s.run = e.run AND s.seq = -1"
+        f" WHERE e.number IN ({numbers.format(clause=clause)}) ORDER BY e.started_at DESC, e.number DESC LIMIT :wanted"
+    )
+    return source, {**values, "statuses": to_json(statuses), "workflow": where.workflow, "wanted": wanted}
+
+
+def encode_cursor(started_at: int, number: int) -> str:
+    """Where the next page begins."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((started_at, number))).decode()
+
+
+def _decode_cursor(cursor: str) -> tuple[int, int]:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
+    except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
+        raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem
+
+
+def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:
+    conditions = ["TRUE"]
+    values: dict[str, object] = {}
+    for name, condition, value in (
+        ("after", "x.started_at > :after", where.started_after),
+        ("before", "x.started_at < :before", where.started_before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values[name] = value
+    if where.id_prefix:
+        conditions.append("x.id >= :prefix AND x.id < :beyond")
+        values |= {"prefix": where.id_prefix, "beyond": where.id_prefix + "\U0010ffff"}
+    if where.cursor is not None:
+        conditions.append("(x.started_at, x.number) < (:at, :number)")
+        values["at"], values["number"] = _decode_cursor(where.cursor)
+    for index, (name, wanted) in enumerate((where.attributes or {}).items()):
+        conditions.append(_attribute(index, wanted))
+        values |= {f"name{index}": name, f"value{index}": wanted}
+    return conditions, values
+
+
+def _attribute(index: int, wanted: str | int | float | bool) -> str:
+    if isinstance(wanted, bool):
+        test = f"a.type = '{'true' if wanted else 'false'}'"
+    else:
+        types = "'text'" if isinstance(wanted, str) else "'integer', 'real'"
+        test = f"a.type IN ({types}) AND a.value = :value{index}"
+    return f"EXISTS (SELECT 1 FROM json_each(x.attributes) AS a WHERE a.key = :name{index} AND {test})"

@@ -1,0 +1,14 @@
+"""Retention: ended executions leave, with everything that belonged to them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+
+
+def purge(connection: sqlite3.Connection, sql: Mapping[str, str], ended_before: int, limit: int) -> int:
+    """How many were deleted."""
+    (ids,) = connection.execute(sql["purge_pick"], (ended_before, limit)).fetchone()
+    for name in ("purge_segments", "purge_heartbeats", "purge_letters"):
+        connection.execute(sql[name], (ids,))
+    return connection.execute(sql["purge_executions"], (ids,)).rowcount

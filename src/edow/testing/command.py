@@ -1,0 +1,19 @@
+"""Runs one function as a command with options of its own: for `edow demo`, `edow bench` and `edow verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import typer
+
+
+def run_as_command(function: Callable[..., int], name: str, argv: Sequence[str]) -> int:
+    """The function's exit code; errors, of usage too, are for the caller to report."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.command()(function)
+    return int(app(list(argv), prog_name=name, standalone_mode=False) or 0)

@@ -1,0 +1,127 @@
+"""Topics and their queues: one for each consumer group, one for all broadcast listeners. Publishing is here, too.
+
+What is remembered of the topics is checked in every transaction against the generation in the database, so that a
+message published after a group was made reaches it, whichever process made it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from edow.errors import InvalidInput
+from edow.model.message import Message
+from edow.sqlite import Bulk, load_queries
+from edow.transport.contract import TopicSpec
+
+SHIFT = 43  # bits of a message's number that count within its queue
+EVERYBODY = ""  # the group of a broadcast queue
+
+_encode = msgspec.json.Encoder().encode
+_decode_topics = msgspec.json.Decoder(list[tuple[str, int | None, str | None]]).decode
+_decode_tails = msgspec.json.Decoder(dict[int, int]).decode
+
+
+def to_json(value: object) -> str:
+    """For `json_each`: SQLite wants text."""
+    return _encode(value).decode()
+
+
+def channel(queue: int) -> str:
+    """What a queue's subscribers wait on."""
+    return f"queue-{queue}"
+
+
+def bounds(queue: int) -> tuple[int, int]:
+    """Every message of the queue lies strictly between these numbers."""
+    return queue << SHIFT, queue + 1 << SHIFT
+
+
+class Topics(NamedTuple):
+    """The topics as they were at a generation. `groups`: topic -> group -> queue."""
+
+    generation: int
+    groups: Mapping[str, Mapping[str, int]]
+
+    def queues(self, topic: str) -> Iterable[int]:
+        """Where a message to the topic goes."""
+        groups = self.groups.get(topic)
+        if groups is None:
+            raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
+        return groups.values()
+
+    def has(self, specs: Sequence[TopicSpec]) -> bool:
+        """Whether all of them were made before."""
+        return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
+
+
+class Queues:
+    """Its functions run on the file's threads, on the connection they are given."""
+
+    def __init__(self) -> None:
+        self.sql = sql = load_queries(__package__)
+        self._publish = Bulk(sql["publish"], 4)
+        self.topics = Topics(0, {})
+
+    def read(self, connection: sqlite3.Connection) -> Topics:
+        """The topics as they are now."""
+        (generation,) = connection.execute(self.sql["generation_read"]).fetchone()
+        if generation != self.topics.generation:
+            groups: dict[str, dict[str, int]] = {}
+            (text,) = connection.execute(self.sql["topics_read"]).fetchone()
+            for topic, queue, group in _decode_topics(text):
+                known = groups.setdefault(topic, {})
+                if queue is not None and group is not None:
+                    known[group] = queue
+            self.topics = Topics(generation, groups)
+        return self.topics
+
+    def make(self, connection: sqlite3.Connection, specs: Sequence[TopicSpec]) -> Topics:
+        """Add what is missing."""
+        if not self.read(connection).has(specs):
+            connection.executemany(self.sql["topics_make"], [(spec.name,) for spec in specs])
+            pairs = [(spec.name, group) for spec in specs for group in spec.groups]
+            connection.executemany(self.sql["queues_make"], pairs)
+            connection.execute(self.sql["generation_raise"])
+        return self.read(connection)
+
+    def publish(self, connection: sqlite3.Connection, messages: Sequence[Message], now: int) -> None:
+        """Append the messages to every queue of their topics. Raises InvalidInput for an unknown topic."""
+        topics = {message.topic for message in messages}
+        where, tails = self._tails(connection, topics)
+        values: list[object] = []
+        for message in messages:
+            for queue in where[message.topic]:
+                tail = tails[queue] = tails[queue] + 1
+                values += ((queue << SHIFT) + tail, message.key, now, message.body)
+        if values:
+            self._publish.run(connection, values)
+            connection.execute(self.sql["tails_set"], (to_json(tails),))
+
+    def _tails(
+        self, connection: sqlite3.Connection, topics: Iterable[str]
+    ) -> tuple[dict[str, Iterable[int]], dict[int, int]]:
+        while True:
+            known = self.topics
+            unknown = [topic for topic in topics if topic not in known.groups]
+            where = {topic: known.queues(topic) for topic in topics if topic in known.groups}
+            wanted = to_json([queue for queues in where.values() for queue in queues])
+            generation, tails = connection.execute(self.sql["tails_read"], (wanted,)).fetchone()
+            if generation == known.generation:
+                for topic in unknown:
+                    known.queues(topic)
+                return where, _decode_tails(tails)
+            self.read(connection)
+
+    def tails(self, connection: sqlite3.Connection, queues: Sequence[int]) -> dict[int, int]:
+        """Position of the newest message ever published to each of the queues."""
+        return _decode_tails(connection.execute(self.sql["tails_read"], (to_json(queues),)).fetchone()[1])
+
+    def channels(self, messages: Sequence[Message]) -> set[str]:
+        """Who waits for them."""
+        groups = self.topics.groups
+        topics = {message.topic for message in messages}
+        return {channel(queue) for topic in topics for queue in groups.get(topic, {}).values()}

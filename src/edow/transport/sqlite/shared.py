@@ -1,0 +1,331 @@
+"""Mode `shared`: members of a group compete for messages by claiming them for the length of a lease.
+
+A queue has a head: what lies beyond it nobody has looked at, so a claim reads on from there, however long the queue is.
+What lies before it and is not in somebody's hands is listed by the moment at which it is to be delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from edow.errors import Closed, Unavailable
+from edow.sqlite import Packed, SqliteFile
+from edow.transport.contract import Delivery, Subscription
+from edow.transport.sqlite.deliveries import SqliteDelivery, acknowledge
+from edow.transport.sqlite.guard import guarded
+from edow.transport.sqlite.queues import SHIFT, Queues, channel, to_json
+
+Result = TypeVar("Result")
+
+_decode = msgspec.json.Decoder(list[int]).decode
+
+POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
+FEW = 16  # messages that are handled at once: see SqliteFile
+SCANS = 8  # times that one claim reads on when all it found must wait for an earlier message of its key
+
+
+class Found(NamedTuple):
+    """A message that may be claimed, or (blocked) that must be passed over."""
+
+    seq: int
+    times: int
+    key: str | None
+    blocked: int
+
+
+class Claim(NamedTuple):
+    """What one claim brought. `more`: there may be more at once; `due`: when something may be, else."""
+
+    deliveries: list[SqliteDelivery]
+    more: bool
+    due: int | None
+
+
+class Claimer:
+    """The statements of `shared`, for all subscribers of a transport."""
+
+    def __init__(self, queues: Queues) -> None:
+        self.sql = sql = queues.sql
+        self._due = Packed(Found, "seq, times, key, blocked", ("body",), sql["due_source"])
+        self._new = Packed(Found, "seq, times, key, blocked", ("body",), sql["new_source"])
+
+    def claim(self, connection: sqlite3.Connection, queue: int, limit: int, lease: Lease) -> Claim:
+        """Take up to `limit` messages, first those that come again."""
+        parameters: dict[str, object] = {"queue": queue, "now": lease.now, "limit": limit}
+        taken, _ = _as_many_as_fit(self._due, connection, parameters)
+        more = len(taken) == limit
+        if not more:
+            new, more = self._look(connection, queue, limit - len(taken))
+            taken += new
+        if taken:
+            self._hold(connection, queue, taken, lease)
+        (due,) = (None,) if more else connection.execute(self.sql["next_due"], (queue,)).fetchone()
+        deliveries = [
+            SqliteDelivery(lease.topic, body or b"", found.key, found.times + 1, found.seq, lease.owner)
+            for found, (body,) in taken
+        ]
+        return Claim(deliveries, more, due)
+
+    def _hold(self, connection: sqlite3.Connection, queue: int, taken: Sequence[Taken], lease: Lease) -> None:
+        seqs = to_json([found.seq for found, _ in taken])
+        connection.execute(
+            self.sql["claim"], {"queue": queue, "seqs": seqs, "until": lease.until, "owner": lease.owner}
+        )
+
+    def _look(self, connection: sqlite3.Connection, queue: int, limit: int) -> tuple[list[Taken], bool]:
+        """Read on from the head. True: not at the end yet."""
+        taken: list[Taken] = []
+        for _ in range(SCANS):
+            wanted = limit - len(taken)
+            rows, most = _as_many_as_fit(self._new, connection, {"queue": queue, "limit": wanted})
+            if rows:
+                connection.execute(self.sql["head_set"], (rows[-1][0].seq - (queue << SHIFT), queue))
+            taken += [row for row in rows if not row[0].blocked]
+            if len(rows) < most:
+                return taken, False
+            if len(taken) >= limit or most < wanted:
+                break
+        return taken, True
+
+
+Taken = tuple[Found, list[bytes | None]]
+
+
+class Lease(NamedTuple):
+    """Whose claim, of which topic, until when."""
+
+    owner: int
+    topic: str
+    now: int
+    until: int
+
+
+def _as_many_as_fit(
+    packed: Packed[Found], connection: sqlite3.Connection, parameters: dict[str, object]
+) -> tuple[list[Taken], int]:
+    """The rows, and how many there could have been: fewer than asked for when they are too many bytes together."""
+    limit = parameters["limit"]
+    assert isinstance(limit, int)
+    while True:
+        try:
+            return packed.rows(connection, {**parameters, "limit": limit}), limit
+        except sqlite3.DataError:
+            if limit <= 1:
+                raise
+            limit //= 2
+
+
+class SharedSubscriber:
+    """One member of a group. What it holds is given back when it closes."""
+
+    def __init__(
+        self,
+        file: SqliteFile,
+        claimer: Claimer,
+        subscription: Subscription,
+        queues: Sequence[tuple[str, int]],
+        identity: tuple[int, Callable[[], int]],
+    ) -> None:
+        self._file = file
+        self._claimer = claimer
+        self._queues = list(queues)
+        self._owner, self._now = identity
+        self._lease_us = int(subscription.lease_seconds * 1_000_000)
+        self._watch = file.watch(*(channel(queue) for _, queue in queues))
+        self._held: dict[int, SqliteDelivery] = {}
+        self._claiming: asyncio.Future[Claim] | None = None
+        self._ready: list[SqliteDelivery] = []  # claimed, not handed out yet
+        self._more = True
+        self._quiet = False  # the last claim brought little
+        self._due: int | None = None
+        self._closed = False
+
+    async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
+        """See the contract."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_seconds
+        if self._closed:
+            raise Closed("this subscriber is closed: subscribe again")
+        unsure = False  # a wait has ended without a notification
+        while not self._closed:
+            if self._wants_claim() or ((unsure or self._is_due()) and await self._has_anything()):
+                await self._claim(limit)
+            if self._ready and not self._closed:
+                return self._take_ready(limit)
+            if self._more:
+                continue
+            left = deadline - loop.time()
+            if left <= 0 or self._closed:
+                break
+            self._more = await self._watch.wait(min(left, self._seconds_to_due(), POLL_SECONDS))
+            unsure = not self._more
+        return []
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See the contract."""
+        mine = self._let_go(deliveries)
+        if mine:
+            await self._write(
+                lambda connection: acknowledge(connection, self._claimer.sql, mine),
+                after=self._file.notify,
+                small=len(mine) <= FEW,
+            )
+
+    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
+        """See the contract."""
+        mine = self._let_go(deliveries)
+        if mine:
+            until = self._now() + int(delay_seconds * 1_000_000) if delay_seconds > 0 else 0
+            await self._give_back(mine, until)
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """See the contract."""
+        mine = [each for each in deliveries if isinstance(each, SqliteDelivery) and self._held.get(each.seq) is each]
+        lost = [each for each in deliveries if each not in mine] if len(mine) < len(deliveries) else []
+        if mine:
+            gone = set(await self._write(lambda connection: self._extend(connection, mine)))
+            for each in mine:
+                if each.seq in gone:
+                    lost.append(each)
+                    self._held.pop(each.seq, None)
+        return lost
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def close(self) -> None:
+        """See the contract."""
+        if self._closed:
+            return
+        self._closed = True
+        self._watch.close()
+        if self._claiming is not None:
+            await asyncio.wait([self._claiming])
+            try:
+                self._finish_claim()
+            except Unavailable:
+                pass  # then it has brought nothing
+        held, self._held = list(self._held.values()), {}
+        if held:
+            await self._give_back(held, 0)
+
+    def _wants_claim(self) -> bool:
+        if self._claiming is not None or self._ready:
+            return not self._ready
+        return self._watch.take() or self._more
+
+    def _take_ready(self, limit: int) -> list[Delivery]:
+        ready: list[Delivery] = [*self._ready[:limit]]
+        del self._ready[:limit]
+        return ready
+
+    async def _claim(self, limit: int) -> None:
+        """A claim goes on when its receiver is cancelled; what it brings is for the next, or is given back."""
+        if self._claiming is None:
+            now = self._now()
+            self._queues.append(self._queues.pop(0))  # each topic has its turn at being first
+            queues = list(self._queues)
+            self._more = False
+            self._claiming = asyncio.ensure_future(
+                self._write(lambda connection: self._claim_in_turn(connection, queues, limit, now), small=self._quiet)
+            )
+        await asyncio.wait([self._claiming])
+        if not self._closed:  # else `close` gives back what it brings
+            self._finish_claim()
+
+    def _finish_claim(self) -> None:
+        claiming, self._claiming = self._claiming, None
+        if claiming is None:
+            return
+        try:
+            claim = claiming.result()
+        except BaseException:
+            self._more = True
+            raise
+        self._more = self._more or claim.more
+        self._due = claim.due
+        self._quiet = len(claim.deliveries) <= FEW
+        self._ready += claim.deliveries
+        self._held.update((each.seq, each) for each in claim.deliveries)
+
+    def _claim_in_turn(
+        self, connection: sqlite3.Connection, queues: Sequence[tuple[str, int]], limit: int, now: int
+    ) -> Claim:
+        deliveries: list[SqliteDelivery] = []
+        more, due = False, None
+        for topic, queue in queues:
+            if len(deliveries) >= limit:
+                more = True
+                break
+            lease = Lease(self._owner, topic, now, now + self._lease_us)
+            claim = self._claimer.claim(connection, queue, limit - len(deliveries), lease)
+            deliveries += claim.deliveries
+            more = more or claim.more
+            due = min((each for each in (due, claim.due) if each is not None), default=None)
+        return Claim(deliveries, more, due)
+
+    def _extend(self, connection: sqlite3.Connection, deliveries: Sequence[SqliteDelivery]) -> set[int]:
+        """The numbers of those that are somebody else's now."""
+        seqs = [each.seq for each in deliveries]
+        parameters = {"seqs": to_json(seqs), "owner": self._owner, "until": self._now() + self._lease_us}
+        if connection.execute(self._claimer.sql["extend"], parameters).rowcount == len(seqs):
+            return set()
+        (owned,) = connection.execute(self._claimer.sql["owned"], parameters).fetchone()
+        return set(seqs) - set(_decode(owned))
+
+    async def _give_back(self, deliveries: Sequence[SqliteDelivery], until: int) -> None:
+        parameters = {
+            "seqs": to_json([each.seq for each in deliveries]),
+            "owner": self._owner,
+            "until": until,
+        }
+        channels = {channel(each.seq >> SHIFT) for each in deliveries}
+        await self._write(
+            lambda connection: connection.execute(self._claimer.sql["give_back"], parameters).rowcount,
+            after=lambda _: self._file.notify(channels),
+        )
+
+    def _let_go(self, deliveries: Sequence[Delivery]) -> list[SqliteDelivery]:
+        """Those that are in our hands still; they no longer are."""
+        held, mine = self._held, []
+        for each in deliveries:
+            if isinstance(each, SqliteDelivery) and held.get(each.seq) is each:
+                del held[each.seq]
+                mine.append(each)
+        return mine
+
+    async def _has_anything(self) -> bool:
+        """Look without claiming, which is cheap and keeps nobody from writing; also when to look again."""
+        now, sql = self._now(), self._claimer.sql["anything"]
+        queues = list(self._queues)
+        rows = await guarded(
+            self._file.read(
+                lambda connection: [
+                    connection.execute(sql, {"queue": queue, "now": now}).fetchone() for _, queue in queues
+                ]
+            )
+        )
+        self._due = min((due for _, due in rows if due is not None), default=None)
+        return any(found for found, _ in rows)
+
+    async def _write(
+        self,
+        function: Callable[[sqlite3.Connection], Result],
+        after: Callable[[Result], None] | None = None,
+        *,
+        small: bool = False,
+    ) -> Result:
+        """Claims and acknowledgements need not wait for the disk: what is lost with it is delivered again."""
+        return await guarded(self._file.write(function, durable=False, small=small, after=after))
+
+    def _is_due(self) -> bool:
+        return self._due is not None and self._due <= self._now()
+
+    def _seconds_to_due(self) -> float:
+        return POLL_SECONDS if self._due is None else max(0.001, (self._due - self._now()) / 1_000_000)

@@ -1,0 +1,121 @@
+"""Publishes what the worker has to say, in batches; acknowledges a delivery only once its answer is with the broker.
+
+One loop; while a batch is under way the next one collects. Nothing is dropped while the broker is away: the queue is
+bounded by the worker, which receives nothing more when it is full.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from edow.errors import CallerError, Closed, PublishFailed, Unavailable
+from edow.model.message import Message
+from edow.transport.contract import Delivery, Transport
+from edow.worker.attempt import Lane
+
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+log = logging.getLogger("edow.worker")
+
+
+class Answered(Protocol):
+    """Deliveries that a message answers."""
+
+    @property
+    def lane(self) -> Lane: ...
+    @property
+    def deliveries(self) -> list[Delivery]: ...
+
+
+Entry = tuple[Message, Answered | None]
+Acknowledge = Callable[[Sequence[Answered]], Awaitable[None]]
+
+
+class Publisher:
+    """`acknowledge` is awaited after each batch with whatever the broker's new messages answer."""
+
+    def __init__(self, transport: Transport, acknowledge: Acknowledge, batch: int) -> None:
+        self._transport = transport
+        self._acknowledge = acknowledge
+        self._batch = batch
+        self._queue: deque[Entry] = deque()
+        self._ready = asyncio.Event()
+        self._flushed = asyncio.Event()
+        self._flushed.set()
+        self.published = 0
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, message: Message, answers: Answered | None = None) -> None:
+        self._queue.append((message, answers))
+        self._ready.set()
+        self._flushed.clear()
+
+    async def flushed(self) -> None:
+        """When everything added so far is published and acknowledged."""
+        await self._flushed.wait()
+
+    async def run(self) -> None:
+        """Until cancelled, or until the transport is closed."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            await self._ready.wait()
+            try:
+                await self.run_once()
+                pause = FIRST_PAUSE_SECONDS
+            except Closed:
+                log.warning("transport closed; %d messages were not published, their tasks will run again", len(self))
+                return
+            except Unavailable as error:
+                log.warning("%d messages wait to be published, next try in %.2f s: %s", len(self), pause, error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            except Exception:
+                log.exception("publishing failed in an unexpected way; %d messages wait", len(self))
+                await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+
+    async def run_once(self) -> None:
+        """Publish one batch. On an error everything that the broker may not have stays queued, in order."""
+        queue = self._queue
+        entries = [queue.popleft() for _ in range(min(self._batch, len(queue)))]
+        try:
+            # Not on disk is enough: a loss takes the acknowledgements that follow with it, and the tasks come again.
+            await self._transport.publish([message for message, _ in entries], durable=False)
+        except PublishFailed as error:
+            missing = set(error.indexes).intersection(range(len(entries))) or set(range(len(entries)))
+            queue.extendleft(entries[index] for index in sorted(missing, reverse=True))
+            await self._published([entry for index, entry in enumerate(entries) if index not in missing])
+            raise
+        except CallerError:
+            await self._publish_one_by_one(entries)
+        except BaseException:
+            queue.extendleft(reversed(entries))
+            raise
+        else:
+            await self._published(entries)
+        if not queue:
+            self._ready.clear()
+            self._flushed.set()
+
+    async def _publish_one_by_one(self, entries: Sequence[Entry]) -> None:
+        """A message that the transport refuses must not hold up the others."""
+        for index, entry in enumerate(entries):
+            try:
+                await self._transport.publish([entry[0]], durable=False)
+            except CallerError as error:
+                log.error("the transport refuses a message to topic %s, it is dropped: %s", entry[0].topic, error)
+            except BaseException:
+                self._queue.extendleft(reversed(entries[index:]))
+                raise
+            await self._published([entry])
+
+    async def _published(self, entries: Sequence[Entry]) -> None:
+        self.published += len(entries)
+        if answered := [answers for _, answers in entries if answers is not None]:
+            await self._acknowledge(answered)

@@ -1,0 +1,126 @@
+"""What a worker says about an attempt: result events, ready to be published. Decides nothing and publishes nothing."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import msgspec
+
+from edow.model import topics, wire
+from edow.model.failure import Failure
+from edow.model.message import Message
+from edow.model.wire import Outcome, ResultEvent, TaskEvent
+from edow.transport.contract import Delivery
+from edow.worker.attempt import Attempt, Told
+
+NULL = msgspec.Raw(b"null")
+
+_encode_failure = msgspec.json.Encoder().encode
+
+
+class DeadMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Poison that no execution can be told about. `body` is base64 of the bytes as they came."""
+
+    topic: str
+    reason: str
+    body: str
+    key: str | None = None
+    worker: str = ""
+    at: int = 0
+
+
+class Reporter:
+    """Builds messages. A result larger than the broker takes becomes a failure that says so."""
+
+    def __init__(self, worker: str, clock: Callable[[], int], max_message_bytes: int) -> None:
+        self._worker = worker
+        self._source = f"/edow/worker/{worker}"
+        self._clock = clock
+        self._limit = max_message_bytes
+        self._beats = 0
+        self._millisecond = 0
+        self._time = ""
+
+    def completed(self, attempt: Attempt) -> Message:
+        assert attempt.result is not None
+        message = self._of(attempt, "completed", attempt.result)
+        if len(message.body) > self._limit:
+            return self.failed(attempt, _too_large(attempt, len(message.body), self._limit), final=True)
+        return message
+
+    def failed(self, attempt: Told, failure: Failure, *, final: bool) -> Message:
+        message = self._of(attempt, "failed", msgspec.Raw(_encode_failure(failure)), final)
+        if len(message.body) <= self._limit:
+            return message
+        short = msgspec.structs.replace(failure, message=failure.message[:2_000], stack="", args=None)
+        return self._of(attempt, "failed", msgspec.Raw(_encode_failure(short)), final)
+
+    def cancelled(self, attempt: Attempt) -> Message:
+        return self._of(attempt, "cancelled", NULL)
+
+    def started(self, attempt: Attempt) -> Message:
+        return self._of(attempt, "started", NULL)
+
+    def heartbeat(self, attempt: Attempt) -> Message:
+        """Details too large to send are left out: being alive matters more."""
+        self._beats += 1
+        details = attempt.details
+        if details is None or len(details) > self._limit // 2:
+            return self._of(attempt, "heartbeat", NULL)
+        return self._of(attempt, "heartbeat", msgspec.Raw(details))
+
+    def dead(self, delivery: Delivery, reason: str) -> Message:
+        body = DeadMessage(
+            topic=delivery.topic,
+            reason=reason,
+            body=base64.b64encode(delivery.body).decode(),
+            key=delivery.key,
+            worker=self._worker,
+            at=self._clock(),
+        )
+        return Message(topics.DEAD, wire.encode(body))
+
+    def _of(self, attempt: Told, outcome: Outcome, data: msgspec.Raw, final: bool = False) -> Message:
+        event: TaskEvent = attempt.event
+        suffix = f"heartbeat/{self._beats}" if outcome == "heartbeat" else outcome
+        result = ResultEvent(
+            id=f"{event.idempotencykey}/{attempt.number}/{suffix}",
+            source=self._source,
+            type=wire.RESULT_TYPE,
+            specversion=wire.SPEC_VERSION,
+            subject=event.subject,
+            time=self._now(),
+            executionid=event.executionid,
+            run=event.run,
+            step=event.step,
+            attempt=attempt.number,
+            outcome=outcome,
+            idempotencykey=event.idempotencykey,
+            correlationid=event.correlationid,
+            traceparent=event.traceparent,
+            startedat=attempt.started_at,
+            durationus=attempt.duration,
+            final=final,
+            data=data,
+        )
+        return Message(event.replytopic, wire.encode(result))
+
+    def _now(self) -> str:
+        """RFC 3339, formatted once a millisecond."""
+        millisecond = self._clock() // 1_000
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            moment = datetime.fromtimestamp(millisecond / 1_000, UTC)
+            self._time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return self._time
+
+
+def _too_large(attempt: Attempt, size: int, limit: int) -> Failure:
+    return Failure(
+        type="edow.errors.PayloadTooLarge",
+        retryable=False,
+        message=f"task {attempt.event.subject!r}: its result is {size:,} bytes as a message and the transport takes "
+        f"{limit:,}; return less, or store it and return where it is",
+    )

@@ -1,0 +1,116 @@
+"""Crashes at every persisted boundary: real processes, SIGKILL, nothing lost and nothing applied twice.
+
+One dry run counts the boundaries that a role passes on the way through `crash_flow`; then one run for each of them,
+in which that process dies there and an ordinary one replaces it. The suite runs on one shared file (state and
+messages commit together) and on two files (outbox, publish, acknowledge: the shape that every broker has).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import edow
+from tests.acceptance import crash_flow
+
+CHILD = Path(__file__).parent / "crash_child.py"
+ORDERS = {1: False, 2: True}
+MOST = 120  # more boundaries than any role passes; those beyond the last one are not run
+
+
+class World:
+    """One store, one effects database, and the processes that work on them."""
+
+    def __init__(self, folder: Path, *, joined: bool) -> None:
+        self.folder = folder
+        self.store = f"sqlite:///{folder / 'edow.db'}"
+        self.transport = self.store if joined else f"sqlite:///{folder / 'messages.db'}"
+        self.effects = folder / "effects.db"
+        self.names = folder / "names"
+        connection = sqlite3.connect(self.effects)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE applied (name TEXT)")
+        connection.commit()
+        connection.close()
+
+    async def spawn(self, role: str, crash_at: int = 0) -> asyncio.subprocess.Process:
+        environment = os.environ | {"EDOW_TEST_EFFECTS": str(self.effects)}
+        arguments = [str(CHILD), role, self.store, self.transport, str(crash_at), str(self.names)]
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment, stdout=pipe)
+
+    async def run(self, role: str, crash_at: int) -> bool:
+        """Everything to its end with `role` crashing at a boundary; False if that boundary was never reached."""
+        crashing = await self.spawn(role, crash_at)
+        other = await self.spawn("worker" if role == "orchestrator" else "orchestrator")
+        replacement: asyncio.subprocess.Process | None = None
+        try:
+            async with edow.Client(self.store) as client, asyncio.TaskGroup() as group:
+                ends = [group.create_task(self.order(client, number)) for number in ORDERS]
+                died = group.create_task(crashing.wait())
+                everything = asyncio.gather(*ends)
+                await asyncio.wait({died, everything}, return_when=asyncio.FIRST_COMPLETED)
+                if died.done():
+                    replacement = await self.spawn(role)
+                await everything
+                if not died.done():
+                    crashing.terminate()
+            return replacement is not None
+        finally:
+            for process in (crashing, other, replacement):
+                if process is not None and process.returncode is None:
+                    process.terminate()
+                    await process.wait()
+
+    async def order(self, client: edow.Client, number: int) -> None:
+        handle = await client.start(crash_flow.order.with_options(id=f"order-{number}"), number, refuse=ORDERS[number])
+        await handle.signal("approved", True)
+        if ORDERS[number]:
+            with pytest.raises(edow.WorkflowFailed, match="Refused"):
+                await handle.result(timeout=30)
+        else:
+            assert await handle.result(timeout=30) == f"receipt {number}, 3 boxes, parcel {number}, True"
+
+    def applied(self) -> Counter[str]:
+        connection = sqlite3.connect(self.effects)
+        try:
+            return Counter(name for (name,) in connection.execute("SELECT name FROM applied"))
+        finally:
+            connection.close()
+
+
+EXPECTED = Counter(name for number, refuse in ORDERS.items() for name in crash_flow.expected(number, refuse=refuse))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("joined", [True, False], ids=["one-file", "two-files"])
+@pytest.mark.parametrize("role", ["orchestrator", "worker"])
+async def test_crash_at_every_boundary(tmp_path: Path, role: str, joined: bool) -> None:
+    """Whichever persisted boundary a process dies at, every order ends as it should and every effect is applied
+    once.
+    """
+    limit = asyncio.Semaphore(3)
+    passed = [0]
+
+    async def one(crash_at: int) -> None:
+        async with limit:
+            if passed[0] and crash_at > passed[0]:
+                return
+            folder = tmp_path / str(crash_at)
+            folder.mkdir()
+            world = World(folder, joined=joined)
+            reached = await world.run(role, crash_at)
+            assert world.applied() == EXPECTED, f"{role} killed at boundary {crash_at}"
+            if not reached:
+                passed[0] = min(passed[0] or crash_at, crash_at)
+
+    async with asyncio.TaskGroup() as group:
+        for crash_at in range(1, MOST):
+            group.create_task(one(crash_at))
+    assert passed[0] > 10, "the flow must pass more boundaries than that"

@@ -1,0 +1,184 @@
+"""Processes that serve: orchestrator, worker, dev. Real processes and real signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+
+class Process:
+    """`edow ...` in the background; its stderr can be waited on."""
+
+    def __init__(self, *words: str) -> None:
+        command = [sys.executable, "-m", "edow", *words]
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.said: list[str] = []
+        self._news = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.popen.stderr is not None
+        for line in self.popen.stderr:
+            with self._news:
+                self.said.append(line)
+                self._news.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> None:
+        with self._news:
+            found = self._news.wait_for(lambda: sum(text in line for line in self.said) >= times, 20)
+        assert found, (text, self.said)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.popen.send_signal(number)
+        return self.end()
+
+    def end(self) -> int:
+        code = self.popen.wait(20)
+        self._reader.join(20)
+        assert self.popen.stdout is not None
+        assert self.popen.stdout.read() == ""
+        self.popen.stdout.close()
+        return code
+
+
+@pytest.fixture
+def serve() -> Iterator[object]:
+    started: list[Process] = []
+
+    def begin(*words: str) -> Process:
+        started.append(Process(*words))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        if process.popen.poll() is None:
+            process.popen.kill()
+        process.popen.wait()
+        for stream in (process.popen.stdout, process.popen.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def test_an_orchestrator_and_a_worker_share_the_work(run, shop, serve):
+    """Two processes over one file run what a third one started, and stop gracefully on SIGTERM and Ctrl-C."""
+    orchestrator, worker = serve("orchestrator", shop), serve("worker", shop)
+    orchestrator.wait_for("ready")
+    worker.wait_for("ready")
+    result = run("start", "fulfil", "--input", '{"order": {"number": 7}}', "--wait", "--timeout", "20")
+    assert json.loads(result.out) == {"receipt": "paid 7", "gift": False}
+    findings = {each["what"]: each for each in json.loads(run("doctor", "--json").out)["findings"]}
+    assert findings["orchestrators"]["level"] == "ok"
+    assert worker.stop(signal.SIGTERM) == 0
+    assert orchestrator.stop(signal.SIGINT) == 0
+
+
+def test_a_missing_module_ends_the_process(serve):
+    """A worker for a module that does not exist ends with one error line and code 1."""
+    worker = serve("worker", "nowhere.py")
+    assert worker.end() == 1
+    assert [line for line in worker.said if line.startswith("error: ")]
+
+
+SLOW = """
+import time
+
+import edow
+
+
+@edow.task(timeout=None)
+def slow() -> None:
+    print("task runs", flush=True, file=__import__("sys").stderr)
+    time.sleep(600)
+
+
+@edow.workflow
+async def wait() -> None:
+    await slow()
+"""
+
+
+def test_a_second_signal_stops_at_once(run, place, serve):
+    """A worker that is still busy when it is told to stop again does not wait any longer."""
+    (place / "slow.py").write_text(SLOW)
+    process = serve("serve", "slow.py")
+    process.wait_for("ready")
+    run("start", "wait")
+    process.wait_for("task runs")
+    process.popen.send_signal(signal.SIGTERM)
+    process.wait_for("stopping")
+    process.popen.send_signal(signal.SIGTERM)
+    assert process.end() == 128 + signal.SIGTERM
+
+
+def test_dev_starts_again_after_a_change(run, shop, place, serve):
+    """`edow dev` runs the changed code after a file was saved, and takes its child along when it ends."""
+    process = serve("dev", shop)
+    process.wait_for("ready")
+    path = place / shop
+    path.write_text(path.read_text().replace("paid {number}", "paid {number} at last"))
+    os.utime(path, ns=(1, 1))
+    process.wait_for("changed, starting again")
+    process.wait_for("ready (", times=2)
+    result = run("start", "fulfil", "--input", '{"order": {"number": 7}}', "--wait", "--timeout", "20")
+    assert json.loads(result.out)["receipt"] == "paid 7 at last"
+    assert process.stop(signal.SIGINT) == 130
+
+
+def test_dev_survives_a_mistake(shop, place, serve):
+    """Code that cannot be imported is told, and the next change is tried."""
+    text = (place / shop).read_text()
+    (place / shop).write_text("1 / 0")
+    process = serve("dev", shop)
+    process.wait_for("ZeroDivisionError")
+    (place / shop).write_text(text)
+    os.utime(place / shop, ns=(1, 1))
+    process.wait_for("ready")
+    assert process.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+
+
+ASKING = """
+import sys
+
+import edow
+
+
+@edow.task
+async def ask() -> None:
+    print("asked", flush=True, file=sys.stderr)
+
+
+@edow.workflow
+async def question() -> int:
+    await ask()
+    return await edow.wait_signal("answer", int)
+"""
+
+
+def test_an_interrupted_run_goes_on(run, place, serve):
+    """Ctrl-C ends `edow run` with code 130 and says how to go on; the same id again goes on from there."""
+    (place / "asking.py").write_text(ASKING)
+    process = serve("run", "asking.py:question", "--id", "q")
+    process.wait_for("asked")
+    assert process.stop(signal.SIGINT) == 130
+    assert any("execution q is safe" in line for line in process.said)
+    assert not any("Traceback" in line for line in process.said)
+    run("signal", "q", "answer", "42")
+    result = run("run", "asking.py:question", "--id", "q")
+    assert (result.code, result.out) == (0, "42\n")
+    assert "asked" not in result.err
+
+
+def test_a_child_does_not_outlive_a_killed_dev(shop, serve):
+    """`kill -9` of `edow dev` ends the child that it had started, so that nothing serves unseen."""
+    process = serve("dev", shop)
+    process.wait_for("ready (")
+    process.popen.kill()
+    process.wait_for("stopping")

@@ -1,0 +1,461 @@
+"""What is particular to SQLite: one file for state and messages, and all the ways in which a file can be unusable."""
+
+import asyncio
+import errno
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from edow.errors import Closed, EdowError, LeaseLost, PublishFailed, StoreUnavailable, StoreUnusable
+from edow.model.execution import Status
+from edow.model.message import Message
+from edow.sqlite import SqliteFile
+from edow.store.contract import Append, Commit
+from edow.store.sqlite import SqliteStore
+from edow.transport.contract import Mode, Subscription, TopicSpec
+from edow.transport.sqlite import SqliteTransport
+from tests.conformance.store_suite import T0, begin, changed, own, segment
+from tests.conformance.transport_suite import drain, take
+
+QUIET = 0.15
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "edow.db"
+
+
+class Joined:
+    """A store and a transport in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.file = SqliteFile(path)
+        self.store = SqliteStore(self.file)
+        self.transport = SqliteTransport(self.file)
+        self.store.enlist(self.transport)
+
+    async def open(self) -> None:
+        await self.store.open()
+        await self.transport.open()
+        await self.transport.ensure([TopicSpec("tasks", ("workers",)), TopicSpec("results", ("us",))])
+
+    async def close(self) -> None:
+        await self.transport.close()
+        await self.store.close()
+
+
+@pytest.fixture
+async def joined(path: Path) -> AsyncIterator[Joined]:
+    joined = Joined(path)
+    await joined.open()
+    yield joined
+    await joined.close()
+
+
+async def make(path: Path) -> None:
+    """A database with one execution, closed properly."""
+    store = SqliteStore(SqliteFile(path))
+    await store.open()
+    await begin(store, "a")
+    await store.close()
+
+
+async def refuses(path: Path) -> str:
+    """What is said when the file is opened; afterwards nothing of it is left open."""
+    with pytest.raises(StoreUnusable) as caught:
+        await SqliteStore(SqliteFile(path)).open()
+    assert [thread.name for thread in threading.enumerate() if "sqlite" in thread.name] == []
+    return str(caught.value)
+
+
+# one transaction
+
+
+async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
+    """A commit with an enlisted transport publishes its messages, consumes its inputs and gives no outbox numbers."""
+    leases = await own(joined.store)
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
+    await joined.transport.publish([Message("results", b"1"), Message("results", b"2")])
+    got = await take(results, 2)
+    receiving = asyncio.create_task(workers.receive(10, 3600))
+    messages = [Message("tasks", b"do", "key")]
+    assert await joined.store.commit(Commit(leases=leases, messages=messages, acks=got[:1])) == []
+    (task,) = await receiving
+    assert (task.body, task.key) == (b"do", "key")
+    assert await joined.store.outbox_read(range(joined.store.shards), 10) == []
+    await results.close()
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    assert await drain(results, 1) == [b"2"]
+
+
+async def test_a_lost_lease_publishes_and_acknowledges_nothing(joined: Joined) -> None:
+    """What LeaseLost left undone includes messages and acks."""
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
+    await joined.transport.publish([Message("results", b"1")])
+    got = await take(results, 1)
+    with pytest.raises(LeaseLost):
+        await joined.store.commit(Commit(leases={0: 99}, messages=[Message("tasks", b"x")], acks=got))
+    assert await workers.receive(10, QUIET) == []
+    (stats,) = await joined.transport.describe(["results"])
+    assert stats.groups[0].waiting == 1
+
+
+async def test_claimed_deliveries_can_be_acknowledged_by_a_commit(joined: Joined) -> None:
+    """Acks of a shared subscription work inside the store's transaction, too, and let the key's next one through."""
+    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
+    await joined.transport.publish([Message("tasks", b"1", "k"), Message("tasks", b"2", "k")])
+    got = await take(workers, 1)
+    assert await workers.receive(10, QUIET) == []
+    await joined.store.commit(Commit(leases={}, acks=got))
+    assert await drain(workers, 1) == [b"2"]
+
+
+async def test_an_exclusive_nack_is_settled_by_a_commit(joined: Joined) -> None:
+    """What waits behind a nacked message goes on when a commit acknowledges it."""
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    await joined.transport.publish([Message("results", b"1", "k")])
+    await results.nack(await take(results, 1))
+    again = await take(results, 1)
+    await joined.transport.publish([Message("results", b"2", "k")])
+    assert await results.receive(10, QUIET) == []
+    receiving = asyncio.create_task(results.receive(10, 3600))
+    await joined.store.commit(Commit(leases={}, acks=again))
+    assert [each.body for each in await receiving] == [b"2"]
+
+
+# files that cannot be used
+
+
+async def test_a_directory_is_refused(tmp_path: Path) -> None:
+    """The error names the path and says what to do."""
+    assert f"{tmp_path} is a directory" in await refuses(tmp_path)
+
+
+async def test_a_missing_directory_is_refused(tmp_path: Path) -> None:
+    """Nothing is made where the user may have mistyped."""
+    assert "does not exist: create it" in await refuses(tmp_path / "no" / "edow.db")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    """And left as it was."""
+    path.write_bytes(b"Dear diary, " * 1000)
+    assert f"{path} is not a database" in await refuses(path)
+    assert path.read_bytes() == b"Dear diary, " * 1000
+
+
+async def test_another_applications_database_is_refused(path: Path) -> None:
+    """Even an unmarked one with tables; it is not even turned into WAL mode."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE theirs (x)")
+    connection.close()
+    before = path.read_bytes()
+    assert "another application" in await refuses(path)
+    assert path.read_bytes() == before
+
+
+async def test_a_corrupted_file_is_refused_with_the_remedy(path: Path) -> None:
+    """Damage in the schema is found when opening."""
+    await make(path)
+    content = bytearray(path.read_bytes())
+    content[100:4096] = bytes(3996)
+    path.write_bytes(content)
+    assert "corrupted" in await refuses(path)
+
+
+async def test_corrupted_pages_are_told_by_the_call_that_meets_them(path: Path) -> None:
+    """Damage in the data is an error of the call, not of the process: the store can be closed and says what to do."""
+    await make(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\xff" * (len(content) - 4096))
+    store = SqliteStore(SqliteFile(path))
+    with pytest.raises(StoreUnusable, match="restore it from a backup"):
+        await store.open()
+
+
+async def test_a_read_only_database_says_so(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that may not be written is refused before anything is tried."""
+    await make(path)
+    monkeypatch.setattr(os, "access", lambda name, mode: name != str(path))  # root may write everything
+    assert f"{path} is not writable" in await refuses(path)
+
+
+async def test_a_database_that_becomes_read_only_says_so(joined: Joined) -> None:
+    """A write that SQLite refuses for that is an error of the call, with the remedy."""
+    await joined.file.write(lambda connection: connection.execute("PRAGMA query_only = ON").fetchall())
+    with pytest.raises(StoreUnavailable, match="read-only: make the file"):
+        await begin(joined.store, "a")
+
+
+# a disk that is full
+
+
+async def test_a_full_database_loses_nothing_and_recovers(joined: Joined) -> None:
+    """When there is no room the call fails whole; what was stored stays, and later calls work again."""
+    leases = await own(joined.store)
+    (row,) = await begin(joined.store, "a")
+    (pages,) = await joined.file.write(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+    await limit_pages(joined.file, pages + 2)
+    large = Append("a", 1, 1, 1, segment("x" * 200_000))
+    with pytest.raises(StoreUnavailable, match="free disk space"):
+        await joined.store.commit(
+            Commit(leases=leases, appends=[large], updates=[changed(row, status=Status.COMPLETED, ended_at=T0)])
+        )
+    with pytest.raises(PublishFailed, match="free disk space") as caught:
+        await joined.transport.publish([Message("tasks", bytes(200_000)), Message("tasks", b"2")])
+    assert caught.value.indexes == (0, 1)
+    assert await joined.store.executions_get(["a"]) == [row]
+    await limit_pages(joined.file, 1_000_000)
+    await joined.store.commit(Commit(leases=leases, appends=[large]))
+    assert await joined.store.history_get("a", 1) == [segment("started", "a"), large.segment]
+
+
+async def test_one_callers_full_disk_is_not_anothers(joined: Joined) -> None:
+    """Of calls that arrive together, the one for which there is no room fails alone."""
+    (pages,) = await joined.file.write(lambda connection: connection.execute("PRAGMA page_count").fetchone())
+    await limit_pages(joined.file, pages + 4)
+    small, large, other = await asyncio.gather(
+        joined.transport.publish([Message("tasks", b"1")]),
+        joined.transport.publish([Message("tasks", bytes(500_000))]),
+        joined.transport.publish([Message("tasks", b"2")]),
+        return_exceptions=True,
+    )
+    assert isinstance(large, PublishFailed)
+    assert small is other is None
+    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
+    assert await drain(workers, 2) == [b"1", b"2"]
+
+
+async def limit_pages(file: SqliteFile, pages: int) -> None:
+    def limit(connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+
+    await file.write(limit)
+
+
+async def test_a_disk_error_does_not_end_the_writer(joined: Joined) -> None:
+    """Whatever the operating system says is StoreUnavailable for this call alone."""
+
+    def fail(connection: sqlite3.Connection) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(StoreUnavailable, match="Input/output"):
+        await joined.file.write(fail)
+    await begin(joined.store, "a")
+
+
+# others at the file
+
+
+async def test_a_foreign_writer_delays_and_does_not_break(path: Path) -> None:
+    """While somebody's sqlite3 shell holds the file, calls fail clearly after a while; then they work again."""
+    store = SqliteStore(SqliteFile(path, patience=0.1))
+    await store.open()
+    shell = sqlite3.connect(path, isolation_level=None)
+    shell.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked by another program"):
+        await begin(store, "a")
+    shell.execute("ROLLBACK")
+    await begin(store, "a")
+    shell.close()
+    await store.close()
+
+
+async def test_a_process_that_hangs_with_the_lock_is_told_of(path: Path) -> None:
+    """A suspended process of our own kind: the error says who to look for, nothing is lost, and it ends."""
+    holding = SqliteFile(path)
+    store = SqliteStore(SqliteFile(path, patience=0.1))
+    await store.open()
+    await holding.open()
+    held, release = threading.Event(), threading.Event()
+
+    def hold(connection: sqlite3.Connection) -> None:
+        held.set()
+        release.wait(10)
+
+    waiting = asyncio.ensure_future(holding.write(hold))
+    await asyncio.to_thread(held.wait, 10)
+    with pytest.raises(StoreUnavailable, match="held by another process"):
+        await begin(store, "a")
+    release.set()
+    await waiting
+    await begin(store, "a")
+    await holding.close()
+    await store.close()
+
+
+async def test_a_killed_writer_leaves_no_lock(path: Path) -> None:
+    """`kill -9` in the middle of a transaction: the next process goes on at once, without what was not committed."""
+    await make(path)
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        child.kill()
+    store = SqliteStore(SqliteFile(path, patience=1))
+    await store.open()
+    assert len(await begin(store, "b")) == 1
+    assert await store.executions_get(["never"]) == [None]
+    await store.close()
+    assert sorted(os.listdir(path.parent)) == ["edow.db", "edow.db-lock"]  # nothing of the dead is left
+
+
+HOLD = """
+import asyncio, sys, threading
+from edow.sqlite import SqliteFile
+
+def hold(connection):
+    connection.execute("INSERT INTO executions (id, workflow, shard, run, status, started_at, events, correlation,"
+                       " trace) VALUES ('never', '', 0, 1, 'running', 0, 0, '', '')")
+    print("held", flush=True)
+    threading.Event().wait()
+
+async def main():
+    file = SqliteFile(sys.argv[1])
+    await file.open()
+    file.watch("inbox")
+    await file.write(hold)
+
+asyncio.run(main())
+"""
+
+
+async def test_paths_too_long_for_a_socket_still_wake(tmp_path: Path) -> None:
+    """Where a Unix socket cannot lie beside the database, it lies elsewhere; wake-ups work the same."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    here, there = SqliteFile(folder / "edow.db"), SqliteFile(folder / "edow.db")
+    await here.open()
+    await there.open()
+    watch = here.watch("channel")
+    waiting = asyncio.create_task(watch.wait(3600))
+    await asyncio.sleep(0.01)
+    there.notify({"channel"})
+    assert await waiting
+    await here.close()
+    await there.close()
+    assert [name for name in os.listdir(folder) if "wake" in name] == []
+
+
+async def test_nobody_is_woken_for_what_they_do_not_wait_for(path: Path) -> None:
+    """A notification goes to watches of its channel, and wakes each once however often it is repeated."""
+    here, there = SqliteFile(path), SqliteFile(path)
+    await here.open()
+    await there.open()
+    mine, other = here.watch("a", "b"), here.watch("c")
+    for _ in range(100):
+        there.notify({"a", "b"})
+    assert await mine.wait(1)
+    assert not await mine.wait(0.02)
+    assert not await other.wait(0)
+    await here.close()
+    await there.close()
+
+
+# life of a file
+
+
+async def test_a_shared_file_lives_until_its_last_user_closes(path: Path) -> None:
+    """Store and transport open and close the same object independently; then it can be opened again."""
+    joined = Joined(path)
+    for _ in range(2):
+        await joined.open()
+        await joined.store.close()
+        await joined.transport.publish([Message("tasks", b"x")])
+        await joined.transport.close()
+        with pytest.raises(Closed):
+            joined.file.watch("a")
+
+
+async def test_close_finishes_what_was_begun(path: Path) -> None:
+    """Writes that were asked for before the close are applied, and their callers are told."""
+    store = SqliteStore(SqliteFile(path))
+    await store.open()
+    started = [asyncio.ensure_future(begin_one(store, f"id-{n}")) for n in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*started) == [None] * 50
+    await store.open()
+    assert (await store.counts(T0)).by_status == {"running": 50}
+    await store.close()
+
+
+async def begin_one(store: SqliteStore, id: str) -> None:
+    from tests.conformance.store_suite import start
+
+    await store.accept([start(store, id)], T0)
+
+
+async def test_callers_on_several_loops_are_served(path: Path) -> None:
+    """One file, two event loops on two threads: each gets its own answers."""
+    store = SqliteStore(SqliteFile(path))
+    await store.open()
+
+    async def elsewhere() -> list[EdowError | None]:
+        return [await begin_one(store, f"there-{n}") for n in range(20)]
+
+    there = asyncio.to_thread(asyncio.run, elsewhere())
+    here = asyncio.gather(*(begin_one(store, f"here-{n}") for n in range(20)))
+    await asyncio.gather(there, here)
+    assert (await store.counts(T0)).by_status == {"running": 40}
+    await store.close()
+
+
+# messages
+
+
+async def test_more_bytes_than_one_answer_holds_come_in_several(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog of large messages is delivered whole, in both modes, a bounded number of bytes at a time."""
+    monkeypatch.setattr("edow.sqlite.file.LARGEST_VALUE", 1_000_000)
+    transport = SqliteTransport(SqliteFile(path))
+    await transport.open()
+    await transport.ensure([TopicSpec("t", ("shared", "exclusive"))])
+    await transport.publish([Message("t", b"%02d" % n + bytes(50_000)) for n in range(80)])
+    for group in ("shared", "exclusive"):
+        mode: Mode = "exclusive" if group == "exclusive" else "shared"
+        subscriber = await transport.subscribe(Subscription(topics=("t",), group=group, mode=mode))
+        first = await subscriber.receive(1000, 1)
+        assert 0 < len(first) < 80
+        rest = await take(subscriber, 80 - len(first))
+        assert [int(each.body[:2]) for each in [*first, *rest]] == list(range(80))
+        assert {len(each.body) for each in [*first, *rest]} == {50_002}
+    await transport.close()
+
+
+async def test_a_hot_key_does_not_keep_others_waiting(path: Path) -> None:
+    """Behind thousands of messages of one key, those of others are delivered although it makes no progress."""
+    transport = SqliteTransport(SqliteFile(path))
+    await transport.open()
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish([Message("t", b"%d" % n, "hot") for n in range(5000)])
+    await transport.publish([Message("t", b"cold", "cold"), Message("t", b"none")])
+    subscriber = await transport.subscribe(Subscription(topics=("t",), group="g"))
+    got = await take(subscriber, 3)
+    assert sorted(each.body for each in got) == [b"0", b"cold", b"none"]
+    await subscriber.ack(got)
+    assert await drain(subscriber, 50) == [b"%d" % n for n in range(1, 51)]
+    await transport.close()
+
+
+async def test_broadcasts_are_forgotten_after_a_minute(path: Path) -> None:
+    """What everybody has had time to read leaves the database."""
+    clock = [T0]
+    transport = SqliteTransport(SqliteFile(path), clock=lambda: clock[0])
+    await transport.open()
+    await transport.ensure([TopicSpec("t", ())])
+    await transport.subscribe(Subscription(topics=("t",), group="", mode="broadcast"))
+    for _ in range(3):
+        await transport.publish([Message("t", b"x")] * 10)
+        clock[0] += 61_000_000
+    (count,) = await transport.file.read(
+        lambda connection: connection.execute("SELECT count(*) FROM messages").fetchone()
+    )
+    assert count == 10
+    await transport.close()

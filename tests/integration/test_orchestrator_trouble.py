@@ -1,0 +1,445 @@
+"""What an orchestrator does when something is wrong with code, messages or timers. Nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+import edow
+from edow.app import System
+from edow.engine import steps
+from edow.model import inbox, topics
+from edow.model.message import Message
+from edow.store.contract import CommandRequest, DeadLetterFilter
+from edow.workflow.registry import Registry
+from tests.integration.system import MODES, SECONDS, Running, Setup, happened, has_status, registry_of, running, until
+
+EVENTS: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+CALLS: Counter[str] = Counter()
+
+
+@edow.task
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+@edow.task
+async def swallow(data: str) -> int:
+    return len(data)
+
+
+@edow.task(timeout=None)
+async def gated(name: str) -> str:
+    EVENTS[f"{name} runs"].set()
+    await asyncio.to_thread(EVENTS[f"{name} may end"].wait, SECONDS)
+    return name
+
+
+@edow.task(retry=1, exhausted="park")
+async def picky(value: int) -> int:
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    return value
+
+
+@edow.task(topic="elsewhere")
+async def elsewhere() -> int:
+    return 1
+
+
+@edow.workflow
+async def sums(a: int) -> int:
+    return await add(await add(a, 1), 1)
+
+
+@edow.workflow
+async def swallows(size: int) -> int:
+    return await swallow("x" * size)
+
+
+@edow.workflow
+async def waits(data: str = "") -> int:
+    return await edow.wait_signal("go", int)
+
+
+@edow.workflow
+async def naps(seconds: float, data: str = "") -> int:
+    await edow.sleep(seconds)
+    return 1
+
+
+@edow.workflow
+async def opens() -> str:
+    with open("/etc/hosts") as file:
+        return file.read()
+
+
+@edow.workflow
+async def blocks() -> None:
+    time.sleep(0.001)
+
+
+@edow.workflow
+async def unprintable() -> None:
+    raise ValueError("\ud800")
+
+
+@edow.workflow
+async def unencodable() -> Any:
+    return object()
+
+
+@edow.workflow
+async def computes(seconds: float) -> int:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+    return 1
+
+
+@edow.workflow
+async def uses_picky(value: int) -> int:
+    return await picky(value)
+
+
+@edow.workflow
+async def works(name: str) -> str:
+    return await gated(name)
+
+
+@edow.workflow
+async def strays() -> int:
+    return await elsewhere.with_options(topic="undeclared", schedule_to_close="300ms")()
+
+
+REGISTRY = registry_of(globals())
+
+modes = pytest.mark.parametrize("mode", MODES)
+
+
+POISON = (b"", b"\xff\xfe", b'{"type":1}', b"[" * 100_000, b'{"id":"\xff","type":"io.edow.task.v1"}', b"{}")
+
+
+@modes
+@pytest.mark.parametrize("topic", [topics.task_topic("default"), topics.result_topic(0), topics.DEAD])
+async def test_poison(tmp_path: Any, mode: str, topic: str):
+    """Bytes that nobody can read become one dead letter each, and nothing stops."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        await here.system.transport.publish([Message(topic, body) for body in POISON])
+
+        async def buried() -> bool:
+            letters = await here.client.dead_letters(DeadLetterFilter())
+            return len([each for each in letters if not each.execution]) == len(POISON)
+
+        await until(buried)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
+@modes
+async def test_a_command_that_nobody_can_read(tmp_path: Any, mode: str):
+    """An inbox command of an unknown kind becomes a dead letter; those around it are taken."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        handle = await here.client.start(waits)
+        await here.system.store.accept([CommandRequest(handle.id, b'{"type":"future"}')], 1)
+        await handle.signal("go", 7)
+        assert await handle.result(SECONDS) == 7
+        assert len(await here.client.dead_letters()) == 1
+
+
+@modes
+async def test_dead_letters_are_redriven_or_discarded(tmp_path: Any, mode: str):
+    """A parked step goes on with edited arguments, or gets TaskDiscarded."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        fixed, dropped = [await here.client.start(uses_picky, -1) for _ in range(2)]
+        await has_status(fixed, "parked")
+        await has_status(dropped, "parked")
+        await here.client.redrive(f"{fixed.id}/1/picky", {"value": 5}, registry=REGISTRY)
+        assert await fixed.result(SECONDS) == 5
+        await here.client.discard(f"{dropped.id}/1/picky", "no use")
+        with pytest.raises(edow.WorkflowFailed, match="no use"):
+            await dropped.result(SECONDS)
+
+
+@modes
+async def test_what_workflow_code_must_not_do(tmp_path: Any, mode: str):
+    """It fails with the remedy, and others go on."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        for workflow, told in ((opens, "make it a task"), (blocks, "asyncio.sleep"), (unencodable, "object")):
+            with pytest.raises(edow.WorkflowFailed, match=told):
+                await (await here.client.start(workflow)).result(SECONDS)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
+@modes
+async def test_a_failure_that_has_no_utf8_form(tmp_path: Any, mode: str):
+    """One execution's text without UTF-8 form is that execution's trouble alone."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        handle = await here.client.start(unprintable)
+
+        async def told() -> bool:
+            return (await handle.describe()).status in ("failed", "parked")
+
+        await until(told)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
+async def test_a_workflow_that_computes_for_long(tmp_path: Any):
+    """It is counted, and others go on afterwards."""
+    async with running(Setup(tmp_path, config={"compute_limit": 0.05}), REGISTRY) as here:
+        slow = await here.client.start(computes, 0.3)
+        assert await slow.result(SECONDS) == 1
+        assert here.orchestrator.slow_computations > 0
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
+@modes
+async def test_a_task_topic_that_nobody_declared(tmp_path: Any, mode: str):
+    """Its topic is made; the step waits for a worker that serves it, and the orchestrator goes on."""
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        stray = await here.client.start(strays)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+        with pytest.raises(edow.WorkflowFailed, match="schedule-to-close"):
+            await stray.result(SECONDS)
+
+
+def small_messages(system: System) -> None:
+    """The transport takes no message over 1000 bytes."""
+    publish = system.transport.publish
+
+    async def limited(messages: Sequence[Message], **options: Any) -> None:
+        if any(len(message.body) > 1000 for message in messages):
+            raise edow.InvalidInput("too large for a test")
+        await publish(messages, **options)
+
+    system.transport.publish = limited  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("mode", ["separate", "separate-cold"])
+async def test_a_task_event_that_the_transport_refuses(tmp_path: Any, mode: str):
+    """Its step fails with the reason; those published with it, and others, go on."""
+    async with running(Setup(tmp_path, mode), REGISTRY, change=small_messages) as here:
+        large, *others = await here.client.start_many(swallows, [(2000,), (1,), (2,)])
+        assert [await each.result(SECONDS) for each in others] == [1, 2]
+        with pytest.raises(edow.WorkflowFailed, match="cannot be published: too large"):
+            await large.result(SECONDS)
+
+
+@pytest.mark.parametrize("mode", ["joined", "separate-cold"])
+async def test_more_to_load_than_fits_one_read(tmp_path: Any, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """Executions that wake up together are loaded however large they are together."""
+    monkeypatch.setattr("edow.sqlite.file.LARGEST_VALUE", 1_000_000)
+    setup = Setup(tmp_path, mode)
+    async with setup.system(REGISTRY) as system, edow.Client(store=system.store) as client:
+        handles = await client.start_many(naps, [(0.01, "x" * 50_000)] * 40)
+    async with running(setup, REGISTRY, worker=False) as here:
+        assert [await here.client.get(each.id).result(SECONDS) for each in handles] == [1] * 40
+
+
+@modes
+async def test_a_timer_due_while_nobody_served(tmp_path: Any, mode: str):
+    """It fires when an orchestrator is back."""
+    setup = Setup(tmp_path, mode)
+    async with running(setup, REGISTRY, worker=False) as here:
+        handle = await here.client.start(naps, 0.3)
+
+        async def asleep() -> bool:
+            return len(await here.client.history(handle.id)) > 1
+
+        await until(asleep)
+    async with running(setup, REGISTRY, worker=False) as here:
+        assert await here.client.get(handle.id).result(SECONDS) == 1
+
+
+@modes
+async def test_a_lost_timer_is_healed(tmp_path: Any, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """An overdue execution whose wake-up was lost from memory is found, woken and counted."""
+    monkeypatch.setattr("edow.store.sqlite.store.OVERDUE_US", 100_000)
+    setup = Setup(tmp_path, mode, {"horizon": 3600.0})
+    async with running(setup, REGISTRY, worker=False) as here:
+        handle = await here.client.start(naps, 0.2)
+
+        async def asleep() -> bool:
+            return len(await here.client.history(handle.id)) > 1
+
+        await until(asleep)
+        await until(lambda: _knows(here, handle.id))
+        here.orchestrator._inputs.forget([handle.id])
+        assert await handle.result(SECONDS) == 1
+        assert here.orchestrator.stats.healed == 1
+        assert (await here.system.store.counts(0)).healed == 1
+
+
+async def _empty_inbox(here: Running) -> bool:
+    return (await here.system.store.counts(0)).inbox == 0
+
+
+async def _knows(here: Running, execution: str) -> bool:
+    return here.orchestrator._inputs.knows(execution)
+
+
+@modes
+async def test_a_lost_task_message_is_published_again(tmp_path: Any, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """An attempt whose message the transport has lost is published again, and counted; one still queued is not."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 300_000)
+    setup = Setup(tmp_path, mode)
+    file = tmp_path / ("store.db" if mode.startswith("joined") else "transport.db")
+    async with running(setup, REGISTRY, worker=False) as here:
+        handle = await here.client.start(sums, 1)
+
+        async def queued() -> bool:
+            [stats] = await here.system.transport.describe([topics.task_topic("default")])
+            return stats.groups[0].waiting > 0
+
+        await until(queued)
+        with sqlite3.connect(file) as connection:
+            connection.execute("DELETE FROM messages")
+        connection.close()
+
+        async def republished() -> bool:
+            return here.orchestrator.stats.republished == 1
+
+        await until(republished)
+        worker = here.system.worker(grace_seconds=0.1)
+        await worker.start()
+        assert await handle.result(SECONDS) == 3
+        await worker.stop()
+
+
+async def test_backlog_is_not_published_again(tmp_path: Any, monkeypatch: pytest.MonkeyPatch):
+    """An attempt that is still waiting in the transport is left there, however long."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 100_000)
+    looked = asyncio.Event()
+    async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
+        find = here.orchestrator._cycle._outgoing.find_lost
+
+        async def finding(suspects: Any) -> None:
+            await find(suspects)
+            looked.set()
+
+        monkeypatch.setattr(here.orchestrator._cycle._outgoing, "find_lost", finding)
+        await here.client.start(sums, 1)
+        await asyncio.wait_for(looked.wait(), SECONDS)
+        assert here.orchestrator.stats.republished == 0
+
+
+@modes
+async def test_an_unknown_workflow_waits_for_its_code(tmp_path: Any, mode: str):
+    """It parks, and goes on when an orchestrator that has the module is there."""
+    setup = Setup(tmp_path, mode)
+    async with running(setup, Registry(), worker=False) as here:
+        handle = await here.client.start(sums, 1)
+        await has_status(handle, "parked")
+        assert b"load the module" in bytes((await handle.describe()).failure or b"")
+    async with running(setup, REGISTRY) as here:
+        handle = here.client.get(handle.id)  # type: ignore[assignment]
+        await handle.resume()
+        assert await handle.result(SECONDS) == 3
+
+
+def changed_code() -> Registry:
+    """`waits` as somebody has rewritten it."""
+
+    @edow.workflow
+    async def sums(a: int) -> int:
+        await edow.sleep(1)
+        return await add(a, 1)
+
+    return registry_of({"sums": sums, "add": add})
+
+
+@modes
+async def test_code_that_does_not_fit_its_history(tmp_path: Any, mode: str):
+    """It parks with a message that names step, recorded and asked; with the right code it completes."""
+    setup = Setup(tmp_path, mode)
+    async with running(setup, REGISTRY, worker=False) as here:
+        handle: Any = await here.client.start(sums, 1)
+
+        async def scheduled() -> bool:
+            return len(await here.client.history(handle.id)) > 1
+
+        await until(scheduled)
+    async with running(setup, changed_code()) as here:
+        handle = here.client.get(handle.id)
+        await has_status(handle, "parked")
+        failure = bytes((await handle.describe()).failure or b"").decode()
+        assert "recorded step 'add'" in failure
+        assert "a timer" in failure
+    async with running(setup, REGISTRY) as here:
+        handle = here.client.get(handle.id)
+        await handle.resume()
+        assert await handle.result(SECONDS) == 3
+
+
+@modes
+async def test_resuming_leaves_running_tasks_alone(tmp_path: Any, mode: str):
+    """A Resume that comes while a task runs does not cancel it."""
+    name = f"resumed {mode}"
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        handle = await here.client.start(works, name)
+        await happened(EVENTS[f"{name} runs"])
+        command = CommandRequest(handle.id, inbox.encode(inbox.Resume()))
+        other = CommandRequest(handle.id, inbox.encode(inbox.Signal(name="x", payload=b"1")))  # type: ignore[arg-type]
+        await here.system.store.accept([command, other], 1)
+
+        await until(lambda: _empty_inbox(here))
+        EVENTS[f"{name} may end"].set()
+        assert await handle.result(SECONDS) == name
+        kinds = [type(event).__name__ for event in await here.client.history(handle.id)]
+        assert "AttemptFailed" not in kinds
+
+
+@modes
+async def test_retention(tmp_path: Any, mode: str):
+    """Executions that ended before the retention are deleted."""
+    async with running(Setup(tmp_path, mode, {"retention": 0.0, "purge_every": 0.1}), REGISTRY) as here:
+        handle = await here.client.start(sums, 1)
+
+        async def gone() -> bool:
+            return here.orchestrator.stats.purged == 1
+
+        await until(gone)
+        assert await here.system.store.executions_get([handle.id]) == [None]
+
+
+@modes
+async def test_inputs_stay_bounded(tmp_path: Any, mode: str):
+    """With 20,000 commands pending no more than a few batches are in memory."""
+    setup = Setup(tmp_path, mode, {"batch": 200})
+    async with setup.system(REGISTRY) as system, edow.Client(store=system.store) as client:
+        await client.start_many(waits, [() for _ in range(100)], [f"w{n}" for n in range(100)])
+        commands = [
+            CommandRequest(f"w{n % 100}", inbox.encode(inbox.Signal(name="x", payload=b"1")))  # type: ignore[arg-type]
+            for n in range(20_000)
+        ]
+        await system.store.accept(commands, 1)
+    most = 0
+    async with running(setup, REGISTRY, worker=False) as here:
+        inputs = here.orchestrator._inputs
+
+        async def taken() -> bool:
+            nonlocal most
+            most = max(most, len(inputs._taken))
+            return (await here.system.store.counts(0)).inbox == 0
+
+        await until(taken)
+    assert 0 < most <= 5 * 200
+
+
+@modes
+async def test_the_history_limit(tmp_path: Any, mode: str, caplog: pytest.LogCaptureFixture):
+    """At half and at 80 % of the limit it is told, at the limit the execution is parked."""
+    async with running(Setup(tmp_path, mode, {"history_limit": 20}), REGISTRY, worker=False) as here:
+        handle = await here.client.start(waits)
+        for number in range(30):
+            await handle.signal("x", number)
+        await has_status(handle, "parked")
+        assert b"over the limit" in bytes((await handle.describe()).failure or b"")
+    assert "50 % of the limit" in caplog.text
+    assert "80 % of the limit" in caplog.text

@@ -1,0 +1,18 @@
+CREATE TABLE dead_letters (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, execution TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL, task TEXT NOT NULL, shard INTEGER NOT NULL, state TEXT NOT NULL, args BLOB NOT NULL, failure BLOB NOT NULL, attempts INTEGER NOT NULL, workflow TEXT NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE INDEX dead_letters_by_execution ON dead_letters (execution);
+CREATE INDEX dead_letters_by_state ON dead_letters (state, at);
+CREATE TABLE edow_schema (component TEXT PRIMARY KEY, version INTEGER);
+CREATE TABLE executions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL, shard INTEGER NOT NULL, run INTEGER NOT NULL, status TEXT NOT NULL, started_at INTEGER NOT NULL, wake_at INTEGER, ended_at INTEGER, events INTEGER NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, result BLOB, failure BLOB, parent BLOB, progress BLOB, attributes TEXT);
+CREATE INDEX executions_by_workflow ON executions (workflow, status, started_at);
+CREATE INDEX executions_due ON executions (shard, wake_at) WHERE status = 'running' AND wake_at IS NOT NULL;
+CREATE INDEX executions_ended ON executions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE TABLE heartbeats (execution TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL, details BLOB NOT NULL, PRIMARY KEY (execution, run, step)) WITHOUT ROWID;
+CREATE TABLE inbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, execution TEXT NOT NULL, command BLOB NOT NULL, at INTEGER NOT NULL);
+CREATE INDEX inbox_by_shard ON inbox (shard);
+CREATE TABLE leases (shard INTEGER PRIMARY KEY, owner TEXT NOT NULL, epoch INTEGER NOT NULL, until INTEGER NOT NULL);
+CREATE TABLE members (owner TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, topic TEXT NOT NULL, key TEXT, body BLOB NOT NULL);
+CREATE TABLE segments (execution TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, count INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE UNIQUE INDEX segments_by_execution ON segments (execution, run, seq);
+CREATE TABLE sqlite_sequence(name,seq);

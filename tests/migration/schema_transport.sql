@@ -1,0 +1,8 @@
+CREATE TABLE claims (seq INTEGER PRIMARY KEY, queue INTEGER NOT NULL, until INTEGER NOT NULL, owner INTEGER NOT NULL, count INTEGER NOT NULL);
+CREATE INDEX claims_due ON claims (queue, until);
+CREATE TABLE edow_schema (component TEXT PRIMARY KEY, version INTEGER);
+CREATE TABLE generation (number INTEGER NOT NULL);
+CREATE TABLE messages (seq INTEGER PRIMARY KEY, key TEXT, at INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX messages_by_key ON messages (key) WHERE key IS NOT NULL;
+CREATE TABLE queues (id INTEGER PRIMARY KEY CHECK (id < 1048576), topic TEXT NOT NULL REFERENCES topics (name), consumers TEXT NOT NULL, tail INTEGER NOT NULL, head INTEGER NOT NULL, UNIQUE (topic, consumers));
+CREATE TABLE topics (name TEXT PRIMARY KEY) WITHOUT ROWID;

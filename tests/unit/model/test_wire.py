@@ -1,0 +1,78 @@
+"""What travels: a strict CloudEvents reader understands it, and what is no CloudEvent is refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edow.engine.decision import Dispatch
+from edow.engine.run import blank_decision
+from edow.model import wire
+from edow.model.execution import Execution
+from edow.model.policy import RetryPolicy, StepPolicy
+from edow.orchestrator.draft import Draft, Farewell
+from edow.worker.reports import Reporter
+from tests.unit.worker.harness import task_event
+
+REQUIRED = ("id", "source", "type", "specversion")
+
+
+class Told:
+    event = task_event("t")
+    number = 1
+    started_at = 0
+    duration = 0
+    result = msgspec.Raw(b"1")
+
+
+def dispatch(key: str | None = None) -> Dispatch:
+    return Dispatch("s", "t", 1, msgspec.Raw(b"{}"), key, StepPolicy(), 0)
+
+
+def task_body(key: str | None = None) -> bytes:
+    return Draft(0, 1).task_message(Execution(id="e", workflow="w", shard=0), dispatch(key)).body
+
+
+def result_body() -> bytes:
+    return Reporter("w", lambda: 0, 1 << 20).completed(Told()).body  # type: ignore[arg-type]
+
+
+def cancel_body() -> bytes:
+    draft = Draft(0, 1)
+    last = blank_decision()
+    last.cancels.append("s")
+    draft.abandon([Farewell(Execution(id="e", workflow="w", shard=0), last)])
+    draft.finish()
+    return draft.messages[0].body
+
+
+EVENTS = [
+    (task_body, wire.decode_task, wire.TASK_TYPE),
+    (result_body, wire.decode_result, wire.RESULT_TYPE),
+    (cancel_body, wire.decode_cancel, wire.CANCEL_TYPE),
+]
+
+
+@pytest.mark.parametrize(("body", "decode", "kind"), EVENTS)
+def test_what_cloudevents_requires_is_on_the_wire(body, decode, kind):
+    """Every event says its id, source, type and specversion."""
+    sent = msgspec.json.decode(body())
+    assert all(sent[name] for name in REQUIRED)
+    assert (sent["type"], sent["specversion"]) == (kind, "1.0")
+
+
+@pytest.mark.parametrize("missing", REQUIRED)
+@pytest.mark.parametrize(("body", "decode", "kind"), EVENTS)
+def test_an_event_without_what_is_required_is_refused(body, decode, kind, missing):
+    """Nothing is assumed for whoever sent it."""
+    sent = msgspec.json.decode(body())
+    del sent[missing]
+    with pytest.raises(msgspec.ValidationError, match=missing):
+        decode(msgspec.json.encode(sent))
+
+
+def test_a_keyed_task_brings_its_whole_policy():
+    """Also the default one: a worker in another language need not know what we take as given."""
+    retry = msgspec.json.decode(msgspec.json.decode(task_body("k"))["retry"])
+    assert set(retry) == set(RetryPolicy.__struct_fields__)
+    assert retry["attempts"] == 3

@@ -51,10 +51,12 @@ TABLE = {
     # layer 1: pure
     "workflow": Rule(VOCABULARY, never=CLOCK_AND_IO | {"secrets"}),  # `random` there is seeded
     "engine": Rule(VOCABULARY | {"workflow"}, never=CLOCK_AND_IO | RANDOMNESS),
-    # layer 2: edges; `sqlite` is what the two SQLite drivers share, and theirs alone
+    # layer 2: edges; `sqlite` and `postgresql` are what each database's two drivers share, and theirs alone
+    "address": Rule(VOCABULARY),
     "sqlite": Rule(VOCABULARY),
-    "store": Rule(VOCABULARY | {"sqlite"}),
-    "transport": Rule(VOCABULARY | {"sqlite"}),
+    "postgresql": Rule(VOCABULARY | {"address"}),
+    "store": Rule(VOCABULARY | {"address", "sqlite", "postgresql"}),
+    "transport": Rule(VOCABULARY | {"address", "sqlite", "postgresql"}),
     "payload": Rule(VOCABULARY),
     # layer 3: loops; a worker is stateless, and this is where that is visible
     "orchestrator": Rule(VOCABULARY | PURE | EDGES),
@@ -62,7 +64,9 @@ TABLE = {
     "trigger": Rule(VOCABULARY | PURE | EDGES),
     # layer 4: faces
     **dict.fromkeys(FACES, Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {PUBLIC})),
-    "app": Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {"sqlite"}),  # composes the drivers
+    "app": Rule(
+        VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", "sqlite", "postgresql"}
+    ),  # composes the drivers
     # above all of them
     PUBLIC: Rule(VOCABULARY | PURE, lazily=EDGES | LOOPS | FACES),
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
+from edow.address import Address
 from edow.errors import InvalidInput, NotFound
 from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
 from edow.sqlite import SqliteFile
@@ -28,6 +29,21 @@ from edow.workflow.registry import Registry, collect
 DEFAULT_STORE = "sqlite:///edow.db"
 SQLITE = "sqlite:///"
 
+# By the scheme of a URL: the package whose `connect(address, clock)` makes the driver, and the extra that installs its
+# client library. Nothing of it is imported before a URL names it.
+STORES = {"postgresql": ("edow.store.postgresql", "postgresql")}
+TRANSPORTS = {
+    "postgresql": ("edow.transport.postgresql", "postgresql"),
+    "kafka": ("edow.transport.kafka", "kafka"),
+    "amqp": ("edow.transport.rabbitmq", "rabbitmq"),
+    "amqps": ("edow.transport.rabbitmq", "rabbitmq"),
+    "nats": ("edow.transport.nats", "nats"),
+    "redis": ("edow.transport.redis", "redis"),
+    "rediss": ("edow.transport.redis", "redis"),
+    "pubsub": ("edow.transport.pubsub", "pubsub"),
+    "sqs": ("edow.transport.sqs", "sqs"),
+}
+
 
 def now() -> int:
     """The clock: microseconds since the epoch."""
@@ -37,15 +53,80 @@ def now() -> int:
 def store_url(given: str | None) -> str:
     """The store to use: as given, else EDOW_STORE, else `sqlite:///edow.db` in the current directory."""
     url = given or os.environ.get("EDOW_STORE") or DEFAULT_STORE
-    sqlite_path(url, "store")
+    if Address(url).scheme not in STORES:
+        sqlite_path(url, "store")
+    return url
+
+
+def transport_url(given: str | None, store: str) -> str:
+    """The transport to use: as given, else EDOW_TRANSPORT, else the store's own database."""
+    url = given or os.environ.get("EDOW_TRANSPORT") or store
+    if Address(url).scheme not in TRANSPORTS:
+        sqlite_path(url, "transport")
     return url
 
 
 def sqlite_path(url: str, what: str) -> Path:
     """The file an sqlite URL names. Raises InvalidInput for any other URL."""
     if not url.startswith(SQLITE) or len(url) == len(SQLITE):
-        raise InvalidInput(f"{what} {url!r} is not supported: use {SQLITE}FILE (relative) or {SQLITE}/PATH (absolute)")
+        others = ", ".join(f"{scheme}://" for scheme in (STORES if what == "store" else TRANSPORTS))
+        raise InvalidInput(
+            f"{what} {str(Address(url))!r} is not supported: use {SQLITE}FILE (relative), {SQLITE}/PATH (absolute), "
+            f"or one of {others}"
+        )
     return Path(url[len(SQLITE) :]).absolute()
+
+
+def connect_store(url: str) -> Store:
+    """The store a URL names, not open yet. Raises InvalidInput."""
+    address = Address(url)
+    if address.scheme in STORES:
+        made: Store = _driver(address, *STORES[address.scheme])
+        return made
+    return SqliteStore(SqliteFile(sqlite_path(url, "store")))
+
+
+def connect_transport(url: str) -> Transport:
+    """The transport a URL names, not open yet. Raises InvalidInput."""
+    address = Address(url)
+    if address.scheme in TRANSPORTS:
+        made: Transport = _driver(address, *TRANSPORTS[address.scheme])
+        return made
+    return SqliteTransport(SqliteFile(sqlite_path(url, "transport")))
+
+
+def _driver(address: Address, package: str, extra: str) -> Any:
+    try:
+        return importlib.import_module(package).connect(address, now)
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").startswith("edow"):
+            raise
+        raise InvalidInput(
+            f"{address} needs the Python package {problem.name!r}, which is not installed: pip install 'edow[{extra}]'"
+        ) from problem
+
+
+def connect(store: str, transport: str) -> tuple[Store, Transport, bool]:
+    """Both of them, not open yet, and whether they are joined: in one database, where one transaction covers both."""
+    if _place(store) != _place(transport):
+        return connect_store(store), connect_transport(transport), False
+    both = _joined(store)
+    both[0].enlist(both[1])
+    return *both, True
+
+
+def _place(url: str) -> str:
+    return url if Address(url).scheme in STORES | TRANSPORTS else str(sqlite_path(url, "store"))
+
+
+def _joined(url: str) -> tuple[Store, Any]:
+    address = Address(url)
+    if address.scheme not in STORES:
+        file = SqliteFile(sqlite_path(url, "store"))
+        return SqliteStore(file), SqliteTransport(file)
+    database = _driver(address, "edow.postgresql", "postgresql")
+    stores, transports = (importlib.import_module(each[address.scheme][0]) for each in (STORES, TRANSPORTS))
+    return stores.PostgresStore(database), transports.PostgresTransport(database)
 
 
 def load_registry(targets: Sequence[str]) -> Registry:
@@ -99,17 +180,9 @@ class System:
         registry: Registry | None = None,
     ) -> None:
         self.store_url = store_url(store)
-        self.transport_url = transport or self.store_url
+        self.transport_url = transport_url(transport, self.store_url)
         self.registry = registry if registry is not None else Registry()
-        path = sqlite_path(self.store_url, "store")
-        other = sqlite_path(self.transport_url, "transport")
-        file = SqliteFile(path)
-        self.joined = other == path
-        self.store: Store = SqliteStore(file)
-        sqlite = SqliteTransport(file if self.joined else SqliteFile(other))
-        self.transport: Transport = sqlite
-        if self.joined:
-            self.store.enlist(sqlite)
+        self.store, self.transport, self.joined = connect(self.store_url, self.transport_url)
 
     async def __aenter__(self) -> Self:
         await self.store.open()

@@ -10,7 +10,7 @@ Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -226,16 +226,6 @@ class Watch(Protocol):
     def close(self) -> None: ...
 
 
-class Participant(Protocol):
-    """A transport that lives in the store's own database, so that messages and state commit as one."""
-
-    def participate(self, transaction: object, messages: Sequence[Message], acks: Sequence[object]) -> None:
-        """Write `messages` and delete the deliveries `acks`, inside the store's open transaction (any thread)."""
-
-    def committed(self, messages: Sequence[Message]) -> None:
-        """The transaction is on disk: wake subscribers."""
-
-
 class Store(Protocol):
     """See the module's text. Safe to use from one event loop; several processes may share one database."""
 
@@ -253,8 +243,10 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what was begun, then let go. Idempotent."""
 
-    def enlist(self, participant: Participant) -> None:
-        """From now on `commit` hands messages and acks to this transport instead of the outbox."""
+    def enlist(self, transport: Any) -> None:
+        """From now on `commit` hands messages and acks to this transport instead of the outbox, in its own transaction.
+        The transport lives in this store's database, and how they do it is between the two drivers.
+        """
 
     # clients
 

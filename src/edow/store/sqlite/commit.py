@@ -9,20 +9,36 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import chain
+from typing import Protocol
 
 from edow.errors import LeaseLost
 from edow.model.execution import ENDED, shard_of
-from edow.store.contract import Commit, NewExecution, Participant, Update
+from edow.model.message import Message
+from edow.store.contract import Commit, NewExecution, Update
 from edow.store.sqlite.rows import advanced, advances, inserted, letter_values, start_command, to_json, turned
 from edow.store.sqlite.statements import Stand, Statements
 
 Clock = Callable[[], int]
 
 
+class Participant(Protocol):
+    """A transport in the store's own file, so that messages and state commit as one."""
+
+    def participate(
+        self, connection: sqlite3.Connection, messages: Sequence[Message], acks: Sequence[object]
+    ) -> Callable[[], None]:
+        """Write `messages` and delete the deliveries `acks`, inside the open transaction. Returns what to call once it
+        is on disk.
+        """
+
+
 class Application:
-    """One commit: call `write` on the writer thread. May be written again if the transaction failed."""
+    """One commit: call `write` on the writer thread, and `after` once it is on disk. May be written again if the
+    transaction failed.
+    """
 
     def __init__(self, statements: Statements, commit: Commit, shards: int, clock: Clock) -> None:
+        self.after: Callable[[], None] | None = None  # the participant's part of it
         self._statements = statements
         self._commit = commit
         self._shards = shards
@@ -123,7 +139,7 @@ class Application:
         messages = self._commit.messages
         if participant is not None:
             if messages or self._commit.acks:
-                participant.participate(connection, messages, self._commit.acks)
+                self.after = participant.participate(connection, messages, self._commit.acks)
             return []
         if not messages:
             return []

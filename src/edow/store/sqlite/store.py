@@ -22,13 +22,12 @@ from edow.store.contract import (
     Lease,
     OutboxRow,
     Page,
-    Participant,
     Request,
     Stored,
 )
 from edow.store.sqlite import leases, purge
 from edow.store.sqlite.accept import Acceptance
-from edow.store.sqlite.commit import Application
+from edow.store.sqlite.commit import Application, Participant
 from edow.store.sqlite.listing import encode_cursor, page_source
 from edow.store.sqlite.rows import execution, letter, packed_executions, packed_letters, to_json
 from edow.store.sqlite.statements import Statements
@@ -111,8 +110,8 @@ class SqliteStore:
             self._is_open = False
             await self.file.close()
 
-    def enlist(self, participant: Participant) -> None:
-        self._participant = participant
+    def enlist(self, transport: Participant) -> None:
+        self._participant = transport
 
     # clients
 
@@ -193,8 +192,8 @@ class SqliteStore:
 
         def after(_: list[int]) -> None:
             self.file.notify(application.channels())
-            if participant is not None and (commit.messages or commit.acks):
-                participant.committed(commit.messages)
+            if application.after is not None:
+                application.after()
 
         small = len(commit.appends) + len(commit.messages) <= FEW
         return await self.file.write(

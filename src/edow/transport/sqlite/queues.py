@@ -1,13 +1,15 @@
 """Topics and their queues: one for each consumer group, one for all broadcast listeners. Publishing is here, too.
 
 What is remembered of the topics is checked in every transaction against the generation in the database, so that a
-message published after a group was made reaches it, whichever process made it.
+message published after a group was made reaches it, whichever process made it. Only what is on disk is remembered: a
+transaction may yet be rolled back, and another thread must not rely on what it has not committed.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from threading import Lock
 from typing import NamedTuple
 
 import msgspec
@@ -53,6 +55,11 @@ class Topics(NamedTuple):
             raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
         return groups.values()
 
+    def channels(self, messages: Sequence[Message]) -> set[str]:
+        """Who waits for them."""
+        names = {message.topic for message in messages}
+        return {channel(queue) for name in names for queue in self.groups.get(name, {}).values()}
+
     def has(self, specs: Sequence[TopicSpec]) -> bool:
         """Whether all of them were made before."""
         return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
@@ -64,20 +71,28 @@ class Queues:
     def __init__(self) -> None:
         self.sql = sql = load_queries(__package__)
         self._publish = Bulk(sql["publish"], 4)
+        self._gate = Lock()
         self.topics = Topics(0, {})
 
+    def remember(self, topics: Topics) -> None:
+        """They are on disk. Any thread; what it knows already, or is older than that, changes nothing."""
+        with self._gate:
+            if topics.generation > self.topics.generation:
+                self.topics = topics
+
     def read(self, connection: sqlite3.Connection) -> Topics:
-        """The topics as they are now."""
+        """The topics as this transaction sees them."""
+        known = self.topics
         (generation,) = connection.execute(self.sql["generation_read"]).fetchone()
-        if generation != self.topics.generation:
-            groups: dict[str, dict[str, int]] = {}
-            (text,) = connection.execute(self.sql["topics_read"]).fetchone()
-            for topic, queue, group in _decode_topics(text):
-                known = groups.setdefault(topic, {})
-                if queue is not None and group is not None:
-                    known[group] = queue
-            self.topics = Topics(generation, groups)
-        return self.topics
+        if generation == known.generation:
+            return known
+        groups: dict[str, dict[str, int]] = {}
+        (text,) = connection.execute(self.sql["topics_read"]).fetchone()
+        for topic, queue, group in _decode_topics(text):
+            queues = groups.setdefault(topic, {})
+            if queue is not None and group is not None:
+                queues[group] = queue
+        return Topics(generation, groups)
 
     def make(self, connection: sqlite3.Connection, specs: Sequence[TopicSpec]) -> Topics:
         """Add what is missing."""
@@ -88,10 +103,11 @@ class Queues:
             connection.execute(self.sql["generation_raise"])
         return self.read(connection)
 
-    def publish(self, connection: sqlite3.Connection, messages: Sequence[Message], now: int) -> None:
-        """Append the messages to every queue of their topics. Raises InvalidInput for an unknown topic."""
-        topics = {message.topic for message in messages}
-        where, tails = self._tails(connection, topics)
+    def publish(self, connection: sqlite3.Connection, messages: Sequence[Message], now: int) -> Topics:
+        """Append the messages to every queue of their topics; the topics as they were found. Raises InvalidInput for an
+        unknown topic.
+        """
+        topics, where, tails = self._tails(connection, {message.topic for message in messages})
         values: list[object] = []
         for message in messages:
             for queue in where[message.topic]:
@@ -100,28 +116,23 @@ class Queues:
         if values:
             self._publish.run(connection, values)
             connection.execute(self.sql["tails_set"], (to_json(tails),))
+        return topics
 
     def _tails(
-        self, connection: sqlite3.Connection, topics: Iterable[str]
-    ) -> tuple[dict[str, Iterable[int]], dict[int, int]]:
+        self, connection: sqlite3.Connection, names: Iterable[str]
+    ) -> tuple[Topics, dict[str, Iterable[int]], dict[int, int]]:
+        topics = self.topics
         while True:
-            known = self.topics
-            unknown = [topic for topic in topics if topic not in known.groups]
-            where = {topic: known.queues(topic) for topic in topics if topic in known.groups}
+            unknown = [name for name in names if name not in topics.groups]
+            where = {name: topics.queues(name) for name in names if name in topics.groups}
             wanted = to_json([queue for queues in where.values() for queue in queues])
             generation, tails = connection.execute(self.sql["tails_read"], (wanted,)).fetchone()
-            if generation == known.generation:
-                for topic in unknown:
-                    known.queues(topic)
-                return where, _decode_tails(tails)
-            self.read(connection)
+            if generation == topics.generation:
+                for name in unknown:
+                    topics.queues(name)
+                return topics, where, _decode_tails(tails)
+            topics = self.read(connection)
 
     def tails(self, connection: sqlite3.Connection, queues: Sequence[int]) -> dict[int, int]:
         """Position of the newest message ever published to each of the queues."""
         return _decode_tails(connection.execute(self.sql["tails_read"], (to_json(queues),)).fetchone()[1])
-
-    def channels(self, messages: Sequence[Message]) -> set[str]:
-        """Who waits for them."""
-        groups = self.topics.groups
-        topics = {message.topic for message in messages}
-        return {channel(queue) for topic in topics for queue in groups.get(topic, {}).values()}

@@ -64,7 +64,6 @@ class SqliteTransport:
         self._ranges = Ranges(queues)
         self._subscribers: set[SharedSubscriber | Cursor] = set()
         self._swept = 0
-        self._follow: set[str] = set()  # channels where acks in the store's transaction let something through
         self._is_open = False
 
     @property
@@ -78,7 +77,7 @@ class SqliteTransport:
         await guarded(self.file.open())
         try:
             await guarded(self.file.migrate(Schema("transport", __package__)))
-            await guarded(self.file.read(self._queues.read))
+            self._queues.remember(await guarded(self.file.read(self._queues.read)))
         except BaseException:
             await self.file.close()
             raise
@@ -100,7 +99,7 @@ class SqliteTransport:
             for group in spec.groups:
                 _check_name("group", group)
         if not self._queues.topics.has(topics):
-            await guarded(self.file.write(lambda connection: self._queues.make(connection, topics)))
+            await self._make(topics)
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
@@ -113,7 +112,7 @@ class SqliteTransport:
                 lambda connection: self._publish(connection, messages),
                 durable=durable,  # the log is kept in order: what comes later cannot outlive what came before
                 small=len(messages) <= FEW,
-                after=lambda _: self.committed(messages),
+                after=lambda topics: self._committed(topics, messages, set()),
             )
         except StoreUnavailable as problem:
             raise PublishFailed(str(problem), tuple(range(len(messages)))) from problem
@@ -124,12 +123,13 @@ class SqliteTransport:
             raise InvalidInput("a subscription needs at least one topic")
         group = EVERYBODY if subscription.mode == "broadcast" else subscription.group
         topics = await guarded(self.file.read(self._queues.read))
+        self._queues.remember(topics)
         if subscription.mode == "broadcast":
             specs = [TopicSpec(name, (EVERYBODY,)) for name in subscription.topics]
             for name in subscription.topics:
                 topics.queues(name)
             if not topics.has(specs):
-                topics = await guarded(self.file.write(lambda connection: self._queues.make(connection, specs)))
+                topics = await self._make(specs)
         queues = [(topic, _queue(topics, topic, group)) for topic in subscription.topics]
         subscriber = await self._subscriber(subscription, queues)
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
@@ -145,29 +145,37 @@ class SqliteTransport:
 
         return await guarded(self.file.read(read, snapshot=True))
 
-    # inside the store's transaction
+    def participate(
+        self, connection: sqlite3.Connection, messages: Sequence[Message], acks: Sequence[object]
+    ) -> Callable[[], None]:
+        """See `edow.store.sqlite.commit.Participant`."""
+        topics = self._publish(connection, messages) if messages else self._queues.topics
+        mine = [each for each in acks if isinstance(each, SqliteDelivery)]
+        let = acknowledge(connection, self._queues.sql, mine)
 
-    def participate(self, transaction: object, messages: Sequence[Message], acks: Sequence[object]) -> None:
-        """See `edow.store.contract.Participant`; `transaction` is the store's connection."""
-        assert isinstance(transaction, sqlite3.Connection)
-        if messages:
-            self._publish(transaction, messages)
-        if acks:
-            mine = [each for each in acks if isinstance(each, SqliteDelivery)]
-            self._follow |= acknowledge(transaction, self._queues.sql, mine)
+        def after() -> None:
             done(mine)
+            self._committed(topics, messages, let)
 
-    def committed(self, messages: Sequence[Message]) -> None:
-        """See `edow.store.contract.Participant`."""
-        follow, self._follow = self._follow, set()
-        self.file.notify(self._queues.channels(messages) | follow)
+        return after
 
-    def _publish(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> None:
+    def _publish(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> Topics:
         now = self._clock()
-        self._queues.publish(connection, messages, now)
+        topics = self._queues.publish(connection, messages, now)
         if now - self._swept > BROADCAST_US // 6:
             self._swept = now
             connection.execute(self._queues.sql["expire"], (now - BROADCAST_US,))
+        return topics
+
+    def _committed(self, topics: Topics, messages: Sequence[Message], let: set[str]) -> None:
+        """`let`: channels where acks have let something through."""
+        self._queues.remember(topics)
+        self.file.notify(topics.channels(messages) | let)
+
+    async def _make(self, specs: Sequence[TopicSpec]) -> Topics:
+        return await guarded(
+            self.file.write(lambda connection: self._queues.make(connection, specs), after=self._queues.remember)
+        )
 
     async def _subscriber(
         self, subscription: Subscription, queues: Sequence[tuple[str, int]]

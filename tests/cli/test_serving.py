@@ -42,11 +42,19 @@ class Process:
 
     def end(self) -> int:
         code = self.popen.wait(20)
-        self._reader.join(20)
         assert self.popen.stdout is not None
         assert self.popen.stdout.read() == ""
-        self.popen.stdout.close()
         return code
+
+    def close(self) -> None:
+        """Whatever happened; a stream is closed only after whoever reads it has come to its end."""
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+        self._reader.join()
+        for stream in (self.popen.stdout, self.popen.stderr):
+            assert stream is not None
+            stream.close()
 
 
 @pytest.fixture
@@ -59,12 +67,7 @@ def serve() -> Iterator[object]:
 
     yield begin
     for process in started:
-        if process.popen.poll() is None:
-            process.popen.kill()
-        process.popen.wait()
-        for stream in (process.popen.stdout, process.popen.stderr):
-            if stream is not None:
-                stream.close()
+        process.close()
 
 
 def test_an_orchestrator_and_a_worker_share_the_work(run, shop, serve):

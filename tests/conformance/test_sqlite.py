@@ -95,6 +95,34 @@ async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
     assert await drain(results, 1) == [b"2"]
 
 
+async def test_a_topic_is_not_relied_on_before_it_is_on_disk(joined: Joined) -> None:
+    """While the transaction that makes a topic is still open, a second `ensure` of it waits for the commit."""
+    begun, hold = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
+
+    def block(index: int) -> None:
+        begun[index].set()
+        hold[index].wait(30)
+
+    spec = TopicSpec("new", ("workers",))
+    jobs: list[asyncio.Future[object]] = [asyncio.ensure_future(joined.file.write(lambda _: block(0)))]
+    await asyncio.to_thread(begun[0].wait, 30)  # what comes now is one transaction, after this one
+    jobs.append(asyncio.ensure_future(joined.transport.ensure([spec])))
+    await asyncio.sleep(0)
+    jobs.append(asyncio.ensure_future(joined.file.write(lambda _: block(1))))
+    hold[0].set()
+    await asyncio.to_thread(begun[1].wait, 30)  # the topic is made and not committed
+
+    async def use() -> None:
+        await joined.transport.ensure([spec])
+        await joined.transport.subscribe(Subscription(topics=("new",), group="workers"))
+
+    using = asyncio.create_task(use())
+    await asyncio.sleep(0)
+    hold[1].set()
+    await using
+    await asyncio.gather(*jobs)
+
+
 async def test_a_lost_lease_publishes_and_acknowledges_nothing(joined: Joined) -> None:
     """What LeaseLost left undone includes messages and acks."""
     results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))

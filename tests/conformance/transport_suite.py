@@ -169,6 +169,24 @@ class TransportSuite:
         await first.publish([Message(name, b"x")])  # `first` has not been told of the new group
         assert await drain(await self.member(second, name, "late"), 1) == [b"x"]
 
+    async def test_a_topic_is_there_as_soon_as_ensure_returns(self, open_transport: Open) -> None:
+        """Two parties of one process, and a third elsewhere, ensure a topic at the same time; each can use it at once,
+        whoever of them made it.
+        """
+        here, there = await open_transport(), await open_transport()
+
+        async def use(transport: Transport, spec: TopicSpec) -> None:
+            await transport.ensure([spec])
+            subscriber = await transport.subscribe(Subscription(topics=(spec.name,), group="one"))
+            await transport.publish([Message(spec.name, b"mine")])
+            await subscriber.close()
+
+        for _ in range(5):
+            spec = TopicSpec(f"topic-{uuid4().hex}", ("one",))
+            async with asyncio.timeout(SOON):
+                await asyncio.gather(use(here, spec), use(here, spec), use(there, spec))
+            assert await drain(await self.member(there, spec.name), 3) == [b"mine"] * 3
+
     async def test_messages_wait_for_a_group_that_nobody_reads_yet(self, transport: Transport, topic: str) -> None:
         """What is published after `ensure` reaches a subscriber that comes later, in order."""
         await transport.publish(numbered(topic, 5))

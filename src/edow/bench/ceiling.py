@@ -30,10 +30,17 @@ async def ceiling_in_one_process(place: Place, traffic: Traffic) -> float:
     """The same with both sides on one event loop."""
     with place.another() as own:
         async with System(own.store) as system:
-            answering = asyncio.create_task(answer(system, traffic.batch))
+            sides = answering, asking = (
+                asyncio.create_task(answer(system, traffic.batch)),
+                asyncio.create_task(Bare(system, traffic).run()),
+            )
             try:
-                seconds = await Bare(system, traffic).run()
+                await asyncio.wait(sides, return_when=asyncio.FIRST_COMPLETED)
+                if answering.done():
+                    answering.result()  # it ends only by failing, and the other side would wait for ever
+                seconds = asking.result()
             finally:
-                answering.cancel()
-                await asyncio.gather(answering, return_exceptions=True)
+                for side in sides:
+                    side.cancel()
+                await asyncio.gather(*sides, return_exceptions=True)
     return traffic.executions * traffic.steps / seconds

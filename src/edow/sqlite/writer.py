@@ -23,7 +23,7 @@ log = logging.getLogger("edow.sqlite")
 
 GROUP = 100  # jobs in one transaction
 IDLE_SECONDS = 0.5  # rest after which the WAL is brought back into the database
-QUICK_SECONDS = 0.0  # a disk is quick below this; 0: never, until a rare stall of such jobs is understood
+QUICK_SECONDS = 0.002  # a disk is quick below this
 SLOWER = 0.2  # weight of the newest commit in the average
 
 

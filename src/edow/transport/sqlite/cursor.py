@@ -92,8 +92,8 @@ class Cursor:
             if left <= 0 or self._closed:
                 break
             due = self._again.seconds(self._now())
-            waited = min(left, POLL_SECONDS, due)
-            self._more = await self._watch.wait(waited) or waited == POLL_SECONDS
+            await self._watch.wait(min(left, POLL_SECONDS, due))
+            self._more = True  # also without a wake-up: reading costs less than a message that nobody looks for
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

@@ -10,14 +10,16 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 import edow
 from edow.app import System
 from edow.engine import steps
-from edow.model import inbox, topics
+from edow.model import history, inbox, topics, wire
 from edow.model.message import Message
 from edow.store.contract import CommandRequest, DeadLetterFilter
+from edow.transport.contract import Subscription
 from edow.workflow.registry import Registry
 from tests.integration.system import MODES, SECONDS, Running, Setup, happened, has_status, registry_of, running, until
 
@@ -57,6 +59,12 @@ async def elsewhere() -> int:
 @edow.workflow
 async def sums(a: int) -> int:
     return await add(await add(a, 1), 1)
+
+
+@edow.workflow
+async def approval(a: int) -> bool:
+    await add(a, 1)
+    return await edow.wait_signal("go", bool)
 
 
 @edow.workflow
@@ -319,14 +327,72 @@ async def test_backlog_is_not_published_again(tmp_path: Any, monkeypatch: pytest
     async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
         find = here.orchestrator._cycle._outgoing.find_lost
 
-        async def finding(suspects: Any) -> None:
-            await find(suspects)
+        async def finding(suspects: Any, now: int) -> None:
+            await find(suspects, now)
             looked.set()
 
         monkeypatch.setattr(here.orchestrator._cycle._outgoing, "find_lost", finding)
         await here.client.start(sums, 1)
         await asyncio.wait_for(looked.wait(), SECONDS)
         assert here.orchestrator.stats.republished == 0
+
+
+async def test_without_lag_an_attempt_is_published_again_after_longer(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the transport does not tell what waits, an attempt is held to be lost when nothing was heard for long."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 50_000)
+    monkeypatch.setattr(steps, "LAST_LOOK", 200_000)
+    async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
+        transport: Any = here.system.transport
+        transport._features = msgspec.structs.replace(transport.features, lag=False)
+        await here.client.start(sums, 1)
+
+        async def republished() -> bool:
+            return here.orchestrator.stats.republished > 0
+
+        await until(republished)
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["execution over", "step over"])
+async def test_a_worker_at_work_for_nobody_is_told_to_stop(tmp_path: Any, ended: bool) -> None:
+    """A task event delivered again after its step was over: the worker that begins with it hears so."""
+    async with running(Setup(tmp_path), REGISTRY) as here:
+        if ended:
+            handle = await here.client.start(sums, 1)
+            await handle.result(SECONDS)
+        else:
+            handle = await here.client.start(approval, 1)  # type: ignore[assignment]
+            await until(lambda: _step_done(here, handle.id))
+        control = await here.system.transport.subscribe(
+            Subscription(topics=(topics.CONTROL,), group="", mode="broadcast")
+        )
+        [step] = [
+            each.step for each in await here.client.history(handle.id) if isinstance(each, history.TaskCompleted)
+        ][:1]
+        shard = (await handle.describe()).shard
+        event = wire.ResultEvent(
+            id="again",
+            source="/test",
+            type=wire.RESULT_TYPE,
+            specversion=wire.SPEC_VERSION,
+            subject=step,
+            time="2026-01-01T00:00:00Z",
+            executionid=handle.id,
+            run=1,
+            step=step,
+            attempt=1,
+            outcome="started",
+            data=msgspec.Raw(b"null"),
+        )
+        await here.system.transport.publish([Message(topics.result_topic(shard), wire.encode(event))])
+        [said] = await control.receive(1, SECONDS)
+        assert f"{handle.id}/1/{step}".encode() in said.body
+        await control.close()
+
+
+async def _step_done(here: Running, id: str) -> bool:
+    return any(isinstance(each, history.TaskCompleted) for each in await here.client.history(id))
 
 
 @modes

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import edow
+from edow.worker import pulse
 from edow.workflow.context import current_context
 from tests.unit.worker.harness import FAST, bench, failure, task_event, value
 
@@ -218,6 +219,24 @@ async def test_heartbeats(kind: str) -> None:
     assert value(beats[3])["done"] > value(beats[0])["done"]
     assert len({beat.id for beat in beats}) == 4
     assert failure(failed)["kind"] == "heartbeat"
+
+
+async def test_a_long_attempt_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that runs for long is reported again and again, so that nobody takes its message for lost."""
+    monkeypatch.setattr(pulse, "LONG_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.0)
+    done = asyncio.Event()
+
+    @edow.task
+    async def takes_long() -> None:
+        await done.wait()
+
+    async with bench(takes_long) as b:
+        await b.send(task_event("takes_long"))
+        assert {result.outcome for result in await b.until_results(3)} == {"started"}
+        done.set()
+        await b.until_results(1, "completed")
 
 
 async def test_last_words() -> None:

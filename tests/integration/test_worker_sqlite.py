@@ -105,7 +105,8 @@ async def test_killed_between_effect_and_acknowledgement(desk: Desk, tmp_path: P
         assert await process.wait() == -signal.SIGKILL
         assert connection.execute("SELECT value FROM counter").fetchone() == (1,)
         async with worker_on(desk.path):
-            (result,) = await desk.results(1)
+            told, result = await desk.results(2)
+    assert told.outcome == "started"  # so that the orchestrator can say whether anybody still waits for it
     assert (result.outcome, value(result)) == ("completed", 2)
     assert connection.execute("SELECT value FROM counter").fetchone() == (1,)
     assert connection.execute("SELECT key, attempt FROM edow_effects").fetchall() == [("e/1/add_and_die", 1)]
@@ -121,7 +122,7 @@ async def test_children_end_with_their_worker(desk: Desk) -> None:
         assert process.stderr is not None
         await process.stderr.read()  # its end is reached when the last process that has it open has ended
         async with worker_on(desk.path):
-            (result,) = await desk.results(1)
+            _, result = await desk.results(2)
     assert beat.outcome == "heartbeat"
     assert value(result) == "taken over"
 

@@ -17,7 +17,7 @@ from edow.engine.steps import State, Step, is_answer, timed_out
 from edow.model import history as h
 from edow.model import inbox
 from edow.model.failure import Failure
-from edow.model.wire import ResultEvent
+from edow.model.wire import AT_IT, ResultEvent
 
 Deliver = Callable[[h.AnyEvent], None]
 
@@ -62,7 +62,11 @@ class Conduct:
     def _result(self, given: ResultEvent) -> None:
         run = self._run
         step = run.steps.get(given.step)
-        if step is None or given.run != run.execution.run or given.attempt > step.attempt:
+        if step is None:
+            self._duplicate()
+            if given.outcome in AT_IT and given.run == run.execution.run:
+                run.decision.cancels.append(given.step)  # delivered again, and nobody waits for it any more
+        elif given.run != run.execution.run or given.attempt > step.attempt:
             self._duplicate()
         elif given.outcome == "completed":
             self._completed(step, given)
@@ -71,6 +75,7 @@ class Conduct:
         elif given.outcome == "started":
             self._attempt_started(step, given)
         elif given.outcome == "heartbeat":
+            step.heard_at = run.now
             step.heartbeat = bytes(given.data)
             run.decision.heartbeats[step.key] = step.heartbeat
         else:
@@ -84,7 +89,8 @@ class Conduct:
         self._happen(completed(given, run.now))
 
     def _attempt_started(self, step: Step, given: ResultEvent) -> None:
-        if step.wants_start() and step.started < given.attempt:
+        step.heard_at = self._run.now
+        if step.started < given.attempt:
             self._happen(h.TaskStarted(at=self._run.now, step=step.key, attempt=given.attempt, worker=worker_of(given)))
 
     def _child_ended(self, given: inbox.ChildEnded) -> None:
@@ -206,6 +212,7 @@ def _task_started(run: Run, event: h.TaskStarted) -> None:
     step = run.steps.get(event.step)
     if step is not None:
         step.started = event.attempt
+        step.heard_at = event.at
 
 
 def _task_retried(run: Run, event: h.TaskRetried) -> None:

@@ -45,6 +45,7 @@ class Step(msgspec.Struct, eq=False):
     state: State = State.OUT
     started: int = 0  # the attempt that a worker has begun, as far as that is recorded
     dispatched_at: int = 0
+    heard_at: int = 0  # when a worker last said that it is at it
     look_at: int = 0
     retry_at: int = 0
     heartbeat: bytes | None = None
@@ -83,11 +84,6 @@ class Step(msgspec.Struct, eq=False):
         limit = self.policy.timeouts.schedule_to_close
         return None if limit is None else self.asked_at + round(limit * SECOND)
 
-    def wants_start(self) -> bool:
-        """Is it worth recording that a worker has begun?"""
-        timeouts = self.policy.timeouts
-        return timeouts.schedule_to_start is not None or timeouts.heartbeat is not None
-
     def retry_time(self, failure: Failure, identity: str, now: int) -> int | None:
         """When to try again; None when the attempts have ended. `identity` is that of the step in the world."""
         retry = self.policy.retry
@@ -103,8 +99,8 @@ class Step(msgspec.Struct, eq=False):
         return None if close_by is not None and at >= close_by else at
 
     def silent(self, now: int) -> bool:
-        """An attempt is out, and has been for a while."""
-        return self.state is State.OUT and self.dispatched_at + FIRST_LOOK <= now
+        """An attempt is out, and nothing was heard of it for a while."""
+        return self.state is State.OUT and max(self.dispatched_at, self.heard_at) + FIRST_LOOK <= now
 
     def next_look(self, now: int) -> int:
         """When it has been out for 1, 2, 4, 8, 16 minutes, then every ten more; follows from what is recorded."""

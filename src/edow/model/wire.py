@@ -47,6 +47,7 @@ class TaskEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 Outcome = Literal["completed", "failed", "cancelled", "started", "heartbeat"]
+AT_IT: frozenset[Outcome] = frozenset({"started", "heartbeat"})  # not an end: a worker says that it runs the attempt
 
 
 class ResultEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -215,7 +215,7 @@ class Cycle:
         if not self._joined:
             await self._publish(draft, batch, numbers)
         if draft.suspects:
-            await self._outgoing.find_lost(draft.suspects)
+            await self._outgoing.find_lost(draft.suspects, draft.now)
         self._ended.extend(draft.ended)
         self._count(draft)
 

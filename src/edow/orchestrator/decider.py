@@ -49,13 +49,15 @@ class Decider:
         """Apply each execution's inputs; executions not in memory are rebuilt from `stored` first."""
         draft = Draft(now, self._shards)
         draft.abandon(farewells)
-        for item in stored:
-            self._admit(item, draft)
+        broken = {item.execution.id for item in stored if not self._admit(item, draft)}
         hot = self._hot
         for execution, inputs in work.items():
             entry = hot.get(execution)
             if entry is None or entry.ended:
-                continue  # ended, purged or never there: its messages have nothing left to say
+                if execution not in broken:  # ended, purged or never there: its messages have nothing left to say
+                    for each in inputs:
+                        draft.call_off(each, execution)
+                continue
             self.current = execution
             hot.move_to_end(execution)
             self._apply(entry, inputs, draft)
@@ -115,10 +117,11 @@ class Decider:
         self._hot.pop(execution).machine.close()
         self._outdated.discard(execution)
 
-    def _admit(self, item: Stored, draft: Draft) -> None:
+    def _admit(self, item: Stored, draft: Draft) -> bool:
+        """False: it cannot be rebuilt."""
         row = item.execution
         if row.status in ENDED:
-            return
+            return True
         try:
             segments = [history.decoder.decode(segment) for segment in item.segments]
             machine = Machine(self._registry.workflows.get(row.workflow), row, self._limits)
@@ -126,13 +129,18 @@ class Decider:
         except Exception as problem:
             log.exception("execution %s cannot be rebuilt from its history", row.id)
             draft.park(row, problem)
-            return
+            return False
         self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
+        return True
 
     def _apply(self, entry: Hot, inputs: list[EngineInput], draft: Draft) -> None:
         run = entry.row.run
         fitting = [each for each in inputs if _concerns(each, run)]
-        draft.duplicates += len(inputs) - len(fitting)
+        if len(fitting) < len(inputs):
+            draft.duplicates += len(inputs) - len(fitting)
+            for each in inputs:
+                if not _concerns(each, run):
+                    draft.call_off(each, entry.row.id)
         if not fitting:
             return
         mark = draft.mark()

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from edow.engine.decision import Decision, Dispatch, Letter
+from edow.engine.decision import Decision, Dispatch, EngineInput, Letter
 from edow.engine.machine import Machine
 from edow.model import history, inbox, topics, wire
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
@@ -136,6 +136,11 @@ class Draft:
         for row, last in farewells:
             self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in last.cancels)
             self._others(row, last)
+
+    def call_off(self, item: EngineInput, execution: str) -> None:
+        """If a worker is at it: the execution or the run that it works for is over, so tell it to stop."""
+        if isinstance(item, wire.ResultEvent) and item.outcome in wire.AT_IT:
+            self._cancels.append(f"{execution}/{item.run}/{item.step}")
 
     def suspect(self, row: Execution, dispatch: Dispatch) -> None:
         """This attempt was published long ago and is unanswered."""

@@ -20,7 +20,7 @@ from edow.model.message import Message
 from edow.orchestrator.persist import Persistence
 from edow.orchestrator.stats import Stats
 from edow.store.contract import Store
-from edow.transport.contract import TopicSpec, TopicStats, Transport
+from edow.transport.contract import GroupStats, TopicSpec, TopicStats, Transport
 
 log = logging.getLogger("edow.orchestrator")
 
@@ -62,13 +62,15 @@ class Outgoing:
             await self.publish(messages[:middle])
             await self.publish(messages[middle:])
 
-    async def find_lost(self, suspects: Sequence[Suspect]) -> None:
+    async def find_lost(self, suspects: Sequence[Suspect], now: int) -> None:
         """Publish those again that the transport does not have any more; the others wait for their turn there."""
         names = {suspect.message.topic for suspect in suspects}
         try:
             await self.ensure(names)
-            oldest = {stats.topic: _oldest(stats) for stats in await self._transport.describe(sorted(names))}
-            lost = [each.message for each in suspects if _is_lost(each, oldest[each.message.topic])]
+            lag: dict[str, GroupStats | None] = {}
+            if self._transport.features.lag:
+                lag = {stats.topic: _workers(stats) for stats in await self._transport.describe(sorted(names))}
+            lost = [each.message for each in suspects if _is_lost(each, lag.get(each.message.topic), now)]
             if lost:
                 log.warning("publishing %d task events again that the transport has lost", len(lost))
                 await self.publish(lost)
@@ -84,13 +86,19 @@ class Outgoing:
             await self._persist("publish", partial(self._transport.publish, [answer]))
 
 
-def _oldest(stats: TopicStats) -> int | None:
-    return next((group.oldest_at for group in stats.groups if group.group == topics.WORKERS), None)
+def _workers(stats: TopicStats) -> GroupStats | None:
+    return next((group for group in stats.groups if group.group == topics.WORKERS), None)
 
 
-def _is_lost(suspect: Suspect, oldest_at: int | None) -> bool:
-    """Nothing as old is left. It was decided upon a little before it was published."""
-    return oldest_at is None or oldest_at > suspect.published_at + steps.FIRST_LOOK // 2
+def _is_lost(suspect: Suspect, group: GroupStats | None, now: int) -> bool:
+    """Nothing as old is left. It was decided upon a little before it was published. Where the broker does not tell, it
+    is held to be lost after so long that it hardly waits in a queue; a worker that runs it would have said so.
+    """
+    if group is not None and not group.waiting + group.in_flight:
+        return True
+    if group is None or group.oldest_at is None:
+        return now - suspect.published_at >= steps.LAST_LOOK
+    return group.oldest_at > suspect.published_at + steps.FIRST_LOOK // 2
 
 
 def _answer(message: Message, problem: InvalidInput) -> Message | None:

@@ -87,6 +87,7 @@ class Attempt:
         "started_at",
         "stopped",
         "task",
+        "told_at",
     )
 
     def __init__(self, event: TaskEvent, task: AnyTask, number: int, held: Held | None = None) -> None:
@@ -109,6 +110,7 @@ class Attempt:
         # written by the I/O loop
         self.stopped: Stopped = ""  # told to end, and why
         self.settled = False  # what became of it is decided; whatever still comes is too late
+        self.told_at = 0.0  # when the orchestrator last heard that it runs
         self.beat_queued = False
         self.published_at = 0.0
         self.on_beat: Callable[[Attempt], None] | None = None

@@ -21,12 +21,12 @@ from edow.worker.config import WorkerConfig
 from edow.worker.deadlines import Deadlines
 from edow.worker.intake import Intake, Poison, Postponed, Refused
 from edow.worker.publisher import Publisher
+from edow.worker.pulse import Pulse
 from edow.worker.reports import Reporter
 from edow.worker.runner import Kind, Runner
 
 REMEMBERED_CANCELS = 100_000
 PREFETCH_PER_SLOT = 8
-BEAT_SECONDS = 1.0  # published heartbeats of an attempt are at least this far apart, or a third of its timeout
 
 log = logging.getLogger("edow.worker")
 
@@ -78,7 +78,7 @@ class Floor:
         self._places = {kind: Place(runner, config.prefetch) for kind, runner in runners.items()}
         self._held: dict[str, Held] = {}
         self._deadlines = Deadlines()
-        self._beating: set[Attempt] = set()
+        self.pulse = Pulse(reporter, publisher)
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._handed_back: list[Held] = []
         self.on_beat: Callable[[Attempt], None] | None = None
@@ -188,8 +188,8 @@ class Floor:
             if event.heartbeatms is not None:
                 attempt.beat_at = now
                 self._deadlines.add(now + event.heartbeatms / 1_000, attempt, "heartbeat")
-            if event.startby is not None or event.heartbeatms is not None:
-                self._publisher.add(self._reporter.started(attempt))
+            again = attempt.context.delivery_count > 1
+            self.pulse.begun(attempt, now, tell=again or event.startby is not None or event.heartbeatms is not None)
         place.running.update(attempts)
         place.runner.submit(attempts)
         self.on_begin()
@@ -299,7 +299,7 @@ class Floor:
                 self._deadlines.add(later, attempt, limit)
             else:
                 self._stop(attempt, limit)
-        self._publish_beats(now)
+        self.pulse.tick(now, (place.running for place in self._places.values()))
         for place in self._places.values():
             if place.running:
                 place.runner.tick()
@@ -328,24 +328,6 @@ class Floor:
             self._settle(attempt)
         else:
             self._deadlines.add(time.monotonic() + self._config.cancel_grace_seconds, attempt, "abandon")
-
-    # ── heartbeats ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def beats(self, attempts: Iterable[Attempt]) -> None:
-        """These have reported; what they said last is published when it is time."""
-        self._beating.update(attempts)
-
-    def _publish_beats(self, now: float) -> None:
-        for attempt in list(self._beating):
-            limit = attempt.event.heartbeatms
-            pause = BEAT_SECONDS if limit is None else min(BEAT_SECONDS, limit / 3_000)
-            if attempt.settled:
-                self._beating.discard(attempt)
-            elif now - attempt.published_at >= pause:
-                self._beating.discard(attempt)
-                attempt.published_at = now
-                attempt.beat_queued = False
-                self._publisher.add(self._reporter.heartbeat(attempt))
 
     # ── the end ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -134,7 +134,7 @@ class Worker:
         patience = Patience(round(config.unknown_task_patience_seconds * 1_000_000))
         intake = Intake(self._tasks, config.max_deliveries, patience)
         self._floor = Floor(config, intake, self._runners, self._reporter, self._publisher, self._clock)
-        beats = Mailbox[Attempt](loop, self._floor.beats)
+        beats = Mailbox[Attempt](loop, self._floor.pulse.beats)
         self._floor.on_beat = lambda attempt: beats.put((attempt,))
         self._floor.on_room = self._room
         self._floor.on_begin = self._wake.set

@@ -95,6 +95,42 @@ async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
     assert await drain(results, 1) == [b"2"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system cannot sync without writing")
+async def test_a_start_is_seen_at_once_and_answered_when_on_disk(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An orchestrator may begin with a start while its caller still waits for the disk."""
+    syncing, go_on = threading.Event(), threading.Event()
+
+    def sync(file: int) -> None:
+        syncing.set()
+        go_on.wait(30)
+
+    monkeypatch.setattr(os, "fdatasync", sync)
+    accepting = asyncio.create_task(begin(joined.store, "a"))
+    await asyncio.to_thread(syncing.wait, 30)
+    assert [row.execution for row in await joined.store.inbox_read(range(joined.store.shards), (), 10)] == ["a"]
+    assert not accepting.done()
+    go_on.set()
+    await accepting
+
+
+@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system cannot sync without writing")
+async def test_a_start_that_the_disk_does_not_take_is_not_answered(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When syncing fails the caller hears so, and the next start is well again."""
+
+    def fail(file: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fdatasync", fail)
+        with pytest.raises(StoreUnavailable, match="Input/output error"):
+            await begin(joined.store, "a")
+    await begin(joined.store, "b")
+
+
 async def test_a_topic_is_not_relied_on_before_it_is_on_disk(joined: Joined) -> None:
     """While the transaction that makes a topic is still open, a second `ensure` of it waits for the commit."""
     begun, hold = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]

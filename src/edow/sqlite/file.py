@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 
 from edow.errors import Closed
-from edow.sqlite.jobs import Function, Job, Result
+from edow.sqlite.jobs import Disk, Function, Job, Result
 from edow.sqlite.problems import check_path, translate
 from edow.sqlite.reader import Reader
 from edow.sqlite.schema import APPLICATION_ID, Schema, check_identity
@@ -47,7 +47,7 @@ class SqliteFile:
                 self._start()
             self._users += 1
         try:
-            await self.write(_nothing, durable=False)
+            await self.write(_nothing, disk="later")
         except BaseException:
             await self.close()
             raise
@@ -72,31 +72,31 @@ class SqliteFile:
         self,
         function: Function[Result],
         *,
-        durable: bool = True,
+        disk: Disk = "before",
         small: bool = False,
         after: Callable[[Result], None] | None = None,
     ) -> Awaitable[Result]:
         """Run it on the writer thread, in one transaction with whatever else is waiting; what it returned, once
-        committed. Not `durable`: without waiting for the disk. `small`: a few rows, done at once on the caller's thread
-        when the writer is at rest and the disk is quick. `after` is called with the result after the commit and before
+        committed and as far on disk as asked. `small`: a few rows, done at once on the caller's thread when the writer
+        is at rest and the disk is quick. `after` is called with the result after the commit and before
         the caller goes on, on the thread that committed.
         """
         writer = self._writer
         if writer is None:
             raise Closed(f"{self.path} is closed")
-        job = Job(function, durable, after, small)
+        job = Job(function, disk, after, small)
         if not (small and writer.run_at_once(job)):
             writer.inbox.put(job)
         return job.future
 
-    def read(self, function: Function[Result], *, snapshot: bool = False, brief: bool = False) -> Awaitable[Result]:
-        """Run it on the reader thread. `snapshot`: several statements are to see one state. `brief`: a few rows by key,
-        read at once on the caller's thread, because going to another takes longer.
+    def read(self, function: Function[Result], *, brief: bool = False) -> Awaitable[Result]:
+        """Run it on the reader thread; all of its statements see one state. `brief`: a few rows by key, read at once
+        on the caller's thread, because going to another takes longer.
         """
         reader = self._reader
         if reader is None:
             raise Closed(f"{self.path} is closed")
-        job = Job(function, snapshot, None)
+        job = Job(function)
         if brief:
             reader.run_at_once(job)
         else:

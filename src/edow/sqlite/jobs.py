@@ -10,26 +10,35 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from edow.errors import Closed
 
 Result = TypeVar("Result")
 Function = Callable[[sqlite3.Connection], Result]
+Disk = Literal["before", "answer", "later"]
+"""When what was written is on disk: before anybody else sees it; seen at once, but before the caller is answered;
+or whenever the system gets to it. The log is kept in order: what comes later cannot outlive what came before.
+"""
 
 
 class Job:
     """`function` may run more than once (never applied more than once), so it keeps no state of its own."""
 
-    __slots__ = ("after", "durable", "function", "future", "loop", "problem", "result", "small")
+    __slots__ = ("after", "disk", "function", "future", "loop", "number", "problem", "result", "small")
 
     def __init__(
-        self, function: Function[Any], durable: bool, after: Callable[[Any], None] | None, small: bool = False
+        self,
+        function: Function[Any],
+        disk: Disk = "later",
+        after: Callable[[Any], None] | None = None,
+        small: bool = False,
     ) -> None:
         self.function = function
-        self.durable = durable
+        self.disk = disk
         self.after = after
         self.small = small
+        self.number = 0  # of the transaction that applied it
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: object = None

@@ -55,8 +55,7 @@ class Reader:
 
 
 def _run(job: Job, connection: sqlite3.Connection) -> None:
-    if job.durable:  # asked for a snapshot
-        connection.execute("BEGIN")
+    connection.execute("BEGIN")
     try:
         job.result = job.function(connection)
     finally:

@@ -10,11 +10,13 @@ at once, on the caller's thread.
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from threading import Lock, Thread
 from time import perf_counter
 
+from edow.errors import Closed
 from edow.sqlite.jobs import Inbox, Job, settle
 from edow.sqlite.lock import FileLock
 from edow.sqlite.problems import translate
@@ -25,6 +27,7 @@ GROUP = 100  # jobs in one transaction
 IDLE_SECONDS = 0.5  # rest after which the WAL is brought back into the database
 QUICK_SECONDS = 0.002  # a disk is quick below this
 SLOWER = 0.2  # weight of the newest commit in the average
+WAITS = ("before",) if hasattr(os, "fdatasync") else ("before", "answer")  # a commit that waits for the disk
 
 
 class Writer:
@@ -38,6 +41,9 @@ class Writer:
         self._written = False  # since the last checkpoint
         self._connection: sqlite3.Connection | None = None
         self._lock: FileLock | None = None
+        self._number = 0  # of transactions so far
+        self._synced = 0  # the newest of them that is known to be on disk
+        self._log: int | None = None  # the WAL's descriptor
         self._turn = Lock()  # held by whichever thread uses the connection
         self._seconds = QUICK_SECONDS  # that a small durable commit takes, lately
         self.inbox = Inbox(path)
@@ -59,9 +65,11 @@ class Writer:
             self._note(job, perf_counter() - begun)
         finally:
             self._turn.release()
-        if job.after is not None and job.problem is None:
-            self._tell(job.after, job.result)
-        job.settle()
+        self._tell(job)
+        if self._is_on_disk(job):
+            job.settle()
+        else:
+            self._hand_over(job)
         return True
 
     def _main(self) -> None:
@@ -86,6 +94,8 @@ class Writer:
         finally:
             with self._turn:
                 self._lock = self._connection = None
+            if self._log is not None:
+                os.close(self._log)
             connection.close()
             lock.close()
 
@@ -108,12 +118,41 @@ class Writer:
                 return
 
     def _run(self, connection: sqlite3.Connection, lock: FileLock, jobs: list[Job]) -> None:
-        with self._turn:
-            self._commit(connection, lock, jobs)
-        for job in jobs:
-            if job.after is not None and job.problem is None:
-                self._tell(job.after, job.result)
-        settle(jobs)
+        fresh = [job for job in jobs if not job.number]
+        if fresh:
+            with self._turn:
+                self._commit(connection, lock, fresh)
+            for job in fresh:
+                self._tell(job)
+        settle([job for job in jobs if self._is_on_disk(job)])
+        waiting = [job for job in jobs if not self._is_on_disk(job)]
+        if waiting:
+            self._sync(waiting)
+            settle(waiting)
+
+    def _hand_over(self, job: Job) -> None:
+        try:
+            self.inbox.put(job)
+        except Closed:  # meanwhile; what is written is written
+            self._sync([job])
+            job.settle()
+
+    def _is_on_disk(self, job: Job) -> bool:
+        """As far as its caller waits for that."""
+        return job.disk != "answer" or job.problem is not None or job.number <= self._synced
+
+    def _sync(self, jobs: list[Job]) -> None:
+        """Without the lock: others write on meanwhile, and read what is not on disk yet."""
+        number = self._number
+        try:
+            if self._log is None:
+                self._log = os.open(f"{self._path}-wal", os.O_RDWR | os.O_CLOEXEC)
+            os.fdatasync(self._log)
+        except OSError as problem:
+            for job in jobs:
+                job.problem = translate(problem, self._path)
+        else:
+            self._synced = max(self._synced, number)
 
     def _commit(self, connection: sqlite3.Connection, lock: FileLock, jobs: list[Job]) -> None:
         try:
@@ -135,10 +174,16 @@ class Writer:
     def _transact(self, connection: sqlite3.Connection, jobs: list[Job]) -> bool:
         """One transaction for all. False: rolled back, and it is not known whose fault it was."""
         try:
-            self._begin(connection, any(job.durable for job in jobs))
+            durable = any(job.disk in WAITS for job in jobs)
+            self._begin(connection, durable)
             for job in jobs:
                 job.result = job.function(connection)
             connection.execute("COMMIT")
+            self._number += 1
+            if durable:
+                self._synced = self._number
+            for job in jobs:
+                job.number = self._number
         except BaseException as problem:
             _roll_back(connection)
             if len(jobs) > 1:
@@ -149,7 +194,7 @@ class Writer:
 
     def _note(self, job: Job, seconds: float) -> None:
         """How quick the disk is, by small durable commits alone."""
-        if job.durable and job.small:
+        if job.disk in WAITS and job.small:
             self._seconds += SLOWER * (seconds - self._seconds)
 
     def _begin(self, connection: sqlite3.Connection, durable: bool) -> None:
@@ -158,9 +203,11 @@ class Writer:
             self._durable = durable
         connection.execute("BEGIN IMMEDIATE")
 
-    def _tell(self, after: Callable[[object], None], result: object) -> None:
+    def _tell(self, job: Job) -> None:
+        if job.after is None or job.problem is not None:
+            return
         try:
-            after(result)
+            job.after(job.result)
         except Exception:
             log.exception("%s: a wake-up failed; waiters find out by polling", self._path)
 

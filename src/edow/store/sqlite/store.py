@@ -120,7 +120,10 @@ class SqliteStore:
             return []
         acceptance = Acceptance(self._statements, requests, now)
         answers, _ = await self.file.write(
-            acceptance.write, small=len(requests) <= FEW, after=lambda result: self.file.notify(result[1])
+            acceptance.write,
+            disk="answer",  # an orchestrator may begin with it meanwhile: its own commit takes this one to the disk
+            small=len(requests) <= FEW,
+            after=lambda result: self.file.notify(result[1]),
         )
         return answers
 
@@ -170,21 +173,21 @@ class SqliteStore:
             ).fetchone()
             return Counts(by_status, letters, inbox, oldest, outbox, overdue, healed, self.file.size())
 
-        return await self.file.read(read, snapshot=True)
+        return await self.file.read(read)
 
     # orchestrators
 
     async def leases_hold(self, owner: str, wanted: int, now: int, until: int) -> list[Lease]:
         request = leases.Request(owner, wanted, now, until)
-        return await self.file.write(lambda connection: leases.hold(connection, self._sql, request), durable=False)
+        return await self.file.write(lambda connection: leases.hold(connection, self._sql, request), disk="later")
 
     async def members_count(self, owner: str, now: int, until: int) -> int:
         return await self.file.write(
-            lambda connection: leases.count_members(connection, self._sql, owner, now, until), durable=False
+            lambda connection: leases.count_members(connection, self._sql, owner, now, until), disk="later"
         )
 
     async def leases_release(self, owner: str) -> None:
-        await self.file.write(lambda connection: leases.release(connection, self._sql, owner), durable=False)
+        await self.file.write(lambda connection: leases.release(connection, self._sql, owner), disk="later")
 
     async def commit(self, commit: Commit) -> list[int]:
         application = Application(self._statements, commit, self._shards, self._clock)
@@ -229,17 +232,17 @@ class SqliteStore:
                 stored[key.execution].heartbeats[key.step] = details or b""
             return stored
 
-        return list((await self.file.read(read, snapshot=True, brief=len(ids) <= FEW)).values())
+        return list((await self.file.read(read, brief=len(ids) <= FEW)).values())
 
     async def stalled(self, shards: Collection[int], now: int, limit: int) -> list[str]:
         return [execution for execution, _ in await self.due_read(shards, now - OVERDUE_US, limit)]
 
     async def count_healed(self, count: int) -> None:
-        await self.file.write(lambda connection: _run(connection, self._sql["healed_add"], count), durable=False)
+        await self.file.write(lambda connection: _run(connection, self._sql["healed_add"], count), disk="later")
 
     async def purge(self, ended_before: int, limit: int) -> int:
         return await self.file.write(
-            lambda connection: purge.purge(connection, self._sql, ended_before, limit), durable=False
+            lambda connection: purge.purge(connection, self._sql, ended_before, limit), disk="later"
         )
 
     def watch(self, channel: Literal["inbox", "ended"]) -> Watch:

@@ -102,7 +102,7 @@ class Cursor:
         if self._broadcast or not mine:
             return
         await guarded(
-            self._file.write(lambda connection: acknowledge(connection, self._ranges.sql, mine), durable=False)
+            self._file.write(lambda connection: acknowledge(connection, self._ranges.sql, mine), disk="later")
         )
         done(mine)
 

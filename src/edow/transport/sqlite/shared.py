@@ -322,7 +322,7 @@ class SharedSubscriber:
         small: bool = False,
     ) -> Result:
         """Claims and acknowledgements need not wait for the disk: what is lost with it is delivered again."""
-        return await guarded(self._file.write(function, durable=False, small=small, after=after))
+        return await guarded(self._file.write(function, disk="later", small=small, after=after))
 
     def _is_due(self) -> bool:
         return self._due is not None and self._due <= self._now()

@@ -110,7 +110,7 @@ class SqliteTransport:
         try:
             await self.file.write(
                 lambda connection: self._publish(connection, messages),
-                durable=durable,  # the log is kept in order: what comes later cannot outlive what came before
+                disk="before" if durable else "later",
                 small=len(messages) <= FEW,
                 after=lambda topics: self._committed(topics, messages, set()),
             )
@@ -143,7 +143,7 @@ class SqliteTransport:
             known = self._queues.read(connection)
             return [TopicStats(topic, self._group_stats(connection, known, topic, now)) for topic in topics]
 
-        return await guarded(self.file.read(read, snapshot=True))
+        return await guarded(self.file.read(read))
 
     def participate(
         self, connection: sqlite3.Connection, messages: Sequence[Message], acks: Sequence[object]

@@ -63,7 +63,7 @@ TABLE = {
     "worker": Rule((VOCABULARY | PURE | EDGES) - {"store", "engine"}),
     "trigger": Rule(VOCABULARY | PURE | EDGES),
     # layer 4: faces
-    **dict.fromkeys(FACES, Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {PUBLIC})),
+    **dict.fromkeys(FACES, Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", PUBLIC})),
     "app": Rule(
         VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", "sqlite", "postgresql"}
     ),  # composes the drivers

@@ -66,6 +66,11 @@ def transport_url(given: str | None, store: str) -> str:
     return url
 
 
+def is_sqlite(url: str) -> bool:
+    """Whether it names a file, rather than a server."""
+    return Address(url).scheme == "sqlite"
+
+
 def sqlite_path(url: str, what: str) -> Path:
     """The file an sqlite URL names. Raises InvalidInput for any other URL."""
     if not url.startswith(SQLITE) or len(url) == len(SQLITE):
@@ -183,6 +188,10 @@ class System:
         self.transport_url = transport_url(transport, self.store_url)
         self.registry = registry if registry is not None else Registry()
         self.store, self.transport, self.joined = connect(self.store_url, self.transport_url)
+
+    def __str__(self) -> str:
+        store = str(Address(self.store_url))
+        return store if self.joined else f"{store}, {Address(self.transport_url)}"
 
     async def __aenter__(self) -> Self:
         await self.store.open()

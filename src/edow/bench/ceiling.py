@@ -18,8 +18,11 @@ async def ceiling(place: Place, traffic: Traffic, rounds: int = 1) -> float:
 
 async def _two_processes(place: Place, traffic: Traffic) -> float:
     with place.another() as own:
-        async with Fleet(MODULES, own.store, own.folder) as fleet, System(own.store) as system:
-            peer = await fleet.spawn("peer", ["-m", "edow.bench.peer", own.store, str(traffic.batch)])
+        async with (
+            Fleet(MODULES, own.store, own.folder, own.transport) as fleet,
+            System(own.store, own.transport) as system,
+        ):
+            peer = await fleet.spawn("peer", ["-m", "edow.bench.peer", str(traffic.batch)])
             await peer.ready()
             seconds = await fleet.during(Bare(system, traffic).run())
             await peer.kill()
@@ -29,7 +32,7 @@ async def _two_processes(place: Place, traffic: Traffic) -> float:
 async def ceiling_in_one_process(place: Place, traffic: Traffic) -> float:
     """The same with both sides on one event loop."""
     with place.another() as own:
-        async with System(own.store) as system:
+        async with System(own.store, own.transport) as system:
             sides = answering, asking = (
                 asyncio.create_task(answer(system, traffic.batch)),
                 asyncio.create_task(Bare(system, traffic).run()),

@@ -34,9 +34,7 @@ def bench(  # noqa: PLR0913  # each is an option of the command line
     workflows: Annotated[int | None, typer.Option(min=1, help="How many executions (fanout: tasks).")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="The median of so many (steps, fanout).")] = 3,
     processes: Annotated[bool, typer.Option("--processes", help="Separate processes (latency).")] = False,
-    store: Annotated[
-        str | None, typer.Option("--store", metavar="URL", help="An empty store.", show_default="a file of its own")
-    ] = None,
+    store: common.OwnStore = None,
     transport: common.Transport = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:

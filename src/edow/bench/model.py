@@ -9,7 +9,9 @@ from pathlib import Path
 
 import msgspec
 
+from edow.address import Address
 from edow.bench.latency import Latency
+from edow.testing.scratch import scratch
 
 MODULES = ("edow.bench.workflows",)
 
@@ -31,12 +33,24 @@ class Place(msgspec.Struct, frozen=True):
     folder: Path
     store: str
     transport: str | None
+    given: tuple[str | None, str | None] = (None, None)  # store and transport as the user named them
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Of store and transport, for people: no secrets."""
+        store = Address(self.store)
+        return str(store), str(Address(self.transport)) if self.transport else str(store)
 
     @contextmanager
     def another(self) -> Iterator[Place]:
-        """For the ceiling: a fresh file on the same disk."""
+        """For the ceiling: a fresh part of the same servers, or a fresh file on the same disk."""
         with tempfile.TemporaryDirectory(prefix="bare-", dir=self.folder) as name:
-            yield Place(Path(name), f"sqlite:///{Path(name) / 'edow.db'}", None)
+            yield Place.on(self.given, Path(name))
+
+    @classmethod
+    def on(cls, given: tuple[str | None, str | None], folder: Path) -> Place:
+        """What the user named, apart from everything else there."""
+        return cls(folder, *scratch(*given, folder), given)
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

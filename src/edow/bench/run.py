@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from edow.app import store_url
 from edow.bench.model import Measurement, Options, Place
 from edow.bench.scenarios import SCENARIOS
 from edow.testing.stage import Stage
@@ -21,7 +20,6 @@ async def _run(name: str, options: Options, stage: Stage) -> Measurement:
     stage.say(name, "loud")
     with tempfile.TemporaryDirectory(prefix="edow-bench-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
-        store = store_url(options.store) if options.store else f"sqlite:///{folder / 'edow.db'}"
-        measurement = await SCENARIOS[name](options, Place(folder, store, options.transport), stage)
+        measurement = await SCENARIOS[name](options, Place.on((options.store, options.transport), folder), stage)
     stage.say(f"{name}: {measurement.headline}", "good")
     return measurement

@@ -67,17 +67,18 @@ def _topic_names(modules: list[str] | None) -> list[str]:
 
 
 async def _examine(url: str, transport: str | None, names: list[str], deep: bool) -> list[Finding]:
-    from edow.app import System, sqlite_path
+    from edow.app import System, is_sqlite, sqlite_path
 
-    path = sqlite_path(url, "store")
+    path = sqlite_path(url, "store") if is_sqlite(url) else None
     try:
         async with System(url, transport) as system:
-            found = [Finding("store", "ok", f"{url} opens"), findings.integrity(path, deep)]
+            found = [Finding("store", "ok", f"{system} opens")]
+            found += [findings.integrity(path, deep)] if path else []
             found += await _living(system, names)
     except EdowError as problem:
         wrong, _, remedy = str(problem).rpartition(": ")  # stores say the remedy last
         found = [Finding("store", "fail", wrong or remedy, remedy)]
-    return [*found, findings.disk(path)]
+    return [*found, findings.disk(path)] if path else found
 
 
 async def _living(system: System, names: list[str]) -> list[Finding]:

@@ -16,6 +16,15 @@ Store = Annotated[
         show_default="sqlite:///edow.db",
     ),
 ]
+OwnStore = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="A server on which a part of its own is used.",
+        show_default="a file of its own",
+    ),
+]
 Transport = Annotated[
     str | None,
     typer.Option(

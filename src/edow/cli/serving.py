@@ -82,10 +82,12 @@ def dev(
     transport: options.Transport = None,
 ) -> None:
     """Orchestrator and worker for development: started again whenever a .py file changes."""
-    from edow.app import store_url
+    from edow.app import store_url, transport_url
 
-    command = [*modules, "--store", store_url(store), *(["--transport", transport] if transport else [])]
-    keep_running(["serve", *command], modules)
+    # By the environment: URLs hold secrets, and everybody may read the arguments of a process.
+    os.environ["EDOW_STORE"] = url = store_url(store)
+    os.environ["EDOW_TRANSPORT"] = transport_url(transport, url)
+    keep_running(["serve", *modules], modules)
 
 
 def _serve(
@@ -101,7 +103,7 @@ def _serve(
     registry = load_code(modules)
     system = System(store, transport, registry)
     has = f"{len(registry.workflows)} workflows, {len(registry.tasks)} tasks"
-    note(f"edow {what}: {has}, {system.store_url}")
+    note(f"edow {what}: {has}, {system}")
     run_async(_serve_until_stopped(system, parts, what))
 
 

@@ -44,9 +44,11 @@ def with_client(store: str | None, work: Callable[[Client], Awaitable[T]], *, cr
 
 def store_to_open(store: str | None, *, create: bool) -> str:
     """The store's URL. A command that only looks must not leave an empty database behind where there was none."""
-    from edow.app import sqlite_path, store_url
+    from edow.app import is_sqlite, sqlite_path, store_url
 
     url = store_url(store)
+    if not is_sqlite(url):
+        return url
     path = sqlite_path(url, "store")
     if not create and not path.exists():
         raise NotFound(f"there is no store at {path}; name it with --store sqlite:///PATH or EDOW_STORE")

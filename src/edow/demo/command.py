@@ -13,6 +13,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
+from edow.cli import options as common
 from edow.cli import output
 from edow.cli.session import run_async
 from edow.demo.model import Options, Outcome
@@ -25,13 +26,15 @@ def run_command(argv: Sequence[str]) -> int:
     return run_as_command(demo, "edow demo", argv)
 
 
-def demo(
+def demo(  # each is an option of the command line
     folder: Annotated[
         Path | None,
         typer.Option("--input", metavar="DIR", help="Folder of .py files.", show_default="Python's own library"),
     ] = None,
     orders: Annotated[int, typer.Option(min=1, max=100_000, help="How many orders.")] = 300,
     keep: Annotated[bool, typer.Option("--keep", help="Keep databases and logs, and say where they are.")] = False,
+    store: common.OwnStore = None,
+    transport: common.Transport = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> int:
     """A document pipeline and an order saga, on processes that are killed on the way.
@@ -43,7 +46,9 @@ def demo(
     from edow.demo.run import run
 
     with Screen() as screen:
-        outcome = run_async(run(Options(folder=folder, orders=orders, keep=keep), screen))
+        outcome = run_async(
+            run(Options(folder=folder, orders=orders, keep=keep, store=store, transport=transport), screen)
+        )
     if json:
         sys.stdout.write(msgspec.json.encode(outcome.result).decode() + "\n")
     else:
@@ -83,4 +88,4 @@ def _verdict(outcome: Outcome) -> Panel:
 def _kept(outcome: Outcome) -> list[RenderableType]:
     if outcome.kept is None:
         return []
-    return [Text(f"kept: edow list --store sqlite:///{outcome.kept / 'edow.db'}")]
+    return [Text(f"kept: edow list --store {outcome.store}")]

@@ -57,3 +57,4 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     discrepancies: list[str]
     kept: Path | None
+    store: str  # without secrets

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edow.address import Address
 from edow.app import System, load_registry
 from edow.bench.latency import latency_of, steps_of
 from edow.client import Client, Handle
@@ -32,6 +33,7 @@ from edow.store.contract import DeadLetter, DeadLetterFilter, Store
 from edow.testing.folders import working_folder
 from edow.testing.polling import until
 from edow.testing.processes import Fleet, Role, Service
+from edow.testing.scratch import scratch
 from edow.testing.stage import Stage
 
 MODULES = ("edow.demo.documents", "edow.demo.orders")
@@ -52,12 +54,12 @@ async def run(options: Options, stage: Stage) -> Outcome:
         samples.write(folder / "samples")
         effects.create(folder / "effects.db", shop.opening_stock())
         applied = stack.enter_context(closing(effects.Effects(folder / "effects.db")))
-        store = f"sqlite:///{folder / 'edow.db'}"
+        store, transport = scratch(options.store, options.transport, folder)
         environment = {effects.DATABASE: str(folder / "effects.db")}
-        system = await stack.enter_async_context(System(store))
+        system = await stack.enter_async_context(System(store, transport))
         client = await stack.enter_async_context(Client(store=system.store))
-        fleet = await stack.enter_async_context(Fleet(MODULES, store, folder, environment=environment))
-        show = Show(options, stage, Backstage(client, system.store, fleet, applied, folder))
+        fleet = await stack.enter_async_context(Fleet(MODULES, store, folder, transport, environment))
+        show = Show(options, stage, Backstage(client, system.store, fleet, applied, folder, str(Address(store))))
         async with asyncio.timeout(options.deadline_seconds):
             return await fleet.during(show.run())
 
@@ -70,6 +72,7 @@ class Backstage(NamedTuple):
     fleet: Fleet
     applied: effects.Effects
     folder: Path
+    place: str
 
 
 class Show:
@@ -78,7 +81,7 @@ class Show:
     def __init__(self, options: Options, stage: Stage, backstage: Backstage) -> None:
         self._options = options
         self._stage = stage
-        self._client, self._store, self._fleet, self._applied, self._folder = backstage
+        self._client, self._store, self._fleet, self._applied, self._folder, self._place = backstage
         self._folders = [str(self._folder / "samples"), str(options.source)]
         self._paths = [path for each in self._folders for path in documents.python_files(each)]
         self._orders = shop.make_orders(options.orders)
@@ -230,6 +233,7 @@ class Show:
             steps=len(steps.spans),
             discrepancies=proof.discrepancies,
             kept=self._folder if self._options.keep else None,
+            store=self._place,
         )
 
 

@@ -99,9 +99,10 @@ class Fleet:
     ) -> None:
         """`targets` are the modules that orchestrators and workers load; logs go to `folder`."""
         self._targets = targets
-        self._urls = ["--store", store, *(["--transport", transport] if transport else [])]
         self._folder = folder
-        self._environment = {**os.environ, "EDOW_DEBUG": "1", **(environment or {})}  # tracebacks in the logs
+        # URLs hold secrets, and everybody may read the arguments of a process.
+        urls = {"EDOW_STORE": store, "EDOW_TRANSPORT": transport or ""}
+        self._environment = {**os.environ, "EDOW_DEBUG": "1", **urls, **(environment or {})}  # tracebacks in the logs
         self._services: list[Service] = []
         self._counts: dict[str, int] = {}
         self._watchers: set[asyncio.Task[None]] = set()
@@ -121,7 +122,7 @@ class Fleet:
 
     async def start(self, role: Role, *options: str) -> Service:
         """One more, by the same command that people use."""
-        return await self.spawn(role, ["-m", "edow", role, *self._targets, *self._urls, *options])
+        return await self.spawn(role, ["-m", "edow", role, *self._targets, *options])
 
     async def spawn(self, role: str, arguments: Sequence[str]) -> Service:
         """One more process of this Python."""

@@ -10,6 +10,7 @@ import msgspec
 import typer
 from rich.text import Text
 
+from edow.cli import options as common
 from edow.cli import output
 from edow.cli.session import run_async
 from edow.testing.command import run_as_command
@@ -24,11 +25,13 @@ def run_command(argv: Sequence[str]) -> int:
     return run_as_command(verify, "edow verify", argv)
 
 
-def verify(
+def verify(  # noqa: PLR0913  # each is an option of the command line
     seed: Annotated[int, typer.Option(help="Which executions and kills.")] = 1,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long to start executions and kill processes.")] = 30.0,
     in_flight: Annotated[int, typer.Option(min=1, max=1000, help="Executions at once.")] = 40,
     keep: Annotated[bool, typer.Option("--keep", help="Keep databases and logs, and say where they are.")] = False,
+    store: common.OwnStore = None,
+    transport: common.Transport = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> int:
     """Random workflows while orchestrators and workers are killed; every effect is compared with a simulation.
@@ -38,7 +41,7 @@ def verify(
     """
     from edow.verify.run import run
 
-    options = Options(seed=seed, seconds=seconds, in_flight=in_flight, keep=keep)
+    options = Options(seed=seed, seconds=seconds, in_flight=in_flight, keep=keep, store=store, transport=transport)
     with Screen() as screen:
         outcome = run_async(run(options, screen))
     _show(outcome, json)

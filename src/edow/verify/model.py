@@ -14,6 +14,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     orchestrators: int = 2
     workers: int = 2
     patience_seconds: float = 60.0
+    store: str | None = None
+    transport: str | None = None
     keep: bool = False
 
 

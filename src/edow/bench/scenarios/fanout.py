@@ -32,8 +32,8 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     most = await ceiling(place, Traffic(executions=-(-width // 3), steps=3))
     return Measurement(
         scenario="fanout",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=round(width / seconds, 1),
         workflows_per_second=round(1 / seconds, 3),
         ceiling_steps_per_second=round(most, 1),

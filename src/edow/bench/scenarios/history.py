@@ -36,8 +36,8 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     told = ", ".join(f"{cost:.2f} ms at {length:,}" for length, cost in costs.items())
     return Measurement(
         scenario="history",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=steps.per_second,
         workflows_per_second=round(steps.per_second / rounds, 3),
         ceiling_steps_per_second=None,

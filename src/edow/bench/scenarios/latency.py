@@ -35,8 +35,8 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     latency = latency_of(milliseconds)
     return Measurement(
         scenario="latency",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=round(runs / seconds, 1),
         workflows_per_second=round(runs / seconds, 1),
         ceiling_steps_per_second=round(most, 1),

@@ -44,8 +44,8 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
         peak = cluster.peak_rss_mb()
     return Measurement(
         scenario="recovery",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=round(warm.per_second * STEPS, 1),
         workflows_per_second=round(warm.per_second, 1),
         ceiling_steps_per_second=None,

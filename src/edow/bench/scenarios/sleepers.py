@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from edow.app import now, sqlite_path
+from edow.app import System, now
 from edow.bench.cluster import Cluster, processes
 from edow.bench.model import Measurement, Options, Place
 from edow.bench.workflows import hibernate, no_step
@@ -35,11 +35,11 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
         await cluster.fleet.during(_answer(cluster))
         start_up = time.perf_counter() - began
         after = Memory(fresh.pid).now_mb
-    size = _bytes_on_disk(place) / executions
+    size = await _bytes_on_disk(place) / executions
     return Measurement(
         scenario="sleepers",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=round(executions / seconds, 1),
         workflows_per_second=round(executions / seconds, 1),
         ceiling_steps_per_second=None,
@@ -79,6 +79,7 @@ async def _answer(cluster: Cluster) -> None:
     await (await cluster.client.start(no_step, 1)).result()
 
 
-def _bytes_on_disk(place: Place) -> int:
-    """Of a database that everybody has closed."""
-    return sqlite_path(place.store, "store").stat().st_size
+async def _bytes_on_disk(place: Place) -> int:
+    """Of a database that everybody has closed before, and that has come to rest."""
+    async with System(place.store, place.transport) as system:
+        return (await system.store.counts(now())).bytes

@@ -40,8 +40,8 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     workflows, most = statistics.median(each.per_second for each in rounds), statistics.median(ceilings)
     return Measurement(
         scenario="steps",
-        store=place.store,
-        transport=place.transport or place.store,
+        store=place.names[0],
+        transport=place.names[1],
         steps_per_second=round(workflows * STEPS, 1),
         workflows_per_second=round(workflows, 1),
         ceiling_steps_per_second=round(most, 1),

@@ -399,6 +399,19 @@ def test_the_store_may_come_from_the_environment(run, place, monkeypatch):
     assert run("list", "--store", URL).code == 1
 
 
+# stats
+
+
+def test_stats_show_what_waits_in_each_topic(run, shop):
+    """One line for each topic and group, with lag, rates and the oldest age; JSON for scripts."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    found = {each["topic"]: each for each in json.loads(run("stats", "--seconds", "0.1", "--json").out)["topics"]}
+    tasks = found["edow.tasks.default"]
+    assert (tasks["group"], tasks["waiting"], tasks["in_flight"], tasks["in_per_second"]) == ("workers", 0, 0, 0)
+    assert {"edow.results.0", "edow.dead"} < found.keys()
+    assert "edow.tasks.default" in run("stats", "--seconds", "0").out
+
+
 # doctor
 
 

@@ -83,3 +83,10 @@ def _named(names: list[str], value: Any) -> dict[str, Any] | None:
 
 def _typed(workflow: AnyWorkflow, values: dict[str, Any]) -> Arguments:
     return workflow.signature.decode_args(codec.encode(values, f"the input of {workflow.what}"))
+
+
+def topic_names(modules: Sequence[str] | None) -> list[str]:
+    """The task topics that these modules declare, and the default one."""
+    if not modules:
+        return ["default"]
+    return sorted({"default"} | {task.policy.topic for task in load_code(modules).tasks.values()})

@@ -13,7 +13,7 @@ from rich.text import Text
 
 import edow
 from edow.cli import findings, options, output
-from edow.cli.binding import load_code
+from edow.cli.binding import topic_names
 from edow.cli.findings import Finding
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
@@ -45,7 +45,7 @@ def doctor(
 ) -> None:
     """Examine the store, the processes and what waits; exit code 1 if something is wrong."""
     url = store_to_open(store, create=False)
-    names = _topic_names(module)
+    names = topic_names(module)
     found = [findings.libraries(platform.python_version(), msgspec.__version__)]
     found += run_async(_examine(url, transport, names, deep))
     if as_json:
@@ -58,12 +58,6 @@ def doctor(
 
 def _ill(found: list[Finding]) -> bool:
     return any(each.level == "fail" for each in found)
-
-
-def _topic_names(modules: list[str] | None) -> list[str]:
-    if not modules:
-        return ["default"]
-    return sorted({"default"} | {task.policy.topic for task in load_code(modules).tasks.values()})
 
 
 async def _examine(url: str, transport: str | None, names: list[str], deep: bool) -> list[Finding]:

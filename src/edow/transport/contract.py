@@ -72,11 +72,21 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     lease_seconds: float = 4.0
 
 
+class PartitionStats(msgspec.Struct, frozen=True):
+    """Where a broker spreads a topic over partitions, or keys over queues."""
+
+    partition: str
+    waiting: int
+    published: int | None = None
+
+
 class GroupStats(msgspec.Struct, frozen=True):
     group: str
     waiting: int
     in_flight: int
-    oldest_at: int | None  # publication time of the oldest message not acked, microseconds
+    oldest_at: int | None  # publication time of the oldest message not acked, microseconds; None: none, or not known
+    published: int | None = None  # messages ever meant for this group, where the broker counts them: for rates
+    partitions: tuple[PartitionStats, ...] = ()
 
 
 class TopicStats(msgspec.Struct, frozen=True):

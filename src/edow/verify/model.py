@@ -40,7 +40,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def good(self) -> bool:
-        return not (self.difference or self.wrong_ends or self.stuck)
+        return not (self.difference or self.wrong_ends or self.stuck or self.left_running)
 
 
 class Outcome(msgspec.Struct, frozen=True):

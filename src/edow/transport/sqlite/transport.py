@@ -200,7 +200,7 @@ class SqliteTransport:
                 self._queues.sql["describe"], {"queue": queue, "now": now, "exact": EXACT}
             ).fetchone()
             beyond = max(0, tail - max(head, EXACT, (first or 0) - 1))
-            stats.append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at))
+            stats.append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at, tail))
         return stats
 
     def _check_open(self) -> None:

@@ -1,0 +1,132 @@
+"""`edow stats`: what waits in the topics, how fast it comes and goes, and whether one partition gets most of it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+from edow.cli import options, output
+from edow.cli.binding import topic_names
+from edow.cli.jsons import print_json
+from edow.cli.session import run_async, store_to_open
+from edow.errors import Unsupported
+from edow.model import topics
+from edow.transport.contract import GroupStats, PartitionStats, TopicStats
+
+HOT = 0.5  # share of one partition among several above which it is shown in colour
+FEW = 10  # partitions' messages below which a share says nothing
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One consumer group of one topic. None: the broker does not tell."""
+
+    topic: str
+    group: str
+    waiting: int
+    in_flight: int
+    oldest_seconds: float | None
+    in_per_second: float | None
+    out_per_second: float | None
+    partitions: int
+    hottest: str | None  # the partition with the most messages
+    hottest_share: float | None
+
+
+def stats(
+    module: Annotated[
+        list[str] | None, typer.Option("--module", "-m", help="Code whose task topics to look at; repeatable.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to watch for rates; 0 for none.")] = 1.0,
+    store: options.Store = None,
+    transport: options.Transport = None,
+    as_json: options.Json = False,
+) -> None:
+    """Lag, messages in flight, rates and oldest age of every topic and consumer group; hot partitions."""
+    names = [topics.task_topic(name) for name in topic_names(module)]
+    lines = run_async(_measure(store_to_open(store, create=False), transport, names, seconds))
+    if as_json:
+        print_json({"topics": lines})
+    else:
+        _print(lines)
+
+
+async def _measure(url: str, transport: str | None, names: list[str], seconds: float) -> list[Line]:
+    from edow.app import System
+
+    async with System(url, transport) as system:
+        if not system.transport.features.lag:
+            raise Unsupported(f"{system.transport.features.name} does not tell its lag: ask the broker's own metrics")
+        names += [topics.result_topic(shard) for shard in range(system.store.shards)] + [topics.DEAD]
+        began, before = time.monotonic(), await system.transport.describe(names)
+        if not seconds:
+            return _lines(before, {}, 0.0)
+        await asyncio.sleep(seconds)
+        after = await system.transport.describe(names)
+        return _lines(after, _by_group(before), time.monotonic() - began)
+
+
+def _by_group(found: Sequence[TopicStats]) -> dict[tuple[str, str], GroupStats]:
+    return {(each.topic, group.group): group for each in found for group in each.groups}
+
+
+def _lines(found: Sequence[TopicStats], before: dict[tuple[str, str], GroupStats], seconds: float) -> list[Line]:
+    now = time.time_ns() // 1000
+    return [
+        _line(topic, group, before.get((topic, group.group)), now, seconds)
+        for (topic, _), group in _by_group(found).items()
+    ]
+
+
+def _line(topic: str, group: GroupStats, before: GroupStats | None, now: int, seconds: float) -> Line:
+    came = went = None
+    if before is not None and group.published is not None and before.published is not None:
+        new = group.published - before.published
+        came = round(new / seconds, 1)
+        went = round((new - _left(group) + _left(before)) / seconds, 1)
+    hottest = max(group.partitions, key=_weight, default=None)
+    total = sum(map(_weight, group.partitions))
+    return Line(
+        topic=topic,
+        group=group.group,
+        waiting=group.waiting,
+        in_flight=group.in_flight,
+        oldest_seconds=None if group.oldest_at is None else round(max(0, now - group.oldest_at) / 1_000_000, 3),
+        in_per_second=came,
+        out_per_second=went,
+        partitions=len(group.partitions),
+        hottest=hottest.partition if hottest is not None and total else None,
+        hottest_share=round(_weight(hottest) / total, 3) if hottest is not None and total else None,
+    )
+
+
+def _left(group: GroupStats) -> int:
+    return group.waiting + group.in_flight
+
+
+def _weight(partition: PartitionStats) -> int:
+    return partition.waiting if partition.published is None else partition.published
+
+
+def _print(lines: Sequence[Line]) -> None:
+    numbers = ("waiting", "in flight", "oldest", "in/s", "out/s")
+    table = output.table("topic", "group", *numbers, "hottest partition", right=numbers)
+    for line in lines:
+        oldest = "–" if line.oldest_seconds is None else output.duration(line.oldest_seconds * 1_000_000)
+        rates = ["–" if rate is None else f"{rate:,.0f}" for rate in (line.in_per_second, line.out_per_second)]
+        table.add_row(
+            line.topic, line.group, f"{line.waiting:,}", f"{line.in_flight:,}", oldest, *rates, _hottest(line)
+        )
+    output.show(table)
+
+
+def _hottest(line: Line) -> Text:
+    if line.hottest is None or line.hottest_share is None or line.partitions < 2:
+        return Text("–")
+    hot = line.hottest_share > max(HOT, 2 / line.partitions) and line.waiting >= FEW
+    return Text(f"{line.hottest}: {line.hottest_share:.0%} of {line.partitions}", style="bold yellow" if hot else "")

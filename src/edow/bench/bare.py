@@ -88,7 +88,7 @@ class Bytes:
             "source": "/edow/worker/machine:12345",
             "data": JSON_ZERO,
         }
-        times = {"outcome": "completed", "startedat": 1_790_000_000_000_000, "durationus": 12}
+        times = {"outcome": "completed", "startedat": "2026-01-01T00:00:00.000Z", "durationus": 12}
         self.task = Template(wire.encode(msgspec.convert({**shared, **task, "data": ARGUMENTS}, wire.TaskEvent)))
         self.result = Template(wire.encode(msgspec.convert({**shared, **result, **times}, wire.ResultEvent)))
         self.started = history.encoder.encode([history.Started(at=1, workflow="three_steps", input=ARGUMENTS)])

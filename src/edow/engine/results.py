@@ -10,7 +10,8 @@ import msgspec
 from edow.model import history as h
 from edow.model import inbox
 from edow.model.failure import Failure
-from edow.model.wire import ResultEvent
+from edow.model.times import microseconds_or
+from edow.model.wire import LONGEST_US, ResultEvent
 
 _decode_failure = msgspec.json.Decoder(Failure).decode
 
@@ -42,9 +43,16 @@ def completed(given: ResultEvent, now: int) -> h.TaskCompleted:
         attempt=given.attempt,
         result=given.data,
         worker=worker_of(given),
-        started_at=given.startedat,
-        duration=given.durationus,
+        started_at=microseconds_or(given.startedat, 0),
+        duration=_duration(given),
     )
+
+
+def _duration(given: ResultEvent) -> int:
+    """Microseconds."""
+    if given.durationus < LONGEST_US:
+        return given.durationus
+    return microseconds_or(given.time, 0) - microseconds_or(given.startedat, 0)
 
 
 def child_ended(given: inbox.ChildEnded, now: int) -> h.ChildCompleted | h.ChildFailed:

@@ -16,6 +16,7 @@ ORCHESTRATOR = "/edow/orchestrator"  # the source of its events
 TASK_TYPE = "io.edow.task.v1"
 RESULT_TYPE = "io.edow.result.v1"
 CANCEL_TYPE = "io.edow.cancel.v1"
+LONGEST_US = (1 << 31) - 1  # 35 minutes: the integers of CloudEvents have 32 bits
 
 
 class TaskEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -67,8 +68,8 @@ class ResultEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     idempotencykey: str = ""
     correlationid: str = ""
     traceparent: str = ""
-    startedat: int = 0  # microseconds since the epoch, the worker's clock
-    durationus: int = 0
+    startedat: str = ""  # RFC 3339, the worker's clock
+    durationus: int = 0  # at most LONGEST_US; an attempt that took longer took `time` - `startedat`
     final: bool = False  # failed: the worker retried in place and gives up, or a retry cannot help
     data: msgspec.Raw = msgspec.Raw(b"null")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -18,6 +17,7 @@ from edow.model import history, inbox, topics, wire
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure
 from edow.model.message import Message
+from edow.model.times import rfc3339
 from edow.orchestrator.outgoing import Suspect
 from edow.store.contract import Append, DeadLetter, Heartbeat, LetterState, NewExecution, Update
 
@@ -26,11 +26,6 @@ SEGMENT_BYTES = 4 * 1024 * 1024  # and many large ones are spread over several
 FIRST_LOOK_US = 10_000_000  # a child whose start got lost is looked at after this long
 
 _json = msgspec.json.encode
-
-
-def rfc3339(at: int) -> str:
-    """Microseconds since the epoch as CloudEvents wants its times."""
-    return datetime.fromtimestamp(at / 1_000_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Hot:

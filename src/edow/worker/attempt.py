@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Literal, Protocol
 
 import msgspec
 
 from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
+from edow.model.times import moment
 from edow.model.wire import TaskEvent
 from edow.transport.contract import Delivery, Subscriber
 from edow.workflow.context import TaskContext
@@ -148,12 +148,6 @@ def make_context(attempt: Attempt, worker: str, delivery_count: int = 1) -> Task
         delivery_count=delivery_count,
         last_heartbeat=attempt.details,
     )
-
-
-def moment(time: str) -> datetime:
-    """RFC 3339; a time without an offset is taken as UTC."""
-    found = datetime.fromisoformat(time)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
 def bind(attempt: Attempt) -> Arguments | None:

@@ -12,9 +12,10 @@ import msgspec
 from edow.model import wire
 from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
+from edow.model.times import microseconds
 from edow.model.wire import TaskEvent
 from edow.transport.contract import Delivery
-from edow.worker.attempt import AnyTask, Held, Lane, moment
+from edow.worker.attempt import AnyTask, Held, Lane
 
 REMEMBERED_UNKNOWN = 100_000
 
@@ -126,11 +127,6 @@ class Intake:
 
 def _refused(event: TaskEvent, delivery: Delivery, lane: Lane, failure: Failure) -> Refused:
     return Refused(event, lane, [delivery], failure)
-
-
-def microseconds(time: str) -> int:
-    """RFC 3339 to microseconds since the epoch."""
-    return round(moment(time).timestamp() * 1_000_000)
 
 
 def _unknown_type(event: TaskEvent) -> str:

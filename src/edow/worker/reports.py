@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 import msgspec
 
 from edow.model import topics, wire
 from edow.model.failure import Failure
 from edow.model.message import Message
+from edow.model.times import rfc3339
 from edow.model.wire import Outcome, ResultEvent, TaskEvent
 from edow.transport.contract import Delivery
 from edow.worker.attempt import Attempt, Told
@@ -65,7 +65,6 @@ class Reporter:
 
     def heartbeat(self, attempt: Attempt) -> Message:
         """Details too large to send are left out: being alive matters more."""
-        self._beats += 1
         details = attempt.details
         if details is None or len(details) > self._limit // 2:
             return self._of(attempt, "heartbeat", NULL)
@@ -84,14 +83,17 @@ class Reporter:
 
     def _of(self, attempt: Told, outcome: Outcome, data: msgspec.Raw, final: bool = False) -> Message:
         event: TaskEvent = attempt.event
-        suffix = f"heartbeat/{self._beats}" if outcome == "heartbeat" else outcome
+        suffix: str = outcome
+        if outcome in wire.AT_IT:  # said again and again, and never to be taken for the same event
+            self._beats += 1
+            suffix = f"{outcome}/{self._beats}"
         result = ResultEvent(
             id=f"{event.idempotencykey}/{attempt.number}/{suffix}",
             source=self._source,
             type=wire.RESULT_TYPE,
             specversion=wire.SPEC_VERSION,
             subject=event.subject,
-            time=self._now(),
+            time=self._moment(self._clock()),
             executionid=event.executionid,
             run=event.run,
             step=event.step,
@@ -100,20 +102,19 @@ class Reporter:
             idempotencykey=event.idempotencykey,
             correlationid=event.correlationid,
             traceparent=event.traceparent,
-            startedat=attempt.started_at,
-            durationus=attempt.duration,
+            startedat=self._moment(attempt.started_at) if attempt.started_at else "",
+            durationus=min(attempt.duration, wire.LONGEST_US),
             final=final,
             data=data,
         )
         return Message(event.replytopic, wire.encode(result))
 
-    def _now(self) -> str:
+    def _moment(self, at: int) -> str:
         """RFC 3339, formatted once a millisecond."""
-        millisecond = self._clock() // 1_000
+        millisecond = at // 1_000
         if millisecond != self._millisecond:
             self._millisecond = millisecond
-            moment = datetime.fromtimestamp(millisecond / 1_000, UTC)
-            self._time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            self._time = rfc3339(at)
         return self._time
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from edow.cli import dead_letters, delegates, doctor, executions, listing, replaying, running, serving, stats
+from edow.cli import dead_letters, delegates, doctor, executions, listing, replaying, running, schema, serving, stats
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
 from edow.errors import EdowError
 
@@ -46,6 +46,7 @@ def build() -> typer.Typer:
     app.command("resume", rich_help_panel=ACT)(executions.resume)
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
+    app.command("schema", rich_help_panel=CHECK)(schema.schema)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)
     app.command("doctor", rich_help_panel=CHECK)(doctor.doctor)
     for name, command in delegates.COMMANDS.items():

@@ -41,6 +41,16 @@ def dec_hook(kind: type, value: object) -> object:
     raise NotImplementedError(f"{getattr(kind, '__qualname__', kind)} cannot be made from JSON")
 
 
+def schema_hook(kind: type) -> dict[str, object]:
+    """Called by msgspec for the JSON Schema of annotations that it does not know itself; definitions are in `$defs`."""
+    if _is_pydantic(kind):
+        found: dict[str, object] = kind.model_json_schema(ref_template="#/components/schemas/{model}")  # type: ignore[attr-defined]
+        return found
+    if kind is object:
+        return {}
+    raise NotImplementedError
+
+
 def _is_pydantic(kind: type) -> bool:
     return hasattr(kind, "__pydantic_validator__") and hasattr(kind, "model_validate")
 

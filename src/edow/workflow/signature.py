@@ -133,6 +133,11 @@ class Signature(Generic[R]):
 
     # Errors
 
+    @property
+    def types(self) -> tuple[Any, Any]:
+        """Of all parameters together, as a struct, and of the result: for JSON Schemas."""
+        return self._shape, self._result.type
+
     def __str__(self) -> str:
         parameters = ", ".join(str(parameter) for parameter in self._parameters.values())
         return f"{self.what}({parameters})"

@@ -108,6 +108,7 @@ class Bare:
         self._bytes = Bytes()
         self._done = [0] * traffic.executions  # steps of each execution
         self._leases: dict[int, int] = {}
+        self._published: Sequence[int] = ()
         self._accepted = 0
         self._ended = 0
 
@@ -198,10 +199,14 @@ class Bare:
         if not deliveries:
             rows = await store.inbox_read(list(self._leases), (), self._traffic.batch)
             commit.inbox_done = [row.seq for row in rows]
-        await store.commit(commit)
-        if not self._system.joined:
-            await self._system.transport.publish(commit.messages)
-            await results.ack(deliveries)
+        if self._system.joined:
+            await store.commit(commit)
+            return
+        commit.outbox_done, self._published = self._published, ()  # how far that got is stored with the next commit
+        numbers = await store.commit(commit)
+        await self._system.transport.publish(commit.messages)
+        self._published = numbers
+        await results.ack(deliveries)
 
 
 async def answer(system: System, batch: int) -> None:

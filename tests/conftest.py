@@ -1,14 +1,31 @@
 """What every test shares."""
 
 import signal
+from pathlib import Path
 
 import pytest
+
+from tests.servers import servers_named, servers_required
 
 # The shared suites are not named test_*.py, and their asserts should explain themselves too.
 pytest.register_assert_rewrite("tests.conformance")
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--matrix", metavar="FILE", help="write what each transport guarantees (no -n)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """Processes that tests start are interrupted by Ctrl-C, also where the tests run in the background of a shell."""
+    from tests.conformance.matrix import Matrix
+
+    if path := config.getoption("--matrix"):
+        config.pluginmanager.register(Matrix(Path(path)))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Which real servers the tests will use."""
+    named = ", ".join(servers_named()) or "none (see `scripts/services status`)"
+    return f"servers: {named}{'; all are required' if servers_required() else ''}"

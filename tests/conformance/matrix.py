@@ -1,0 +1,77 @@
+"""The table of what each transport guarantees, written from a run of the suite: `pytest ... --matrix FILE`.
+
+A cell is what happened against the real server: proven, not offered (the driver says so in its `Features`), or failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edow.transport.contract import Features
+
+PROVEN, MISSING, FAILED = "✓", "–", "✗"
+SIGNS = {"passed": PROVEN, "skipped": MISSING, "failed": FAILED}
+TITLE = """# What each transport guarantees
+
+Written by `make matrix` from a run of one suite against the real servers; do not edit.
+✓ proven · – not offered by the driver, which says so (see [Writing a driver](drivers.md)). What a broker lacks EDOW makes
+up for above it, or refuses at start.
+"""
+
+
+class Matrix:
+    """A pytest plugin: collects, and writes at the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._features: dict[str, Features] = {}
+        self._cells: dict[str, dict[str, str]] = {}
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+        outcome: Any = yield
+        report = outcome.get_result()
+        test: Any = item
+        if not hasattr(test.cls, "factory") or "transport" not in test.fixturenames:
+            return
+        if report.when == "call" or report.outcome != "passed":
+            self._note(test, report.outcome)
+
+    def pytest_sessionfinish(self) -> None:
+        if self._cells:
+            self._path.write_text(self._text(), encoding="utf-8")
+
+    def _note(self, test: Any, outcome: str) -> None:
+        transport = test.funcargs.get("transport")
+        if transport is None:
+            return  # the server is not there
+        name = test.cls.__name__.removeprefix("Test")
+        self._features[name] = transport.features
+        row = self._cells.setdefault(" ".join(test.function.__doc__.split()), {})
+        if row.get(name) != FAILED:
+            row[name] = SIGNS[outcome]
+
+    def _text(self) -> str:
+        names = sorted(self._features)
+        fields = [field.name for field in msgspec.structs.fields(Features) if field.name != "name"]
+        told = {field: [_told(getattr(self._features[name], field)) for name in names] for field in fields}
+        features = [[f"`{field}`", *cells] for field, cells in told.items()]
+        rows = [[scenario, *(row.get(name, MISSING) for name in names)] for scenario, row in self._cells.items()]
+        above = [TITLE, "## Features", "", *_table("feature", names, features)]
+        return "\n".join([*above, "", "## Scenarios", "", *_table("scenario", names, rows), ""])
+
+
+def _told(value: object) -> str:
+    if isinstance(value, bool):
+        return PROVEN if value else MISSING
+    return f"{value:,}"
+
+
+def _table(first: str, names: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [[first, *names], ["---", *[":-:"] * len(names)], *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]

@@ -2,28 +2,38 @@
 
 PYTHON ?= python3
 ARGS ?=
+# What prints VARIABLE=URL for each server there is; with Docker, SERVERS="cat compose.env".
+SERVERS ?= $(PYTHON) scripts/services status --env
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TYPED := $(wildcard src/edow examples tests/typing)
+TYPED := $(wildcard src/edow examples tests/typing scripts/servers)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test test-all services check bench bench-peers matrix format clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo '  ARGS="..." is handed on to demo, test and bench; PYTHON=python3.12 picks the interpreter.'
+	@echo '  ARGS="..." is handed on to demo, test, test-all, services and bench; PYTHON=python3.12 picks the interpreter.'
 
 demo: $(READY) ## Run a workflow on this machine, no server needed
 	$(BIN)/edow demo $(ARGS)
 
-test: $(READY) ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
+test: $(READY) ## Run the tests, with every server that is up
+	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
+		exec $(BIN)/python -m pytest -n 2 --dist=worksteal $(ARGS)
+
+test-all: $(READY) ## Start all servers, and run all tests
+	$(PYTHON) scripts/services up
+	@EDOW_REQUIRE_SERVERS=1 $(MAKE) --no-print-directory test
+
+services: ## Install and start the servers (ARGS="redis nats": these)
+	@$(PYTHON) scripts/services up $(ARGS)
 
 check: $(READY) ## Lint, formatting, types and layers
 	$(BIN)/ruff check .
@@ -33,6 +43,14 @@ check: $(READY) ## Lint, formatting, types and layers
 
 bench: $(READY) ## Measure this machine
 	$(BIN)/edow bench $(ARGS)
+
+bench-peers: $(READY) ## Measure EDOW beside its peers (PostgreSQL, Redis and npm needed)
+	$(BIN)/python benchmarks/peers/run.py $(ARGS)
+
+matrix: $(READY) ## Prove what each transport guarantees, and write docs/matrix.md
+	$(PYTHON) scripts/services up
+	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
+		EDOW_REQUIRE_SERVERS=1 $(BIN)/python -m pytest -q tests/conformance --matrix docs/matrix.md -k transport
 
 format: $(READY) ## Format, and fix what can be fixed safely
 	$(BIN)/ruff format .

@@ -19,8 +19,8 @@ SIGNS = {"passed": PROVEN, "skipped": MISSING, "failed": FAILED}
 TITLE = """# What each transport guarantees
 
 Written by `make matrix` from a run of one suite against the real servers; do not edit.
-✓ proven · – not offered by the driver, which says so (see [Writing a driver](drivers.md)). What a broker lacks EDOW makes
-up for above it, or refuses at start.
+✓ proven · – not offered by the driver, which says so (see [Writing a driver](drivers.md)). What a broker lacks EDOW
+makes up for above it, or refuses at start.
 """
 
 

@@ -1,4 +1,4 @@
-"""taskiq: three tasks one after the other, Redis streams and results (the URL is in EDOW_REDIS). Not durable workflows."""
+"""taskiq: three tasks one after the other, Redis streams and results (URL in EDOW_REDIS). Not durable workflows."""
 
 from __future__ import annotations
 

@@ -219,3 +219,32 @@ class System:
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""
         return Worker(self.transport, self.registry, WorkerConfig(**config), now)
+
+
+class Workplace:
+    """What a process of workers needs: a transport, and no store."""
+
+    def __init__(self, transport: str, registry: Registry) -> None:
+        """Raises InvalidInput for a URL that nobody knows."""
+        self.registry = registry
+        self.transport = connect_transport(transport)
+        self._address = Address(transport)
+
+    def __str__(self) -> str:
+        return str(self._address)
+
+    async def __aenter__(self) -> Self:
+        await self.transport.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        problem: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.transport.close()
+
+    def worker(self, **config: Any) -> Worker:
+        """A worker for the registry's tasks; `config` as WorkerConfig."""
+        return Worker(self.transport, self.registry, WorkerConfig(**config), now)

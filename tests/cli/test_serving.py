@@ -185,3 +185,15 @@ def test_a_child_does_not_outlive_a_killed_dev(shop, serve):
     process.wait_for("ready (")
     process.popen.kill()
     process.wait_for("stopping")
+
+
+def test_a_worker_needs_no_store(run, shop, serve, tmp_path):
+    """With a transport of its own URL it neither opens nor makes a store, and does the work."""
+    transport = f"sqlite:///{tmp_path / 'transport.db'}"
+    orchestrator = serve("orchestrator", shop, "--transport", transport)
+    orchestrator.wait_for("ready")
+    worker = serve("worker", shop, "--transport", transport, "--store", "sqlite:////nowhere/at/all.db")
+    worker.wait_for("ready")
+    result = run("start", "fulfil", "--input", '{"order": {"number": 7}}', "--wait", "--timeout", "20")
+    assert json.loads(result.out) == {"receipt": "paid 7", "gift": False}
+    assert (worker.stop(), orchestrator.stop()) == (0, 0)

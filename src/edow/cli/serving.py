@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
 
 import typer
 
@@ -23,8 +23,10 @@ from edow.cli.reload import CHILD, keep_running
 from edow.cli.session import run_async
 
 if TYPE_CHECKING:
-    from edow.app import System
+    from edow.app import System, Workplace
+    from edow.workflow.registry import Registry
 
+Place = TypeVar("Place", bound="System | Workplace")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -48,7 +50,14 @@ def orchestrator(
     transport: options.Transport = None,
 ) -> None:
     """Advance the executions of these modules' workflows until stopped. Any number may share one store."""
-    _serve(modules, store, transport, lambda system: [system.orchestrator()], "orchestrator")
+    from edow.app import System
+
+    _serve(
+        modules,
+        lambda registry: System(store, transport, registry),
+        lambda system: [system.orchestrator()],
+        "orchestrator",
+    )
 
 
 def worker(
@@ -62,7 +71,15 @@ def worker(
     """Run these modules' tasks until stopped. Any number may share one transport."""
     given = {"concurrency": concurrency, "threads": threads, "processes": processes}
     config = {name: value for name, value in given.items() if value is not None}
-    _serve(modules, store, transport, lambda system: [system.worker(**config)], "worker")
+    from edow.app import Workplace, store_url, transport_url
+
+    url = transport or os.environ.get("EDOW_TRANSPORT") or store_url(store)
+    _serve(
+        modules,
+        lambda registry: Workplace(transport_url(url, url), registry),
+        lambda workplace: [workplace.worker(**config)],
+        "worker",
+    )
 
 
 def serve(
@@ -71,8 +88,13 @@ def serve(
     transport: options.Transport = None,
 ) -> None:
     """Orchestrator and worker in one process; what `edow dev` starts again and again."""
+    from edow.app import System
+
     _serve(
-        modules, store, transport, lambda system: [system.orchestrator(), system.worker()], "orchestrator and worker"
+        modules,
+        lambda registry: System(store, transport, registry),
+        lambda system: [system.orchestrator(), system.worker()],
+        "orchestrator and worker",
     )
 
 
@@ -91,23 +113,17 @@ def dev(
 
 
 def _serve(
-    modules: Sequence[str],
-    store: str | None,
-    transport: str | None,
-    parts: Callable[[System], Sequence[Part]],
-    what: str,
+    modules: Sequence[str], place: Callable[[Registry], Place], parts: Callable[[Place], Sequence[Part]], what: str
 ) -> None:
-    from edow.app import System
-
     configure()
     registry = load_code(modules)
-    system = System(store, transport, registry)
+    system = place(registry)
     has = f"{len(registry.workflows)} workflows, {len(registry.tasks)} tasks"
     note(f"edow {what}: {has}, {system}")
     run_async(_serve_until_stopped(system, parts, what))
 
 
-async def _serve_until_stopped(system: System, parts: Callable[[System], Sequence[Part]], what: str) -> None:
+async def _serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[Part]], what: str) -> None:
     stop = _stop_on_signals()
     if CHILD in os.environ:  # of `edow dev`: its parent's end of the pipe closes when the parent dies
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)

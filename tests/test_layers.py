@@ -53,10 +53,11 @@ TABLE = {
     "engine": Rule(VOCABULARY | {"workflow"}, never=CLOCK_AND_IO | RANDOMNESS),
     # layer 2: edges; `sqlite` and `postgresql` are what each database's two drivers share, and theirs alone
     "address": Rule(VOCABULARY),
-    "sqlite": Rule(VOCABULARY),
-    "postgresql": Rule(VOCABULARY | {"address"}),
-    "store": Rule(VOCABULARY | {"address", "sqlite", "postgresql"}),
-    "transport": Rule(VOCABULARY | {"address", "sqlite", "postgresql"}),
+    "sql": Rule(frozenset()),
+    "sqlite": Rule(VOCABULARY | {"sql"}),
+    "postgresql": Rule(VOCABULARY | {"address", "sql"}),
+    "store": Rule(VOCABULARY | {"address", "sql", "sqlite", "postgresql"}),
+    "transport": Rule(VOCABULARY | {"address", "sql", "sqlite", "postgresql"}),
     "payload": Rule(VOCABULARY),
     # layer 3: loops; a worker is stateless, and this is where that is visible
     "orchestrator": Rule(VOCABULARY | PURE | EDGES),

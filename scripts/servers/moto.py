@@ -29,4 +29,4 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"sqs://{REGION}?endpoint=http://{HOST}:{box.port}"
+    return f"sqs://edow:edow-development@{REGION}?endpoint=http://{HOST}:{box.port}"

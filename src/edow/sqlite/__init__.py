@@ -7,7 +7,7 @@ is told after a commit, in this process or another. It knows nothing of executio
 from edow.sqlite.file import SqliteFile
 from edow.sqlite.packed import Packed
 from edow.sqlite.schema import Schema
-from edow.sqlite.statements import Bulk, load_queries
+from edow.sqlite.statements import Bulk
 from edow.sqlite.wake import Watch
 
-__all__ = ["Bulk", "Packed", "Schema", "SqliteFile", "Watch", "load_queries"]
+__all__ = ["Bulk", "Packed", "Schema", "SqliteFile", "Watch"]

@@ -7,9 +7,9 @@ another application is refused, and so is one that a newer release has migrated.
 from __future__ import annotations
 
 import sqlite3
-from importlib.resources import files
 
 from edow.errors import StoreUnusable
+from edow.sql import load_migrations
 
 APPLICATION_ID = 0x45444F57  # "EDOW" in the file's header
 OLDEST_SQLITE = (3, 33, 0)  # UPDATE ... FROM
@@ -20,8 +20,7 @@ class Schema:
 
     def __init__(self, component: str, package: str) -> None:
         self.component = component
-        folder = sorted(files(package).joinpath("migrations").iterdir(), key=lambda file: file.name)
-        self.migrations = {int(file.name[:4]): file.read_text("utf-8") for file in folder if file.name.endswith(".sql")}
+        self.migrations = load_migrations(package)
 
     @property
     def version(self) -> int:

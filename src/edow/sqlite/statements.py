@@ -1,4 +1,4 @@
-"""SQL as SQL: named queries from `.sql` files, and inserts of any number of rows in one step.
+"""Inserts of any number of rows in one step.
 
 The sqlite3 module lets go of the GIL around every step and may wait milliseconds to have it back while another thread
 computes. So what is inserted in bulk is ONE statement of many rows, never one statement a row.
@@ -6,21 +6,11 @@ computes. So what is inserted in bulk is ONE statement of many rows, never one s
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
-
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+from collections.abc import Sequence
 
 LARGEST = 1024  # rows in one statement
 PARAMETERS = 32_000  # SQLite's own limit is 32,766
-
-
-def load_queries(package: str, file: str = "queries.sql") -> Mapping[str, str]:
-    """The queries of a file by name. Each begins with a line `-- name: ...`."""
-    parts = _NAME.split(files(package).joinpath(file).read_text("utf-8"))
-    return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def placeholders(count: int) -> str:

@@ -36,6 +36,8 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     lag: bool  # `describe` tells lag and oldest age
     partitions: bool  # keys are spread over partitions that `describe` can tell apart
     max_message_bytes: int
+    competing: bool = True  # any member may be given any message; else each has a share of its group's keys to itself
+    ordered: bool = True  # a topic's messages without a key keep their order, too, for a member who is alone
 
 
 class Delivery(msgspec.Struct, eq=False):
@@ -59,7 +61,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """Who reads what, how.
 
     shared: members of the group compete; a delivery not acked within `lease_seconds` of being received or extended,
-    or whose subscriber has died or closed, goes to another member.
+    or whose subscriber has died or closed, goes to another member (or, if members do not compete, from a member that is
+    alive to itself again).
     exclusive: the caller guarantees one subscriber at a time (it holds a lease of its own); nothing expires, whatever
     was not acked is delivered again to the next subscriber, in order.
     broadcast: every subscriber gets what is published after it subscribed; no acks, no redelivery; `group` is ignored.

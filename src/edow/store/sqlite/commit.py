@@ -14,8 +14,9 @@ from typing import Protocol
 from edow.errors import LeaseLost
 from edow.model.execution import ENDED, shard_of
 from edow.model.message import Message
+from edow.store.acceptance import start_command
 from edow.store.contract import Commit, NewExecution, Update
-from edow.store.sqlite.rows import advanced, advances, inserted, letter_values, start_command, to_json, turned
+from edow.store.sqlite.rows import advanced, advances, inserted, letter_values, to_json, turned
 from edow.store.sqlite.statements import Stand, Statements
 
 Clock = Callable[[], int]

@@ -6,14 +6,10 @@ for are merged; so a page costs the same with a thousand executions as with a mi
 
 from __future__ import annotations
 
-import base64
-import binascii
-
-import msgspec
-
 from edow.errors import InvalidInput
 from edow.model.execution import Status
 from edow.store.contract import ExecutionFilter
+from edow.store.paging import decode_cursor
 from edow.store.sqlite.rows import to_json
 
 MOST = 10_000  # executions on one page
@@ -60,18 +56,6 @@ def page_source(where: ExecutionFilter) -> tuple[str, dict[str, object]]:
     return source, {**values, "statuses": to_json(statuses), "workflow": where.workflow, "wanted": wanted}
 
 
-def encode_cursor(started_at: int, number: int) -> str:
-    """Where the next page begins."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((started_at, number))).decode()
-
-
-def _decode_cursor(cursor: str) -> tuple[int, int]:
-    try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
-    except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
-        raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem
-
-
 def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:
     conditions = ["TRUE"]
     values: dict[str, object] = {}
@@ -87,7 +71,7 @@ def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:
         values |= {"prefix": where.id_prefix, "beyond": where.id_prefix + "\U0010ffff"}
     if where.cursor is not None:
         conditions.append("(x.started_at, x.number) < (:at, :number)")
-        values["at"], values["number"] = _decode_cursor(where.cursor)
+        values["at"], values["number"] = decode_cursor(where.cursor)
     for index, (name, wanted) in enumerate((where.attributes or {}).items()):
         conditions.append(_attribute(index, wanted))
         values |= {f"name{index}": name, f"value{index}": wanted}

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import msgspec
 
 from edow.model.execution import Execution, Parent, Status
-from edow.model.inbox import Start, encode
 from edow.sqlite import Packed
 from edow.store.contract import DeadLetter, Update
 
@@ -19,11 +18,6 @@ _decode_parent = msgspec.json.Decoder(Parent).decode
 def to_json(value: object) -> str:
     """For `json_each`: SQLite wants text."""
     return encode_json(value).decode()
-
-
-def start_command(run: int) -> bytes:
-    """What tells a shard's owner of a new run."""
-    return encode(Start(run=run))
 
 
 def inserted(row: Execution, run: int, number: int) -> list[object]:

@@ -8,18 +8,10 @@ from collections.abc import Sequence
 import msgspec
 
 from edow.model.execution import Status
-from edow.sqlite import Bulk, load_queries
+from edow.sql import load_queries
+from edow.sqlite import Bulk
+from edow.store.acceptance import Known
 from edow.store.sqlite.rows import to_json
-
-
-class Known(msgspec.Struct, array_like=True):
-    """What accepting a request depends on. Changes while a batch is being looked at; number 0: not stored yet."""
-
-    id: str
-    run: int
-    status: Status
-    shard: int
-    number: int
 
 
 class Stand(msgspec.Struct, array_like=True, frozen=True):

@@ -25,10 +25,11 @@ from edow.store.contract import (
     Request,
     Stored,
 )
+from edow.store.paging import encode_cursor
 from edow.store.sqlite import leases, purge
 from edow.store.sqlite.accept import Acceptance
 from edow.store.sqlite.commit import Application, Participant
-from edow.store.sqlite.listing import encode_cursor, page_source
+from edow.store.sqlite.listing import page_source
 from edow.store.sqlite.rows import execution, letter, packed_executions, packed_letters, to_json
 from edow.store.sqlite.statements import Statements
 

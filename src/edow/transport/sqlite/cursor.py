@@ -7,21 +7,17 @@ back. Broadcast: it begins behind the newest.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
 from typing import NamedTuple
 
 from edow.errors import Closed
 from edow.sqlite import Packed, SqliteFile
 from edow.transport.contract import Delivery
-from edow.transport.sqlite.deliveries import SqliteDelivery, acknowledge
+from edow.transport.numbered import POLL_SECONDS, Again, NumberedDelivery, done
+from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
 from edow.transport.sqlite.queues import SHIFT, Queues, bounds, channel, to_json
-
-POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
 
 
 class Row(NamedTuple):
@@ -70,7 +66,7 @@ class Cursor:
         self._now = now
         self._watch = file.watch(*(channel(queue) for queue in positions))
         self._more = True
-        self._again = _Again()
+        self._again = Again()
         self._closed = False
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
@@ -98,7 +94,7 @@ class Cursor:
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract."""
-        mine = [each for each in deliveries if isinstance(each, SqliteDelivery)]
+        mine = [each for each in deliveries if isinstance(each, NumberedDelivery)]
         if self._broadcast or not mine:
             return
         await guarded(
@@ -112,7 +108,7 @@ class Cursor:
             return
         due = self._now() + int(delay_seconds * 1_000_000)
         for delivery in deliveries:
-            if isinstance(delivery, SqliteDelivery) and not delivery.done:
+            if isinstance(delivery, NumberedDelivery) and not delivery.done:
                 delivery.cursor = self
                 self._again.put(delivery, due)
         self._watch.poke()
@@ -154,76 +150,7 @@ class Cursor:
         for row, (body,) in rows:
             queue = row.seq >> SHIFT
             self._after[queue] = row.seq
-            delivery = SqliteDelivery(self._topics[queue], body or b"", row.key, 1, row.seq)
+            delivery = NumberedDelivery(self._topics[queue], body or b"", row.key, 1, row.seq)
             if not self._again.holds_back(delivery):
                 deliveries.append(delivery)
         return deliveries
-
-
-class _Again:
-    """What was not acknowledged and is to be delivered again, and what must stay behind it."""
-
-    def __init__(self) -> None:
-        self._heap: list[tuple[int, int, SqliteDelivery]] = []
-        self._first: dict[tuple[str, str], SqliteDelivery] = {}
-        self._behind: dict[tuple[str, str], deque[SqliteDelivery]] = {}
-        self._serial = count()
-
-    def put(self, delivery: SqliteDelivery, due: int) -> None:
-        """A later delivery of a copy, so that the one handed out before means nothing any more."""
-        again = SqliteDelivery(
-            delivery.topic, delivery.body, delivery.key, delivery.count + 1, delivery.token, cursor=delivery.cursor
-        )
-        delivery.done = True
-        if delivery.key is not None:
-            place = (delivery.topic, delivery.key)
-            first = self._first.get(place)
-            if first is not None and not first.done and first.seq < again.seq:
-                self._behind.setdefault(place, deque()).append(again)
-                return
-            self._first[place] = again
-        heapq.heappush(self._heap, (due, next(self._serial), again))
-
-    def holds_back(self, delivery: SqliteDelivery) -> bool:
-        """Whether an earlier message of its key must be acknowledged first; then it is kept here."""
-        if delivery.key is None or not self._first:
-            return False
-        place = (delivery.topic, delivery.key)
-        if place not in self._first:
-            return False
-        self._behind.setdefault(place, deque()).append(delivery)
-        return True
-
-    def take(self, now: int, limit: int) -> list[Delivery]:
-        """What may be delivered now."""
-        if not self._heap and not self._first:
-            return []
-        for place in [place for place, first in self._first.items() if first.done]:
-            self._release(place)
-        taken: list[Delivery] = []
-        while self._heap and self._heap[0][0] <= now and len(taken) < limit:
-            taken.append(heapq.heappop(self._heap)[2])
-        return taken
-
-    def seconds(self, now: int) -> float:
-        """Until something may be delivered."""
-        return max(0.0, (self._heap[0][0] - now) / 1_000_000) if self._heap else POLL_SECONDS
-
-    def _release(self, place: tuple[str, str]) -> None:
-        del self._first[place]
-        waiting = self._behind.pop(place, None)
-        if waiting:
-            following = min(waiting, key=lambda each: each.seq)
-            waiting.remove(following)
-            self._first[place] = following
-            if waiting:
-                self._behind[place] = waiting
-            heapq.heappush(self._heap, (0, next(self._serial), following))
-
-
-def done(deliveries: Sequence[SqliteDelivery]) -> None:
-    """They were acknowledged: what waited behind them may go on. Any thread."""
-    for delivery in deliveries:
-        delivery.done = True
-        if delivery.cursor is not None:
-            delivery.cursor.poke()

@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
-from edow.transport.contract import Delivery
+from edow.transport.numbered import NumberedDelivery
 from edow.transport.sqlite.queues import SHIFT, channel, to_json
-
-if TYPE_CHECKING:
-    from edow.transport.sqlite.cursor import Cursor
 
 Queries = Mapping[str, str]
 
 
-class SqliteDelivery(Delivery, eq=False):
-    """`token` is the message's number. `owner`: the subscriber that has claimed it; 0 where nobody claims."""
-
-    owner: int = 0
-    cursor: Cursor | None = None  # the reader to tell that it was acknowledged, when that matters to it
-    done: bool = False
-
-    @property
-    def seq(self) -> int:
-        seq = self.token
-        assert isinstance(seq, int)
-        return seq
-
-
 def acknowledge(
-    connection: sqlite3.Connection, sql: Mapping[str, str], deliveries: Sequence[SqliteDelivery]
+    connection: sqlite3.Connection, sql: Mapping[str, str], deliveries: Sequence[NumberedDelivery]
 ) -> set[str]:
     """Delete what is still its owner's to delete; the channels where something became deliverable by that."""
-    by_owner: dict[int, list[SqliteDelivery]] = {}
+    by_owner: dict[int, list[NumberedDelivery]] = {}
     for delivery in deliveries:
         by_owner.setdefault(delivery.owner, []).append(delivery)
     channels: set[str] = set()
@@ -50,7 +32,7 @@ def acknowledge(
 
 
 def _let_follow(
-    connection: sqlite3.Connection, sql: Mapping[str, str], deliveries: Sequence[SqliteDelivery]
+    connection: sqlite3.Connection, sql: Mapping[str, str], deliveries: Sequence[NumberedDelivery]
 ) -> set[str]:
     pairs = {(delivery.seq >> SHIFT, delivery.key) for delivery in deliveries if delivery.key is not None}
     if not pairs:

@@ -16,7 +16,8 @@ import msgspec
 
 from edow.errors import InvalidInput
 from edow.model.message import Message
-from edow.sqlite import Bulk, load_queries
+from edow.sql import load_queries
+from edow.sqlite import Bulk
 from edow.transport.contract import TopicSpec
 
 SHIFT = 43  # bits of a message's number that count within its queue

@@ -16,7 +16,8 @@ import msgspec
 from edow.errors import Closed, Unavailable
 from edow.sqlite import Packed, SqliteFile
 from edow.transport.contract import Delivery, Subscription
-from edow.transport.sqlite.deliveries import SqliteDelivery, acknowledge
+from edow.transport.numbered import POLL_SECONDS, NumberedDelivery
+from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
 from edow.transport.sqlite.queues import SHIFT, Queues, channel, to_json
 
@@ -24,7 +25,6 @@ Result = TypeVar("Result")
 
 _decode = msgspec.json.Decoder(list[int]).decode
 
-POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
 FEW = 16  # messages that are handled at once: see SqliteFile
 SCANS = 8  # times that one claim reads on when all it found must wait for an earlier message of its key
 
@@ -41,7 +41,7 @@ class Found(NamedTuple):
 class Claim(NamedTuple):
     """What one claim brought. `more`: there may be more at once; `due`: when something may be, else."""
 
-    deliveries: list[SqliteDelivery]
+    deliveries: list[NumberedDelivery]
     more: bool
     due: int | None
 
@@ -66,7 +66,7 @@ class Claimer:
             self._hold(connection, queue, taken, lease)
         (due,) = (None,) if more else connection.execute(self.sql["next_due"], (queue,)).fetchone()
         deliveries = [
-            SqliteDelivery(lease.topic, body or b"", found.key, found.times + 1, found.seq, lease.owner)
+            NumberedDelivery(lease.topic, body or b"", found.key, found.times + 1, found.seq, lease.owner)
             for found, (body,) in taken
         ]
         return Claim(deliveries, more, due)
@@ -137,9 +137,9 @@ class SharedSubscriber:
         self._owner, self._now = identity
         self._lease_us = int(subscription.lease_seconds * 1_000_000)
         self._watch = file.watch(*(channel(queue) for _, queue in queues))
-        self._held: dict[int, SqliteDelivery] = {}
+        self._held: dict[int, NumberedDelivery] = {}
         self._claiming: asyncio.Future[Claim] | None = None
-        self._ready: list[SqliteDelivery] = []  # claimed, not handed out yet
+        self._ready: list[NumberedDelivery] = []  # claimed, not handed out yet
         self._more = True
         self._quiet = False  # the last claim brought little
         self._due: int | None = None
@@ -185,7 +185,7 @@ class SharedSubscriber:
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract."""
-        mine = [each for each in deliveries if isinstance(each, SqliteDelivery) and self._held.get(each.seq) is each]
+        mine = [each for each in deliveries if isinstance(each, NumberedDelivery) and self._held.get(each.seq) is each]
         lost = [each for each in deliveries if each not in mine] if len(mine) < len(deliveries) else []
         if mine:
             gone = set(await self._write(lambda connection: self._extend(connection, mine)))
@@ -257,7 +257,7 @@ class SharedSubscriber:
     def _claim_in_turn(
         self, connection: sqlite3.Connection, queues: Sequence[tuple[str, int]], limit: int, now: int
     ) -> Claim:
-        deliveries: list[SqliteDelivery] = []
+        deliveries: list[NumberedDelivery] = []
         more, due = False, None
         for topic, queue in queues:
             if len(deliveries) >= limit:
@@ -270,7 +270,7 @@ class SharedSubscriber:
             due = min((each for each in (due, claim.due) if each is not None), default=None)
         return Claim(deliveries, more, due)
 
-    def _extend(self, connection: sqlite3.Connection, deliveries: Sequence[SqliteDelivery]) -> set[int]:
+    def _extend(self, connection: sqlite3.Connection, deliveries: Sequence[NumberedDelivery]) -> set[int]:
         """The numbers of those that are somebody else's now."""
         seqs = [each.seq for each in deliveries]
         parameters = {"seqs": to_json(seqs), "owner": self._owner, "until": self._now() + self._lease_us}
@@ -279,7 +279,7 @@ class SharedSubscriber:
         (owned,) = connection.execute(self._claimer.sql["owned"], parameters).fetchone()
         return set(seqs) - set(_decode(owned))
 
-    async def _give_back(self, deliveries: Sequence[SqliteDelivery], until: int) -> None:
+    async def _give_back(self, deliveries: Sequence[NumberedDelivery], until: int) -> None:
         parameters = {
             "seqs": to_json([each.seq for each in deliveries]),
             "owner": self._owner,
@@ -291,11 +291,11 @@ class SharedSubscriber:
             after=lambda _: self._file.notify(channels),
         )
 
-    def _let_go(self, deliveries: Sequence[Delivery]) -> list[SqliteDelivery]:
+    def _let_go(self, deliveries: Sequence[Delivery]) -> list[NumberedDelivery]:
         """Those that are in our hands still; they no longer are."""
         held, mine = self._held, []
         for each in deliveries:
-            if isinstance(each, SqliteDelivery) and held.get(each.seq) is each:
+            if isinstance(each, NumberedDelivery) and held.get(each.seq) is each:
                 del held[each.seq]
                 mine.append(each)
         return mine

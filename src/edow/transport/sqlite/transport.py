@@ -15,8 +15,9 @@ from edow.errors import Closed, InvalidInput, PublishFailed, StoreUnavailable
 from edow.model.message import Message
 from edow.sqlite import Schema, SqliteFile
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.sqlite.cursor import Cursor, Ranges, done
-from edow.transport.sqlite.deliveries import SqliteDelivery, acknowledge
+from edow.transport.numbered import NumberedDelivery, done
+from edow.transport.sqlite.cursor import Cursor, Ranges
+from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
 from edow.transport.sqlite.queues import EVERYBODY, Queues, Topics, bounds
 from edow.transport.sqlite.shared import FEW, Claimer, SharedSubscriber
@@ -150,7 +151,7 @@ class SqliteTransport:
     ) -> Callable[[], None]:
         """See `edow.store.sqlite.commit.Participant`."""
         topics = self._publish(connection, messages) if messages else self._queues.topics
-        mine = [each for each in acks if isinstance(each, SqliteDelivery)]
+        mine = [each for each in acks if isinstance(each, NumberedDelivery)]
         let = acknowledge(connection, self._queues.sql, mine)
 
         def after() -> None:

@@ -1,24 +1,17 @@
-"""`edow.once`: a task's own database effects apply exactly once, however often the task runs.
-
-The effect and the note that it was applied commit together, in the database of the effect. Knows nothing of messages
-or retries: all it needs is the idempotency key of the step, which every attempt and delivery of it shares.
-"""
+"""`edow.once` on SQLite: what it does is told once, as scripts of statements, for `with` and `async with`."""
 
 from __future__ import annotations
 
 import inspect
 import logging
 import sqlite3
-import time
 from collections.abc import Generator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from edow.errors import InvalidInput, WrongState
-from edow.workflow import codec
-from edow.workflow.context import TaskContext, current_context
+from edow.worker.ledger.effect import TABLE, Claim, Effect
 
-TABLE = "edow_effects"
 CREATE = f"""
 CREATE TABLE IF NOT EXISTS {TABLE} (
     key TEXT NOT NULL PRIMARY KEY, -- idempotency key of the step, and a name where a step has several effects
@@ -32,8 +25,6 @@ SAVED = f"SELECT value FROM {TABLE} WHERE key = ?"
 SAVE = f"UPDATE {TABLE} SET value = ? WHERE key = ?"
 
 log = logging.getLogger("edow.worker")
-
-T = TypeVar("T")
 
 
 class Connection(Protocol):
@@ -51,55 +42,6 @@ class Connection(Protocol):
     def rollback(self) -> Any: ...
 
 
-class Effect:
-    """True when the effect has to be applied now; False when an earlier attempt has applied it."""
-
-    def __init__(self, key: str, first: bool, saved: bytes | None) -> None:
-        self.key = key
-        self.first = first
-        self._value = saved
-
-    def __bool__(self) -> bool:
-        return self.first
-
-    def save(self, value: object) -> None:
-        """Keep a value with the effect, so that a later attempt can return the same."""
-        if not self.first:
-            raise WrongState(f"effect {self.key!r} was applied before; its value is in `saved`, it cannot be replaced")
-        self._value = bytes(codec.encode(value, f"the value saved with effect {self.key!r}"))
-
-    @property
-    def saved(self) -> object:
-        """What was saved, as plain JSON values; None when nothing."""
-        return self.saved_as(Any)
-
-    def saved_as(self, kind: type[T] | Any) -> T | Any:
-        """What was saved, typed."""
-        if self._value is None:
-            return None
-        return codec.decode(self._value, kind, f"the value saved with effect {self.key!r}")
-
-
-def once(connection: Connection, name: str = "", *, key: str | None = None) -> Once:
-    """Apply an effect exactly once, in a transaction of `connection` that this block begins and commits.
-
-        with edow.once(connection) as effect:        # `async with` works too, and is needed for aiosqlite
-            if effect:
-                connection.execute("UPDATE account SET balance = balance - ? WHERE id = ?", ...)
-                effect.save(receipt)
-        return effect.saved_as(Receipt)
-
-    `name` tells several effects of one step apart. `key` replaces the step's key, and allows use outside a task.
-    """
-    for verb in ("execute", "commit", "rollback", "in_transaction"):
-        if not hasattr(connection, verb):
-            raise InvalidInput(
-                f"edow.once() was given a {type(connection).__qualname__}, which has no {verb!r}; it takes a "
-                "sqlite3.Connection (or an aiosqlite one) to the database in which the effect is applied"
-            )
-    return Once(connection, name, key)
-
-
 # A statement to execute and its parameters; answered with the number of rows changed and the first row.
 Statement = tuple[str, Sequence[object]]
 Answer = tuple[int, Sequence[Any] | None]
@@ -107,12 +49,12 @@ Script = Generator[Statement, Answer, None]
 
 
 class Once:
-    """The block of `edow.once`. What it does is told once, as scripts of statements, for `with` and `async with`."""
+    """The block of `edow.once`."""
 
     def __init__(self, connection: Connection, name: str, key: str | None) -> None:
         self._connection = connection
-        self._context = current_context.get()
-        self._key = _full_key(self._context, name, key)
+        self._claim = Claim(name, key)
+        self._key = self._claim.key
         # A connection with autocommit=False (Python 3.12) is always within a transaction, which it opens itself.
         self._explicit = getattr(connection, "autocommit", True) is not False
         self._effect = Effect(self._key, False, None)
@@ -161,8 +103,7 @@ class Once:
     def _begin(self) -> Script:
         if self._explicit:
             yield "BEGIN IMMEDIATE", ()
-        attempt = self._context.attempt if self._context is not None else 0
-        claim = CLAIM, (self._key, time.time_ns() // 1_000, attempt)
+        claim = CLAIM, self._claim.values()
         try:
             changed, _ = yield claim
         except sqlite3.OperationalError as error:
@@ -178,7 +119,7 @@ class Once:
         self._changes = self._connection.total_changes
 
     def _finish(self) -> Script:
-        value = self._effect._value
+        value = self._effect.value
         if value is not None:
             yield SAVE, (value.decode(), self._key)
 
@@ -196,7 +137,7 @@ class Once:
     # ── what is checked ───────────────────────────────────────────────────────────────────────────────────────────────
 
     def _check_before(self) -> None:
-        self._check_alive("was not begun")
+        self._claim.check_alive("was not begun")
         if self._explicit and self._connection.in_transaction:
             raise WrongState(
                 f"edow.once({self._key!r}): the connection is in the middle of a transaction; commit or roll it back "
@@ -210,18 +151,10 @@ class Once:
                 f"edow.once({self._key!r}): its transaction was ended within the block (commit, rollback, "
                 "executescript or `with connection`); leave that to edow.once, or what follows is not protected"
             )
-        self._check_alive("is rolled back")
+        self._claim.check_alive("is rolled back")
         if not self._effect and self._connection.total_changes != self._changes:
             log.warning("edow.once(%r): had been applied before, what the block has written is rolled back", self._key)
         return self._effect.first
-
-    def _check_alive(self, what: str) -> None:
-        context = self._context
-        if context is not None and context.cancelled.is_set():
-            raise WrongState(
-                f"attempt {context.attempt} of step {context.step} of execution {context.execution} was given up "
-                f"(timed out, cancelled or handed back); its effect {what}"
-            )
 
     # ── how ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -261,11 +194,3 @@ async def _settled(value: Any) -> Any:
 
 def _bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
-
-
-def _full_key(context: TaskContext | None, name: str, key: str | None) -> str:
-    if key is None:
-        if context is None:
-            raise WrongState("edow.once() was called outside a task, where there is no idempotency key: give key=")
-        key = context.idempotency_key
-    return f"{key}:{name}" if name else key

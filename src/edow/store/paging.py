@@ -1,0 +1,25 @@
+"""Cursors of listings: where the next page begins. The same for every store."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+import msgspec
+
+from edow.errors import InvalidInput
+
+LATEST = (1 << 63) - 1  # later than any time, greater than any number
+
+
+def encode_cursor(started_at: int, number: int) -> str:
+    """Behind the execution with this start and number."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((started_at, number))).decode()
+
+
+def decode_cursor(cursor: str) -> tuple[int, int]:
+    """Raises InvalidInput for what is no cursor of ours."""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
+    except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
+        raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem

@@ -1,0 +1,92 @@
+-- Queries of the PostgreSQL store that are no functions: rare ones, and those for which a plan of their own is worth
+-- its price. `edow` is replaced by the schema's name.
+
+-- name: shards_fix
+-- The number of shards is decided by whoever creates the database.
+INSERT INTO edow.meta (name, value) VALUES ('shards', $1), ('healed', 0) ON CONFLICT (name) DO NOTHING
+
+-- name: shards_read
+SELECT value FROM edow.meta WHERE name = 'shards'
+
+-- name: leases_make
+INSERT INTO edow.leases (shard, owner, epoch, until, stamp)
+SELECT shard, '', 0, 0, 0 FROM generate_series(0, $1::bigint - 1) AS shard
+ON CONFLICT (shard) DO NOTHING
+
+-- name: sent_by
+-- What a commit has put into the outbox.
+SELECT seq FROM edow.outbox WHERE shard = $1 AND stamp = $2 ORDER BY seq
+
+-- name: outbox_read
+SELECT seq, topic, key, body FROM edow.outbox WHERE shard = ANY ($1::integer[]) ORDER BY seq LIMIT $2
+
+-- name: letters_close
+UPDATE edow.dead_letters SET state = $2, reason = $3 WHERE id = ANY ($1::text[]) AND execution = '' AND state = 'parked'
+RETURNING id
+
+-- name: letters_list
+SELECT title, name, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason
+FROM edow.dead_letters
+WHERE ($1::text[] IS NULL OR id = ANY ($1::text[]))
+  AND ($2::text IS NULL OR execution = $2)
+  AND ($3::text IS NULL OR task = $3)
+  AND ($4::text IS NULL OR state = $4)
+  AND ($5::text IS NULL OR position($5 IN error) > 0)
+ORDER BY at, number LIMIT $6
+
+-- name: list_by_workflow
+-- The executions of one workflow in one status are read in order from one index, and the results for all that were
+-- asked for are merged; so a page costs the same with a thousand executions as with a million. The names of all
+-- workflows are found by leaps through the index.
+WITH RECURSIVE workflows (name) AS (
+    SELECT coalesce($1::text, (SELECT min(workflow) FROM edow.executions))
+    UNION ALL
+    SELECT (SELECT min(e.workflow) FROM edow.executions AS e WHERE e.workflow > w.name) FROM workflows AS w
+    WHERE $1::text IS NULL AND w.name IS NOT NULL
+)
+SELECT page.*, i.body AS input FROM (
+    SELECT found.*
+    FROM workflows CROSS JOIN unnest($2::text[]) AS wanted (status) CROSS JOIN LATERAL (
+        SELECT * FROM edow.executions AS e
+        WHERE e.workflow = workflows.name AND e.status = wanted.status
+          AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
+          AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
+        ORDER BY e.started_at DESC, e.number DESC LIMIT $8
+    ) AS found
+    ORDER BY found.started_at DESC, found.number DESC LIMIT $8
+) AS page
+LEFT JOIN edow.segments AS i ON i.execution = page.id AND i.run = page.run AND i.seq = -1
+ORDER BY page.started_at DESC, page.number DESC
+
+-- name: list_by_id
+SELECT page.*, i.body AS input FROM (
+    SELECT * FROM edow.executions AS e
+    WHERE ($1::text IS NULL OR e.workflow = $1) AND e.status = ANY ($2::text[])
+      AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
+      AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
+      AND e.id >= $9::text COLLATE "C" AND e.id < ($9 || chr(1114111)) COLLATE "C"
+      AND starts_with(coalesce(e.name, e.id), $10)
+    ORDER BY e.started_at DESC, e.number DESC LIMIT $8
+) AS page
+LEFT JOIN edow.segments AS i ON i.execution = page.id AND i.run = page.run AND i.seq = -1
+ORDER BY page.started_at DESC, page.number DESC
+
+-- name: healed_add
+UPDATE edow.meta SET value = value + $1 WHERE name = 'healed'
+
+-- name: count_by_status
+SELECT status, count(*) FROM edow.executions GROUP BY status
+
+-- name: count_rest
+SELECT
+    (SELECT count(*) FROM edow.dead_letters WHERE state = 'parked'),
+    (SELECT count(*) FROM edow.inbox),
+    (SELECT min(at) FROM edow.inbox),
+    (SELECT count(*) FROM edow.outbox),
+    (SELECT count(*) FROM edow.executions WHERE status = 'running' AND wake_at IS NOT NULL AND wake_at < $1),
+    (SELECT value FROM edow.meta WHERE name = 'healed'),
+    (
+        SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = $2 AND c.relkind = 'r'
+    )

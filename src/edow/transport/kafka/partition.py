@@ -1,0 +1,210 @@
+"""What one member knows of one partition: which messages are in whose hands, and how far it is done. Pure.
+
+Kafka remembers one number for each group and partition: everything before it is done. Work ends in any order, so the
+number stays at the first message that is not done, and what was done beyond it is told in the commit's metadata.
+Whoever takes the partition over leaves those out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import takewhile
+
+import msgspec
+
+from edow.transport.contract import Delivery
+
+Place = tuple[str, int]  # a topic as Kafka knows it, and the number of a partition
+
+TOLD = 600  # messages not done that a commit names
+MOST_TEXT = 4_000  # bytes of metadata; brokers take 4,096, if nobody has changed that
+
+_decode = msgspec.json.Decoder(tuple[int, int, list[int]]).decode
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Everything before `offset` is done, and so is what lies before `end` and is not in `open`."""
+
+    offset: int
+    end: int = 0
+    open: frozenset[int] = frozenset()
+    in_flight: int = 0
+
+    @property
+    def done_beyond(self) -> int:
+        """How many messages are done from `offset` on."""
+        return max(0, self.end - self.offset - len(self.open))
+
+    def is_done(self, offset: int) -> bool:
+        return offset < self.offset or (offset < self.end and offset not in self.open)
+
+
+def read_progress(offset: int, metadata: str | None) -> Progress:
+    """What a commit says. Metadata of others means nothing to us."""
+    try:
+        in_flight, span, steps = _decode(metadata or "")
+    except (msgspec.MsgspecError, ValueError):
+        return Progress(offset)
+    open_, at = set(), offset
+    for step in steps:
+        at += step
+        open_.add(at)
+    return Progress(offset, offset + span, frozenset(open_), in_flight)
+
+
+class KafkaDelivery(Delivery, eq=False):
+    """A message in somebody's hands, or on its way there."""
+
+    partition: Partition
+    offset: int
+
+
+class Partition:
+    """Messages between the first that is not done and the last that was fetched.
+
+    `gated`: of a key, the next message is ready only after the one before was acknowledged. Else that holds only behind
+    a message that was handed back. `tracked` False: nothing is acknowledged here.
+    """
+
+    def __init__(self, topic: str, place: Place, start: Progress, *, gated: bool, tracked: bool = True) -> None:
+        self.topic = topic  # as EDOW knows it
+        self.place = place
+        self.next = start.offset  # the offset to be fetched next
+        self.ready: deque[KafkaDelivery] = deque()
+        self.in_flight = 0
+        self.bytes = 0  # of all bodies kept here
+        self.leaving = False  # another member gets this partition: nothing is handed out any more
+        self.gone = False  # it has it
+        self.offered = False  # it is in its subscriber's queue
+        self.full = False  # far ahead of the first message that is not done
+        self.changed = False  # since the last commit
+        self._start = start
+        self._gated = gated
+        self._tracked = tracked
+        self._open: dict[int, KafkaDelivery] = {}  # fetched and not done, in order
+        self._holder: dict[str, int] = {}  # by key: whose end the key's later messages wait for
+        self._behind: dict[str, deque[KafkaDelivery]] = {}  # by key: those that wait
+        self._top = start.end  # behind the last message that is done
+
+    def add(self, offset: int, key: str | None, body: bytes) -> bool:
+        """A message was fetched; whether one is ready that was not before. What was fetched before, or is done, is
+        left out.
+        """
+        if offset < self.next:
+            return False
+        self.next = offset + 1
+        if offset < self._start.end and self._start.is_done(offset):
+            self.changed = True
+            return False
+        delivery = KafkaDelivery(self.topic, body, key, 1, offset, self, offset)
+        self.bytes += len(body)
+        if not self._tracked:
+            self.ready.append(delivery)
+            return True
+        self._open[offset] = delivery
+        if key is not None:
+            if key in self._holder:
+                self._behind.setdefault(key, deque()).append(delivery)
+                return False
+            if self._gated:
+                self._holder[key] = offset
+        self.ready.append(delivery)
+        return True
+
+    def take(self, limit: int) -> list[KafkaDelivery]:
+        """Hand out up to `limit` of those that are ready."""
+        ready = self.ready
+        taken = [ready.popleft() for _ in range(min(limit, len(ready)))]
+        if self._tracked:
+            self.in_flight += len(taken)
+            self.changed = True
+        else:
+            self.bytes -= sum(len(each.body) for each in taken)
+        return taken
+
+    def holds(self, delivery: KafkaDelivery) -> bool:
+        """Whether it is still in the hands it was given to."""
+        return self._open.get(delivery.offset) is delivery
+
+    def done(self, delivery: KafkaDelivery) -> bool:
+        """Acknowledged; whether that made another one ready."""
+        del self._open[delivery.offset]
+        self.in_flight -= 1
+        self.bytes -= len(delivery.body)
+        self.changed = True
+        self._top = max(self._top, delivery.offset + 1)
+        key = delivery.key
+        return key is not None and self._holder.get(key) == delivery.offset and self._let_next(key)
+
+    def give_back(self, delivery: KafkaDelivery) -> KafkaDelivery | None:
+        """It goes to somebody again: a copy, for the one that was handed out means nothing any more. None: not before
+        an earlier one of its key.
+        """
+        again = KafkaDelivery(delivery.topic, delivery.body, delivery.key, 1, delivery.offset, self, delivery.offset)
+        self._open[delivery.offset] = again
+        self.in_flight -= 1
+        self.changed = True
+        key = delivery.key
+        if key is None or self._holder.setdefault(key, again.offset) >= again.offset:
+            if key is not None:
+                self._holder[key] = again.offset
+            return again
+        behind = self._behind.setdefault(key, deque())
+        behind.insert(sum(each.offset < again.offset for each in behind), again)
+        return None
+
+    def _let_next(self, key: str) -> bool:
+        """The one whose end was waited for is done; whether another took its place."""
+        behind = self._behind.get(key)
+        if behind is None:
+            del self._holder[key]
+            return False
+        following = behind.popleft()
+        if not behind:
+            del self._behind[key]
+        self._holder[key] = following.offset
+        self.ready.append(following)
+        return True
+
+    @property
+    def span(self) -> int:
+        """Messages from the first that is not done to the last that was fetched."""
+        return self.next - self.first
+
+    @property
+    def first(self) -> int:
+        """The first message that is not done."""
+        return next(iter(self._open), self.next)
+
+    def progress(self) -> tuple[int, str]:
+        """Offset and metadata to commit."""
+        first = before = self.first
+        end, steps = max(first, self._top), list[int]()
+        for offset in self._not_done(end):
+            if len(steps) == TOLD:
+                end = offset
+                break
+            steps.append(offset - before)
+            before = offset
+        text = msgspec.json.encode((self.in_flight, end - first, steps)).decode()
+        return first, text if len(text) < MOST_TEXT else ""
+
+    def _not_done(self, end: int) -> Iterator[int]:
+        """Offsets before `end`, in order: first those that were fetched, then those known from the start."""
+        yield from takewhile(lambda offset: offset < end, self._open)
+        if self.next < self._start.end:
+            yield from sorted(offset for offset in self._start.open if offset >= self.next)
+
+
+def fair(partitions: deque[Partition], limit: int) -> list[KafkaDelivery]:
+    """Up to `limit` messages, of each partition about as many. A partition is in the queue while it has some ready."""
+    taken: list[KafkaDelivery] = []
+    share = max(1, limit // max(1, len(partitions)))
+    while partitions and len(taken) < limit:
+        partition = partitions.popleft()
+        taken += partition.take(min(share, limit - len(taken)))
+        partition.offered = bool(partition.ready)
+        if partition.offered:
+            partitions.append(partition)
+    return taken

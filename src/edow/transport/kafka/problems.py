@@ -1,0 +1,133 @@
+"""librdkafka's errors as EDOW's, and its log lines as Python's."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException
+
+from edow.errors import EdowError, InvalidInput, TransportUnavailable
+
+Result = TypeVar("Result")
+
+FIRST_PAUSE_SECONDS = 0.02
+LONGEST_PAUSE_SECONDS = 0.5
+QUIET_SECONDS = 30.0  # a log line is not repeated sooner
+LINES = 100  # that are remembered for this
+log = logging.getLogger("edow.kafka")
+
+LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
+TLS = frozenset({KafkaError._SSL})
+FORBIDDEN = frozenset(
+    {
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    }
+)
+WRONG = frozenset(
+    {
+        KafkaError._INVALID_ARG,
+        KafkaError.INVALID_CONFIG,
+        KafkaError.INVALID_PARTITIONS,
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        KafkaError.POLICY_VIOLATION,
+        KafkaError.TOPIC_EXCEPTION,
+        KafkaError.MSG_SIZE_TOO_LARGE,
+        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+        KafkaError.UNSUPPORTED_VERSION,
+    }
+)
+PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._WAIT_COORD,
+        KafkaError._TRANSPORT,
+    }
+)
+
+
+class NotYet(TransportUnavailable):
+    """The cluster has not agreed with itself yet: elections, topics just made, moving coordinators."""
+
+
+def error_of(problem: BaseException) -> KafkaError | None:
+    found = problem.args[0] if isinstance(problem, KafkaException) and problem.args else None
+    return found if isinstance(found, KafkaError) else None
+
+
+def translate(error: KafkaError, doing: str) -> EdowError:
+    """`doing` says what failed, and for whom: "kafka://host: publishing to 'topic'"."""
+    code, text = error.code(), f"{doing}: {error.str()}"
+    if code in LOGIN:
+        return InvalidInput(f"{text}: check user and password, sasl.mechanism and security.protocol")
+    if code in TLS:
+        return InvalidInput(f"{text}: check security.protocol and the ssl.* options")
+    if code in FORBIDDEN:
+        return InvalidInput(f"{text}: give its user the permission (docs/brokers/kafka.md lists what is needed)")
+    if code == KafkaError.INVALID_SESSION_TIMEOUT:
+        return InvalidInput(
+            f"{text}: session_timeout must be within the broker's group.min.session.timeout.ms and "
+            "group.max.session.timeout.ms"
+        )
+    if code in WRONG:
+        return InvalidInput(text)
+    return NotYet(text) if code in PASSING else TransportUnavailable(text)
+
+
+async def answer(future: Future[Result], doing: str) -> Result:
+    """What the broker answered. Raises InvalidInput or TransportUnavailable."""
+    try:
+        return await asyncio.wrap_future(future)
+    except KafkaException as problem:
+        error = error_of(problem)
+        raise (translate(error, doing) if error else TransportUnavailable(f"{doing}: {problem}")) from problem
+
+
+async def persist(attempt: Callable[[], Awaitable[Result]], seconds: float) -> Result:
+    """Try again while the answer is NotYet."""
+    deadline, pause = time.monotonic() + seconds, FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except NotYet:
+            if time.monotonic() + pause > deadline:
+                raise
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+class Lines:
+    """What librdkafka calls as its logger. While a broker is away it would say so many times a second."""
+
+    def __init__(self) -> None:
+        self._said: OrderedDict[str, float] = OrderedDict()
+
+    def log(self, level: int, form: str, *values: object) -> None:
+        """Called by librdkafka with facility, client and text."""
+        facility = str(values[0]) if values else ""
+        text = str(values[2]) if len(values) > 2 else form
+        if facility == "CONFWARN":
+            return  # one URL configures producers and consumers alike
+        now = time.monotonic()
+        line = facility + text.partition(" (after ")[0]
+        if now - self._said.get(line, -QUIET_SECONDS) < QUIET_SECONDS:
+            return
+        self._said.pop(line, None)
+        self._said[line] = now
+        if len(self._said) > LINES:
+            self._said.popitem(last=False)
+        log.log(min(level, logging.WARNING), "%s: %s", facility, text)  # clients recover by themselves

@@ -1,0 +1,137 @@
+"""Publishing: every message goes to librdkafka's queue at once, and all their reports are awaited together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import count
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from edow.errors import EdowError, InvalidInput, PublishFailed
+from edow.transport.kafka.problems import error_of, log, translate
+
+ROOM_SECONDS = 0.01  # between two looks whether the queue has room again
+
+GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+
+Report = Callable[[KafkaError | None, Message], None]
+
+
+class Record(NamedTuple):
+    """A message as Kafka takes it. `partition` -1: by its key."""
+
+    topic: str
+    value: bytes
+    key: bytes | None
+    partition: int
+
+
+class Publisher:
+    """A producer that is replaced when it has come to a fatal error. `on_gone` is told of topics that are no more."""
+
+    def __init__(self, make: Callable[[], Producer], address: str, on_gone: Callable[[str], None]) -> None:
+        self._make = make
+        self._address = address
+        self._on_gone = on_gone
+        self._producer = make()
+        self._replaced: list[Producer] = []  # still to tell what became of their messages
+        self._turns: dict[str, count[int]] = {}
+
+    def poll(self, seconds: float) -> None:
+        """Reports, errors and log lines are delivered here. On a thread of its own."""
+        self._producer.poll(seconds)
+        for producer in list(self._replaced):
+            producer.poll(0)
+            if len(producer) == 0:
+                self._replaced.remove(producer)
+
+    def turn(self, topic: str, partitions: int) -> int:
+        """Messages without a key go to the partitions in turn: as evenly as can be, also when they are few."""
+        return next(self._turns.setdefault(topic, count())) % partitions
+
+    async def publish(self, records: Sequence[Record], timestamp: int) -> None:
+        """`timestamp` in milliseconds. Raises PublishFailed, or InvalidInput for what will never be taken."""
+        reports = Reports(asyncio.get_running_loop())
+        queued = 0
+        for index, record in enumerate(records):
+            report = partial(reports.report, index)
+            try:
+                while not self._queue(record, report, timestamp):
+                    await asyncio.sleep(ROOM_SECONDS)
+                queued += 1
+            except KafkaException as problem:
+                reports.failed[index] = error_of(problem) or KafkaError(KafkaError._FAIL)
+        await reports.wait(queued)
+        if reports.failed:
+            raise self._failure(records, reports.failed)
+
+    async def close(self, seconds: float) -> None:
+        """What is under way gets this long; what is left then has failed."""
+        producer = self._producer
+        if await asyncio.to_thread(producer.flush, seconds):
+            producer.purge()
+            await asyncio.to_thread(producer.flush, 1.0)
+
+    def _queue(self, record: Record, report: Report, timestamp: int) -> bool:
+        """False: the queue is full. What lies in it gets its report in time, so there will be room."""
+        try:
+            self._producer.produce(*record, report, None, timestamp)
+        except BufferError:
+            return False
+        return True
+
+    def _failure(self, records: Sequence[Record], failed: Mapping[int, KafkaError]) -> EdowError:
+        """What will never be taken comes first: it comes back however often the batch is published again."""
+        for index, error in failed.items():
+            if error.code() in GONE:
+                self._on_gone(records[index].topic)
+        if any(error.fatal() or error.code() == KafkaError._FATAL for error in failed.values()):
+            self._replace()
+        text = f"{self._address}: publishing to topic"
+        told = [translate(error, f"{text} {records[index].topic!r}") for index, error in failed.items()]
+        refused = next((each for each in told if isinstance(each, InvalidInput)), None)
+        return refused or PublishFailed(
+            f"{told[0]}; {len(failed)} of {len(records)} messages are not known to be with the brokers",
+            tuple(sorted(failed)),
+        )
+
+    def _replace(self) -> None:
+        log.warning("%s: the producer starts anew after a fatal error", self._address)
+        self._producer.purge()
+        self._replaced.append(self._producer)
+        self._producer = self._make()
+
+
+class Reports:
+    """How many messages of a batch have been reported on, and which have failed."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.failed: dict[int, KafkaError] = {}
+        self._loop = loop
+        self._done = loop.create_future()
+        self._reported = 0
+        self._expected = -1
+
+    def report(self, index: int, error: KafkaError | None, message: Message) -> None:
+        """Called on the polling thread, and there alone."""
+        if error is not None:
+            self.failed[index] = error
+        self._reported += 1
+        if self._reported == self._expected:
+            try:
+                self._loop.call_soon_threadsafe(self._finish)
+            except RuntimeError:
+                pass  # the loop has ended, and nobody waits any more
+
+    async def wait(self, expected: int) -> None:
+        self._expected = expected  # from here on either side sees the end, and both may
+        if self._reported == expected:
+            self._finish()
+        await self._done
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)

@@ -1,0 +1,212 @@
+"""What a Kafka URL says: EDOW's own options, and those of librdkafka (they have a dot in their name)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from edow.address import Address
+from edow.errors import InvalidInput
+from edow.model import topics
+from edow.transport.contract import TopicSpec
+
+DEFAULT_HOST = "localhost:9092"
+OVERHEAD = 48_000  # bytes of a batch beside the body: key, headers, lengths
+LONGEST_KEY = 32_000  # bytes
+HEARTBEATS = 10  # in a session
+LONGEST_POLL = 60.0  # seconds that an event loop may be stuck before its member is taken for dead
+LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
+LONGEST_NAME = 249
+RESULTS = topics.result_topic(0).rstrip("0")
+
+Value = str | int | float | bool
+Config = dict[str, Value]
+
+# What the driver's promises rest on.
+FIXED = {
+    "bootstrap.servers": "name the brokers as the URL's hosts",
+    "sasl.username": "write it before the host: kafka://USER:PASSWORD@HOST",
+    "sasl.password": "write it before the host: kafka://USER:PASSWORD@HOST",
+    "session.timeout.ms": "use session_timeout=SECONDS",
+    "message.timeout.ms": "use timeout=SECONDS",
+    "delivery.timeout.ms": "use timeout=SECONDS",
+    "message.max.bytes": "use max_message_bytes=BYTES",
+    **dict.fromkeys(
+        (
+            *("acks", "request.required.acks", "enable.idempotence", "partitioner", "transactional.id"),
+            *("group.id", "group.instance.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"),
+            *(
+                "max.poll.interval.ms",
+                "partition.assignment.strategy",
+                "heartbeat.interval.ms",
+                "group.remote.assignor",
+            ),
+            *("enable.partition.eof", "delivery.report.only.error", "allow.auto.create.topics"),
+        ),
+        "EDOW sets it",
+    ),
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Options of the URL; times in seconds."""
+
+    prefix: str = ""  # goes before the names of topics and groups
+    partitions: int = 12  # of a new task topic: as many members of a group can share it
+    replicas: int = -1  # of a new topic's messages; -1: as many as the broker does by default
+    retention: float = 7 * 86_400.0  # of a new topic: after this a message is gone, read or not
+    fsync: bool = False  # a new topic's messages are on every replica's disk before they are acknowledged
+    max_message_bytes: int = 1_000_000
+    session_timeout: float = 6.0  # a dead member's partitions go to others after this
+    handover: float = 2.0  # how long work in hand may take to end when its partition goes to another member
+    window: int = 10_000  # offsets of a partition from the first message that is not done to the last one fetched
+    prefetch: int = 2_000  # messages that a subscriber keeps ready
+    timeout: float = 10.0  # for an answer of the brokers
+
+    def __post_init__(self) -> None:
+        for field, least in (("partitions", 1), ("max_message_bytes", 1), ("window", 100), ("prefetch", 1)):
+            _check(field, getattr(self, field), least, getattr(self, field) >= least)
+        for field in ("retention", "session_timeout", "timeout"):
+            _check(field, getattr(self, field), 0.1, getattr(self, field) >= 0.1)
+        _check("handover", self.handover, 0, 0 <= self.handover < LONGEST_POLL / 2)
+        _check("replicas", self.replicas, 1, self.replicas >= 1 or self.replicas == -1)
+        if self.prefix and not LEGAL_NAME.fullmatch(self.prefix):
+            raise ValueError(f"prefix {self.prefix!r} has characters other than letters, digits, '.', '_' and '-'")
+
+
+def _check(field: str, value: float, least: float, good: bool) -> None:
+    if not good:
+        raise ValueError(f"{field} is {value:g}; it must be at least {least:g}, and sensible")
+
+
+class Names:
+    """EDOW's topics and groups as Kafka knows them. Every topic has groups of its own, so that members of one topic do
+    not disturb those of another, and a new group can be given its place in a topic while others are being read.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+
+    def topic(self, name: str) -> str:
+        """Raises InvalidInput for a name that Kafka does not take."""
+        full = self._prefix + name
+        if not LEGAL_NAME.fullmatch(full) or len(full) > LONGEST_NAME or full in {".", ".."}:
+            raise InvalidInput(
+                f"{full!r} cannot be a Kafka topic: use up to {LONGEST_NAME} letters, digits, '.', '_' and '-'"
+            )
+        return full
+
+    def group(self, topic: str, group: str) -> str:
+        return f"{self.topic(topic)}:{group}"
+
+    def group_of(self, topic: str, id: str) -> str | None:
+        """The group that an id stands for, if it is one of this topic."""
+        start = f"{self.topic(topic)}:"
+        return id.removeprefix(start) if id.startswith(start) and len(id) > len(start) else None
+
+
+def partitions(spec: TopicSpec, settings: Settings) -> int:
+    """Results, dead letters and broadcasts are read by one reader in order, so they need one partition only."""
+    alone = spec.name.startswith(RESULTS) or spec.name == topics.DEAD or not spec.groups
+    return 1 if alone else settings.partitions
+
+
+def topic_config(settings: Settings) -> dict[str, str]:
+    config = {
+        "retention.ms": str(_ms(settings.retention)),
+        "cleanup.policy": "delete",
+        "max.message.bytes": str(settings.max_message_bytes + OVERHEAD),
+    }
+    return {**config, "flush.messages": "1"} if settings.fsync else config
+
+
+class Clients:
+    """The configurations of librdkafka's clients, without loggers and callbacks."""
+
+    def __init__(self, address: Address) -> None:
+        """Raises InvalidInput for an option that nobody knows or that must stay as EDOW sets it."""
+        self.settings, self._own = address.settings(Settings, lambda name: "." in name)
+        if address.path:
+            raise InvalidInput(f"{address}: a Kafka URL has no path; a prefix for names is an option: ?prefix=mine.")
+        for name in self._own:
+            if name in FIXED:
+                raise InvalidInput(f"{address}: option {name!r} cannot be set: {FIXED[name]}")
+        self._shared: Config = {
+            "bootstrap.servers": ",".join(address.hosts) or DEFAULT_HOST,
+            "client.id": "edow",
+            "reconnect.backoff.ms": 50,
+            "reconnect.backoff.max.ms": 1_000,
+            "socket.keepalive.enable": True,
+            "socket.nagle.disable": True,
+            "log.connection.close": False,
+            **_login(address, self._own),
+        }
+
+    @property
+    def admin(self) -> Config:
+        return {**self._shared, **self._own}
+
+    @property
+    def producer(self) -> Config:
+        settings = self.settings
+        return {
+            **self._shared,
+            "linger.ms": 0,
+            "queue.buffering.max.kbytes": 262_144,
+            **self._own,
+            "acks": "all",
+            "enable.idempotence": True,
+            "partitioner": "murmur2_random",  # as clients in Java do it
+            "message.timeout.ms": _ms(settings.timeout),
+            "message.max.bytes": max(settings.max_message_bytes + OVERHEAD, 1_000),
+        }
+
+    def reader(self, group: str, member: str = "") -> Config:
+        """For consumers that are told which partitions to read."""
+        return {
+            **self._shared,
+            "client.id": member or "edow",
+            "queued.min.messages": 10_000,
+            "queued.max.messages.kbytes": 16_384,
+            "fetch.queue.backoff.ms": 10,
+            **self._own,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "allow.auto.create.topics": False,
+        }
+
+    def member(self, group: str, member: str = "") -> Config:
+        """For consumers that share a topic's partitions with others."""
+        session = _ms(self.settings.session_timeout)
+        config = self.reader(group, member)
+        config["max.poll.interval.ms"] = max(_ms(LONGEST_POLL), session)
+        if self._own.get("group.protocol", "").lower() == "consumer":
+            return config  # then the broker decides about sessions and who gets which partition
+        return {
+            **config,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": session,
+            "heartbeat.interval.ms": max(1, session // HEARTBEATS),
+        }
+
+
+def _login(address: Address, own: Mapping[str, str]) -> Config:
+    """A user in the URL logs in with SASL; over TLS, unless the URL says that it may go without."""
+    if address.user is None:
+        return {}
+    if not address.user or not address.password:
+        raise InvalidInput(f"{address}: give both user and password: kafka://USER:PASSWORD@HOST")
+    login: Config = {"sasl.username": address.user, "sasl.password": address.password}
+    if "security.protocol" not in own:
+        login["security.protocol"] = "SASL_SSL"
+    if not own.keys() & {"sasl.mechanism", "sasl.mechanisms"}:
+        login["sasl.mechanism"] = "PLAIN"
+    return login
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1_000)

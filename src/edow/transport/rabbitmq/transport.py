@@ -1,0 +1,151 @@
+"""The RabbitMQ transport. How topics and groups become exchanges and queues is told in `names`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from edow.address import Address
+from edow.errors import Closed, InvalidInput, Unsupported
+from edow.model.message import Message
+from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
+from edow.transport.rabbitmq.lane import Place
+from edow.transport.rabbitmq.link import Link
+from edow.transport.rabbitmq.listener import Listener
+from edow.transport.rabbitmq.names import unique
+from edow.transport.rabbitmq.options import Server, read
+from edow.transport.rabbitmq.publisher import Publisher
+from edow.transport.rabbitmq.shared import SharedReader
+from edow.transport.rabbitmq.subscriber import Context, Reader
+from edow.transport.rabbitmq.topology import Topology, close_channel
+
+MODES = {"shared": SharedReader, "exclusive": Reader, "broadcast": Listener}
+
+
+def connect(address: Address, clock: Callable[[], int]) -> RabbitTransport:
+    """The transport an address names, not open yet. Raises InvalidInput for options that cannot be.
+
+    `clock` is not needed: RabbitMQ has no times of its own that ours would have to agree with.
+    """
+    return RabbitTransport(read(address))
+
+
+class RabbitTransport:
+    """See `edow.transport.contract.Transport`."""
+
+    def __init__(self, server: Server) -> None:
+        options = server.options
+        self._server = server
+        self._features = Features(
+            name="rabbitmq",
+            durable=True,
+            ordered_by_key=options.partitions > 0,
+            delivery_count=options.queue == "quorum",
+            native_delay=False,
+            lease_extension=True,
+            exclusive=True,
+            broadcast=True,
+            replay=False,
+            lag=False,
+            partitions=False,
+            max_message_bytes=options.max_message_bytes,
+        )
+        self._topology = Topology(server)
+        self._out = Link(server, "publishing")
+        self._in = Link(server, "receiving")
+        self._publisher = Publisher(server, self._out, self._topology)
+        self._subscribers: set[Reader] = set()
+        self._is_open = False
+        self._is_closed = False
+
+    @property
+    def features(self) -> Features:
+        return self._features
+
+    async def open(self) -> None:
+        """Raises TransportUnavailable when no host answers; InvalidInput for a wrong password, a virtual host that is
+        missing, a permission that is, or a prefix that is in use with other `partitions`.
+        """
+        if self._is_open:
+            return
+        if self._is_closed:
+            raise Closed(f"the transport to {self._server.address} is closed")
+        try:
+            await self._topology.make_layout(await self._publisher.channel())
+        except BaseException:
+            await self._out.drop()
+
+            raise
+        self._is_open = True
+
+    async def close(self) -> None:
+        self._is_open, self._is_closed = False, True
+        await asyncio.gather(*(subscriber.close() for subscriber in self._subscribers))
+        self._subscribers.clear()
+        await asyncio.gather(self._in.close(), self._out.close())
+
+    async def ensure(self, topics: Sequence[TopicSpec]) -> None:
+        self._check_open()
+        specs = self._topology.want(topics)
+        if not specs:
+            return
+        channel = await self._out.channel()
+        try:
+            await self._topology.make(channel, specs)
+        finally:
+            await close_channel(channel)
+        self._topology.made(specs)
+
+    async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
+        self._check_open()
+        for index, message in enumerate(messages):
+            self._check_size(index, message)
+        if messages:
+            await self._publisher.publish(messages)
+
+    async def subscribe(self, subscription: Subscription) -> Subscriber:
+        self._check_open()
+        if not subscription.topics:
+            raise InvalidInput("a subscription needs at least one topic")
+        topics = unique(subscription.topics)
+        for topic in topics:
+            if subscription.mode == "broadcast":
+                await self._topology.look_for(self._in, [topic])
+            else:
+                await self._topology.look_for_group(self._in, topic, subscription.group)
+        places = [place for topic in topics for place in self._places(topic, subscription)]
+        context = Context(str(self._server.address), self._server.options, self._topology, self._in)
+        subscriber = MODES[subscription.mode](context, subscription, places)
+        self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
+        await subscriber.start()
+        return subscriber
+
+    async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
+        """Raises Unsupported: clients are told how many messages wait, but not how many are in hand or since when."""
+        self._check_open()
+        raise Unsupported(
+            f"{self._server.address}: RabbitMQ does not tell its clients what is in flight: ask the server, with "
+            "`rabbitmqctl list_queues name messages_ready messages_unacknowledged` or its management console"
+        )
+
+    def _places(self, topic: str, subscription: Subscription) -> list[Place]:
+        names, counts = self._topology.names, self._features.delivery_count
+        if subscription.mode == "broadcast":
+            return [Place(topic, "", "", partition=False, counts=False)]
+        group = subscription.group
+        return [
+            Place(topic, group, names.queue(topic, group, routing_key), partition=bool(routing_key), counts=counts)
+            for routing_key in names.routing_keys(topic)
+        ]
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise Closed(f"the transport to {self._server.address} is not open")
+
+    def _check_size(self, index: int, message: Message) -> None:
+        most = self._features.max_message_bytes
+        if len(message.body) > most:
+            raise InvalidInput(
+                f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
+                "store the payload elsewhere and send a reference, or raise max_message_bytes in the URL"
+            )

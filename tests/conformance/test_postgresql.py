@@ -1,0 +1,668 @@
+"""What is particular to PostgreSQL: state and messages in one transaction, and all the trouble one can have with it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from edow.address import Address
+from edow.app import connect_store, connect_transport, now
+from edow.errors import (
+    Closed,
+    InvalidInput,
+    LeaseLost,
+    PublishFailed,
+    StoreUnavailable,
+    StoreUnusable,
+    TransportUnavailable,
+)
+from edow.model import inbox
+from edow.model.execution import Parent, Status
+from edow.model.message import Message
+from edow.postgresql import connect
+from edow.store.contract import Append, Commit, DeadLetterFilter, ExecutionFilter, Heartbeat, NewExecution
+from edow.store.postgresql import PostgresStore
+from edow.transport.contract import Mode, Subscription, TopicSpec
+from edow.transport.postgresql import PostgresTransport
+from scripts.servers import Box
+from scripts.servers.services import SERVERS
+from tests.conformance.postgresql import Joined, Wire, connection_to, own_schema, schema_of
+from tests.conformance.store_suite import T0, all_inbox, begin, changed, dead_letter, one, own, raw, segment, start
+from tests.conformance.transport_suite import SOON, drain, take
+from tests.servers import private_server
+
+QUIET = 0.15
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async with own_schema() as url:
+        yield url
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Joined]:
+    joined = Joined(url)
+    await joined.open()
+    try:
+        yield joined
+    finally:
+        await joined.close()
+
+
+@pytest.fixture
+async def joined(url: str) -> AsyncIterator[Joined]:
+    async with opened(url) as joined:
+        yield joined
+
+
+@pytest.fixture
+async def wire(url: str) -> AsyncIterator[Wire]:
+    wire = Wire(url)
+    await wire.open()
+    yield wire
+    await wire.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Box]:
+    """A server of the test's own."""
+    with private_server(SERVERS["postgres"]) as box:
+        yield box
+
+
+def shared(topic: str = "tasks", group: str = "workers") -> Subscription:
+    return Subscription(topics=(topic,), group=group)
+
+
+def exclusive(topic: str = "results", group: str = "us") -> Subscription:
+    return Subscription(topics=(topic,), group=group, mode="exclusive")
+
+
+# one transaction
+
+
+async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
+    """A commit with an enlisted transport publishes its messages, consumes its inputs and gives no outbox numbers."""
+    leases = await own(joined.store)
+    results = await joined.transport.subscribe(exclusive())
+    workers = await joined.transport.subscribe(shared())
+    await joined.transport.publish([Message("results", b"1"), Message("results", b"2")])
+    got = await take(results, 2)
+    receiving = asyncio.create_task(workers.receive(10, 3600))
+    messages = [Message("tasks", b"do", "key")]
+    assert await joined.store.commit(Commit(leases=leases, messages=messages, acks=got[:1])) == []
+    (task,) = await receiving
+    assert (task.body, task.key) == (b"do", "key")
+    assert await joined.store.outbox_read(range(joined.store.shards), 10) == []
+    await results.close()
+    results = await joined.transport.subscribe(exclusive())
+    assert await drain(results, 1) == [b"2"]
+
+
+async def test_a_lost_lease_publishes_and_acknowledges_nothing(joined: Joined) -> None:
+    """What LeaseLost left undone includes messages and acks."""
+    results = await joined.transport.subscribe(exclusive())
+    workers = await joined.transport.subscribe(shared())
+    await joined.transport.publish([Message("results", b"1")])
+    got = await take(results, 1)
+    with pytest.raises(LeaseLost):
+        await joined.store.commit(Commit(leases={0: 99}, messages=[Message("tasks", b"x")], acks=got))
+    assert await workers.receive(10, QUIET) == []
+    (stats,) = await joined.transport.describe(["results"])
+    assert stats.groups[0].waiting == 1
+
+
+async def test_claimed_deliveries_can_be_acknowledged_by_a_commit(joined: Joined) -> None:
+    """Acks of a shared subscription work inside the store's transaction, too, and let the key's next one through."""
+    workers = await joined.transport.subscribe(shared())
+    await joined.transport.publish([Message("tasks", b"1", "k"), Message("tasks", b"2", "k")])
+    got = await take(workers, 1)
+    assert await workers.receive(10, QUIET) == []
+    await joined.store.commit(Commit(leases={}, acks=got))
+    assert await drain(workers, 1) == [b"2"]
+
+
+async def test_an_exclusive_nack_is_settled_by_a_commit(joined: Joined) -> None:
+    """What waits behind a nacked message goes on when a commit acknowledges it."""
+    results = await joined.transport.subscribe(exclusive())
+    await joined.transport.publish([Message("results", b"1", "k")])
+    await results.nack(await take(results, 1))
+    again = await take(results, 1)
+    await joined.transport.publish([Message("results", b"2", "k")])
+    assert await results.receive(10, QUIET) == []
+    receiving = asyncio.create_task(results.receive(10, 3600))
+    await joined.store.commit(Commit(leases={}, acks=again))
+    assert [each.body for each in await receiving] == [b"2"]
+
+
+async def test_a_commit_reaches_a_group_made_meanwhile_elsewhere(joined: Joined, url: str) -> None:
+    """What another process has ensured since is noticed inside the transaction; unknown topics are refused whole."""
+    leases = await own(joined.store)
+    (row,) = await begin(joined.store, "a")
+    other = connect_transport(url)
+    await other.open()
+    await other.ensure([TopicSpec("tasks", ("workers", "late"))])
+    await joined.store.commit(Commit(leases=leases, messages=[Message("tasks", b"x")]))
+    assert await drain(await other.subscribe(shared(group="late")), 1) == [b"x"]
+    with pytest.raises(InvalidInput, match="nowhere"):
+        await joined.store.commit(
+            Commit(leases=leases, updates=[changed(row, events=9)], messages=[Message("nowhere", b"x")])
+        )
+    assert (await one(joined.store, "a")).events == row.events
+    await other.close()
+
+
+# who may commit
+
+
+async def test_a_lease_cannot_be_taken_while_a_commit_is_under_way(joined: Joined, url: str) -> None:
+    """Who wants the shard waits until the owner's transaction has ended; what comes after is refused."""
+    leases = await own(joined.store, "slow")
+    (row,) = await begin(joined.store, "a")
+    late = T0 + 60_000_000
+    async with connection_to(url) as behind, connection_to(url) as blocker, blocker.transaction():
+        await blocker.execute("SELECT 1 FROM executions WHERE id = 'a' FOR UPDATE")
+        committing = asyncio.create_task(joined.store.commit(Commit(leases=leases, updates=[changed(row, events=7)])))
+        await until_somebody_waits(behind)
+        taking = asyncio.create_task(joined.store.leases_hold("new", joined.store.shards, late, late + 1))
+        await until_somebody_waits(behind, count=2)
+        assert not taking.done()
+    await committing
+    assert {lease.owner for lease in await taking} == {"new"}
+    assert (await one(joined.store, "a")).events == 7
+    with pytest.raises(LeaseLost):
+        await joined.store.commit(Commit(leases=leases, updates=[changed(row, events=8)]))
+    assert (await one(joined.store, "a")).events == 7
+
+
+async def until_somebody_waits(connection: asyncpg.Connection, count: int = 1) -> None:
+    """For a lock, in so many statements of ours."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'edow'"
+        " AND query LIKE '%' || current_schema || '%'"
+    )
+    await until(lambda: connection.fetchval(waiting), lambda found: found >= count)
+
+
+async def until(ask: Callable[[], Awaitable[int]], enough: Callable[[int], bool]) -> None:
+    """Something that only asking tells."""
+    async with asyncio.timeout(SOON):
+        while not enough(await ask()):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def test_a_commit_whose_answer_was_lost_is_applied_once(wire: Wire, url: str) -> None:
+    """Tried again by whoever has heard nothing of it, it is found to be applied; its outbox numbers are the same."""
+    store = connect_store(wire.url)
+    await store.open()
+    leases = await own(store)
+    await begin(store, "mother", "a")
+    row = await one(store, "a")
+    child = start(store, "child", parent=Parent(execution="mother", run=1, step="c")).execution
+    commit = Commit(
+        leases=leases,
+        appends=[Append("a", 1, 1, 1, segment("x"))],
+        updates=[changed(row, events=2)],
+        children=[NewExecution(child, segment("child"), b'"taken"')],
+        commands=[("mother", 0, inbox.encode(inbox.Cancel()))],
+        messages=[Message("t", b"1"), Message("t", b"2")],
+    )
+    warm = start(store, "warm").execution  # so that the statement has been prepared
+    await store.commit(
+        Commit(
+            leases=leases,
+            appends=[Append("mother", 1, 1, 1, segment("x"))],
+            children=[NewExecution(warm, segment("warm"), b"{}")],
+            commands=[("mother", 0, inbox.encode(inbox.Cancel()))],
+            messages=[Message("t", b"0")],
+        )
+    )
+    wire.deaf = True
+    committing = asyncio.create_task(store.commit(commit))
+    async with connection_to(url) as behind:
+        await until(lambda: behind.fetchval("SELECT count(*) FROM outbox"), lambda found: found == 3)
+    wire.cut()
+    with pytest.raises(StoreUnavailable, match="not known"):
+        await committing
+    wire.deaf = False
+    numbers = await store.commit(commit)
+    outbox = await store.outbox_read(range(store.shards), 10)
+    assert [(each.seq, each.message.body) for each in outbox] == [
+        (numbers[0] - 1, b"0"),
+        *zip(numbers, (b"1", b"2"), strict=True),
+    ]
+    assert await store.history_get("a", 1) == [segment("started", "a"), segment("x")]
+    assert sorted(id for id, _ in await all_inbox(store)) == ["a", "child", "mother", "mother", "mother", "warm"]
+    assert len(await store.commit(Commit(leases=leases, messages=[Message("t", b"3")]))) == 1
+    await store.close()
+
+
+# the server goes away
+
+
+async def test_everything_goes_on_after_a_restart(server: Box) -> None:
+    """Calls fail clearly while it is away; afterwards the same objects work, and waiters are woken again."""
+    async with opened(server.url) as joined:
+        leases = await own(joined.store)
+        await begin(joined.store, "a")
+        workers = await joined.transport.subscribe(shared())
+        results = await joined.transport.subscribe(exclusive())
+        watch = joined.store.watch("inbox")
+        await joined.transport.publish([Message("tasks", b"1"), Message("results", b"1")])
+        held = await take(workers, 1)
+        await asyncio.to_thread(server.stop)
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await joined.store.accept([start(joined.store, "b")], T0)
+        with pytest.raises(PublishFailed) as caught:
+            await joined.transport.publish([Message("tasks", b"x"), Message("tasks", b"y")])
+        assert caught.value.indexes == (0, 1)
+        with pytest.raises(TransportUnavailable):
+            await workers.ack(held)
+        await asyncio.to_thread(server.start)
+        assert [row.id for row in await begin(joined.store, "b")] == ["b"]
+        async with asyncio.timeout(SOON):
+            while not await watch.wait(SOON):
+                pass
+        await joined.store.commit(Commit(leases=leases, messages=[Message("tasks", b"2")]))
+        assert await drain(workers, 1) == [b"2"]
+        assert await drain(results, 1) == [b"1"]
+        watch.close()
+
+
+async def test_a_killed_server_loses_no_accepted_start_and_skips_no_message(server: Box) -> None:
+    """Messages published without waiting for the disk may be gone and their numbers used again: a reader that goes on
+    must not pass over new ones, nor may late acknowledgements of old ones delete them.
+    """
+    async with opened(server.url + "?poll=0.05") as joined:
+        results = await joined.transport.subscribe(exclusive())
+        await begin(joined.store, "a")
+        await joined.transport.publish([Message("results", b"old-%d" % n) for n in range(5)], durable=False)
+        old = await take(results, 5)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert (await one(joined.store, "a")).id == "a"
+        await joined.transport.publish([Message("results", b"new-%d" % n) for n in range(5)])
+        await results.ack(old)
+        seen: set[bytes] = set()
+        async with asyncio.timeout(SOON):
+            while not seen >= {b"new-%d" % n for n in range(5)}:
+                seen |= {each.body for each in await results.receive(10, SOON)}
+
+
+async def test_a_server_that_hangs_is_given_up(server: Box) -> None:
+    """A statement that is not answered in time is StoreUnavailable; afterwards it works again."""
+    store = connect_store(server.url + "?timeout=0.3&connect_timeout=0.5")
+    await store.open()
+    server.pause()
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await store.counts(T0)
+    server.resume()
+    async with asyncio.timeout(4 * SOON):
+        while True:
+            try:
+                await begin(store, "a")
+                break
+            except StoreUnavailable:
+                await asyncio.sleep(0.05)
+    await store.close()
+
+
+async def test_a_lost_listening_connection_is_made_again(url: str) -> None:
+    """Meanwhile waiters look for themselves; afterwards they are told again."""
+    store = connect_store(f"{url}&application_name=listener")
+    await store.open()
+    watch = store.watch("inbox")
+    async with connection_to(url) as behind:
+        await behind.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE query LIKE '%pg_notify%' AND state = 'idle' AND application_name = 'listener'"
+        )
+    async with opened(url) as other:
+        for number in range(5):
+            await begin(other.store, f"id-{number}")
+            async with asyncio.timeout(SOON):
+                assert await watch.wait(SOON)
+    watch.close()
+    await store.close()
+
+
+async def test_without_listening_waiters_look_now_and_then(url: str) -> None:
+    """`listen=off` needs nothing that a pooler could not do."""
+    async with opened(url + "&listen=off&prepare=false&poll=0.01") as here, opened(url) as there:
+        workers = await here.transport.subscribe(shared())
+        receiving = asyncio.create_task(workers.receive(10, 3600))
+        await there.transport.publish([Message("tasks", b"x")])
+        async with asyncio.timeout(SOON):
+            (delivery,) = await receiving
+        assert delivery.body == b"x"
+        await workers.ack([delivery])
+
+
+# databases that cannot be used
+
+
+async def refused(url: str) -> str:
+    """What store and transport say."""
+    with pytest.raises(StoreUnusable) as store:
+        await connect_store(url).open()
+    with pytest.raises((InvalidInput, StoreUnusable)):
+        await connect_transport(url).open()
+    return str(store.value)
+
+
+async def test_a_wrong_password_is_told_without_showing_it(url: str) -> None:
+    """The error says what to correct, and no secret."""
+    password = Address(url).password
+    assert password is not None
+    said = await refused(url.replace(f":{password}@", ":not-the-password@"))
+    assert "password authentication failed" in said
+    assert "correct user and password" in said
+    assert "not-the-password" not in said
+
+
+async def test_a_missing_database_is_told(url: str) -> None:
+    """The error says to create it."""
+    said = await refused(url.replace(f"/{Address(url).path}?", "/no_such_database?"))
+    assert "create the database, or name another" in said
+
+
+async def test_a_role_without_rights_is_told(url: str) -> None:
+    """The error names the schema and the grant that is missing; once granted the use of what is there, it may go on."""
+    role = f"weak_{schema_of(url)}"
+    address = Address(url)
+    weak = url.replace(f"{address.user}:{address.password}@", f"{role}:weak@")
+    async with connection_to(url) as admin:
+        await admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'weak'")
+        try:
+            said = await refused(weak)
+            assert f"may not make or change schema '{schema_of(url)}'" in said
+            assert "GRANT CREATE ON DATABASE" in said
+            async with opened(url):
+                pass
+            await admin.execute(
+                f"GRANT USAGE ON SCHEMA {schema_of(url)} TO {role};"
+                f"GRANT ALL ON ALL TABLES IN SCHEMA {schema_of(url)} TO {role}"
+            )
+            async with opened(weak) as joined:
+                await begin(joined.store, "a")
+                await joined.transport.publish([Message("tasks", b"x")])
+        finally:
+            await admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+async def test_another_applications_schema_is_refused(url: str) -> None:
+    """Tables that happen to have our names are left alone."""
+    schema = schema_of(url)
+    async with connection_to(url) as theirs:
+        await theirs.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.executions (x int)")
+        with pytest.raises(StoreUnusable, match=r"things of another application.*schema="):
+            await connect_store(url).open()
+        assert await theirs.fetch(f"SELECT * FROM {schema}.executions") == []
+
+
+async def test_nobody_there_is_told_at_once() -> None:
+    """A wrong port is StoreUnavailable, or TransportUnavailable, and nothing stays open."""
+    nowhere = "postgresql://edow:secret@127.0.0.1:1/edow"
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await connect_store(nowhere).open()
+    with pytest.raises(TransportUnavailable, match="does not answer"):
+        await connect_transport(nowhere).open()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("schema=", "schema '' is no name"),
+        ("shards=0", "shards 0 is not between 1 and 1,024"),
+        ("shards=many", "Expected `int`"),
+        ("listen=maybe", "neither on, off, nor HOST:PORT"),
+        ("max_message_bytes=1000000000000", "max_message_bytes"),
+        ("sharks=4", "there is no option 'sharks'"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_tried(options: str, said: str) -> None:
+    """The error names the option, its value and what would do."""
+    for make in (connect_store, connect_transport):
+        with pytest.raises(InvalidInput, match=said):
+            make(f"postgresql://edow:secret@127.0.0.1:1/edow?{options}")
+
+
+def test_a_url_without_a_database_is_refused() -> None:
+    """libpq would take the user's name for it, which nobody means."""
+    with pytest.raises(InvalidInput, match="names no database"):
+        connect_store("postgresql://edow@127.0.0.1")
+
+
+async def test_options_of_the_client_library_reach_it(url: str) -> None:
+    """TLS and its like are asyncpg's own options of a URL."""
+    with pytest.raises(StoreUnavailable, match="SSL"):
+        await connect_store(url + "&sslmode=require").open()
+    async with opened(url + "&sslmode=disable&application_name=my-worker"), connection_to(url) as behind:
+        names = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'my-worker'"
+        assert await behind.fetchval(names) > 0
+
+
+async def test_a_careless_server_is_warned_of(server: Box, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that does not wait for its disk cannot keep what we promise."""
+    async with connection_to(f"{server.url}?schema=public") as admin:
+        await admin.execute("ALTER ROLE edow SET synchronous_commit = off")
+    with caplog.at_level(logging.WARNING):
+        store = connect_store(server.url)
+        await store.open()
+        await store.close()
+    assert "does not wait for its disk" in caplog.text
+
+
+# values
+
+
+async def test_ids_longer_than_an_index_can_hold(joined: Joined) -> None:
+    """A made-up id of a deep child is kept whole, and so is a deep step's key, wherever it is read again."""
+    id, step = "m" + "\U0001f511" * 9_000, "s" * 9_000
+    leases = await own(joined.store)
+    (row,) = await begin(joined.store, id)
+    assert row.id == id
+    beats = [Heartbeat(id, 1, step, b"half")]
+    letter = dead_letter(id, step)
+    await joined.store.commit(
+        Commit(
+            leases=leases,
+            appends=[Append(id, 1, 1, 1, segment("x"))],
+            updates=[changed(row, events=2, wake_at=T0)],
+            heartbeats=beats,
+            dead_letters=[letter],
+        )
+    )
+    (stored,) = await joined.store.load([id])
+    assert (stored.execution.id, stored.segments[1:], stored.heartbeats) == (id, [segment("x")], {step: b"half"})
+    assert [each for each, _ in await all_inbox(joined.store)] == [id]
+    assert await joined.store.due_read(range(joined.store.shards), T0, 10) == [(id, T0)]
+    assert await joined.store.dead_letters_list(DeadLetterFilter(execution=id)) == [letter]
+    assert [each.id for each in (await joined.store.executions_list(ExecutionFilter(id_prefix=id[:5000]))).executions]
+    assert await joined.store.executions_get([id[:-1]]) == [None]
+    again = await joined.store.accept([start(joined.store, id, "replace")], T0)
+    assert again[0].run == 2
+
+
+async def test_zero_characters_do_no_harm(joined: Joined) -> None:
+    """PostgreSQL's text has none: where they are somebody's data they are kept, where they name a thing refused, and a
+    listing finds its way around them.
+    """
+    store = joined.store
+    (row,) = await begin(store, "a", attributes=raw({"x": "1\0", "y": "\\\0", "z": "\\u0000"}))
+    assert row.attributes == raw({"x": "1\0", "y": "\\\0", "z": "\\u0000"})
+    for attributes in ({"x": "1\0"}, {"y": "\\\0"}, {"z": "\\u0000"}):
+        page = await store.executions_list(ExecutionFilter(attributes=attributes))
+        assert [each.id for each in page.executions] == ["a"]
+    assert (await store.executions_list(ExecutionFilter(attributes={"z": "\0"}))).executions == []
+    with pytest.raises(InvalidInput):
+        await store.accept([start(store, "b", workflow="a\0b")], T0)
+    letter = dead_letter("a", "s", failure=raw({"type": "E", "message": "a\0b"}), reason="a\0b")
+    await store.commit(Commit(leases={}, dead_letters=[letter]))
+    (found,) = await store.dead_letters_list(DeadLetterFilter(error="a\0b"))
+    assert found.failure == letter.failure
+    workers = await joined.transport.subscribe(shared())
+    await joined.transport.publish([Message("tasks", b"\0", "\0")])
+    (delivery,) = await take(workers, 1)
+    assert (delivery.body, delivery.key) == (b"\0", "\0")
+
+
+async def test_numbers_that_do_not_fit_are_refused_alone(joined: Joined) -> None:
+    """A number beyond 64 bits is InvalidInput for its caller, others in the same moment are served."""
+    good, bad = await asyncio.gather(
+        joined.store.accept([start(joined.store, "good")], T0),
+        joined.store.accept([start(joined.store, "bad", wake_at=1 << 70)], T0),
+        return_exceptions=True,
+    )
+    assert isinstance(bad, InvalidInput)
+    assert not isinstance(good, BaseException)
+    assert [row is not None for row in await joined.store.executions_get(["good", "bad"])] == [True, False]
+
+
+async def test_one_callers_message_is_not_anothers(joined: Joined) -> None:
+    """Of publishers that share a transaction, the one whose key cannot be encoded fails alone."""
+    outcomes = await asyncio.gather(
+        *(joined.transport.publish([Message("tasks", b"%d" % n, "\ud800" if n == 2 else None)]) for n in range(5)),
+        return_exceptions=True,
+    )
+    assert [isinstance(each, InvalidInput) for each in outcomes] == [n == 2 for n in range(5)]
+    assert sorted(await drain(await joined.transport.subscribe(shared()), 4)) == [b"0", b"1", b"3", b"4"]
+
+
+# messages
+
+
+async def test_more_bytes_than_one_answer_holds_come_in_several(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backlog of large messages is delivered whole, in both modes, a bounded number of bytes at a time."""
+    monkeypatch.setattr("edow.transport.postgresql.shared.CLAIM_BYTES", 1_000_000)
+    monkeypatch.setattr("edow.transport.postgresql.cursor.READ_BYTES", 1_000_000)
+    async with opened(url) as joined:
+        transport = joined.transport
+        await transport.ensure([TopicSpec("t", ("shared", "exclusive"))])
+        await transport.publish([Message("t", b"%02d" % n + bytes(50_000)) for n in range(80)])
+        modes: tuple[Mode, ...] = ("shared", "exclusive")
+        for mode in modes:
+            subscriber = await transport.subscribe(Subscription(topics=("t",), group=mode, mode=mode))
+            first = await subscriber.receive(1000, 1)
+            assert 0 < len(first) < 80
+            rest = await take(subscriber, 80 - len(first))
+            assert [int(each.body[:2]) for each in [*first, *rest]] == list(range(80))
+
+
+async def test_a_hot_key_does_not_keep_others_waiting(joined: Joined) -> None:
+    """Behind thousands of messages of one key, those of others are delivered although it makes no progress."""
+    await joined.transport.publish([Message("tasks", b"%d" % n, "hot") for n in range(5000)])
+    await joined.transport.publish([Message("tasks", b"cold", "cold"), Message("tasks", b"none")])
+    subscriber = await joined.transport.subscribe(shared())
+    got = await take(subscriber, 3)
+    assert sorted(each.body for each in got) == [b"0", b"cold", b"none"]
+    await subscriber.ack(got)
+    assert await drain(subscriber, 50) == [b"%d" % n for n in range(1, 51)]
+
+
+async def test_broadcasts_are_forgotten_after_a_minute(url: str) -> None:
+    """What everybody has had time to read leaves the database."""
+    clock = [T0]
+    transport = PostgresTransport(connect(Address(url), lambda: clock[0]))
+    await transport.open()
+    await transport.ensure([TopicSpec("t", ())])
+    subscriber = await transport.subscribe(Subscription(topics=("t",), group="", mode="broadcast"))
+    for _ in range(3):
+        await transport.publish([Message("t", b"x")] * 10)
+        clock[0] += 61_000_000
+    ((count,),) = await transport.database.fetch("SELECT count(*) FROM edow.messages")
+    assert count == 10
+    await subscriber.close()
+    await transport.close()
+
+
+async def test_many_members_wake_and_starve_nobody(url: str) -> None:
+    """Members that are woken in vain leave a moment to others, and still everything is delivered once."""
+    async with opened(url) as joined, opened(url) as other:
+        members = [await each.transport.subscribe(shared()) for each in (joined, other) for _ in range(10)]
+        seen: list[bytes] = []
+
+        async def work(number: int) -> None:
+            while len(seen) < 60:
+                got = await members[number].receive(3, QUIET)
+                seen.extend(each.body for each in got)
+                await members[number].ack(got)
+
+        async def publish() -> None:
+            for n in range(60):
+                await joined.transport.publish([Message("tasks", b"%02d" % n)])
+
+        async with asyncio.timeout(4 * SOON):
+            await asyncio.gather(publish(), *(work(number) for number in range(20)))
+        assert sorted(seen) == [b"%02d" % n for n in range(60)]
+
+
+# life
+
+
+async def test_a_shared_database_lives_until_its_last_user_closes(url: str) -> None:
+    """Store and transport open and close the same object independently; then it can be opened again."""
+    joined = Joined(url)
+    for _ in range(2):
+        await joined.open()
+        await joined.store.close()
+        await joined.transport.publish([Message("tasks", b"x")])
+        await joined.transport.close()
+        with pytest.raises(Closed):
+            joined.database.watch("a")
+    left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'edow' AND query LIKE $1"
+    async with connection_to(url) as behind:
+        await until(lambda: behind.fetchval(left, f"%{schema_of(url)}%"), lambda found: not found)
+
+
+async def test_close_finishes_what_was_begun(url: str) -> None:
+    """Requests made before the close are stored, and their callers are told."""
+    store = connect_store(url)
+    await store.open()
+    started = [asyncio.ensure_future(store.accept([start(store, f"id-{n}")], T0)) for n in range(50)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert {answer.outcome for (answer,) in await asyncio.gather(*started)} == {"accepted"}
+    store = PostgresStore(connect(Address(url), now))
+    await store.open()
+    assert (await store.counts(T0)).by_status == {"running": 50}
+    await store.close()
+
+
+async def test_the_number_of_shards_is_an_option_of_the_first_url(url: str) -> None:
+    """Whoever makes the schema decides; a later URL changes nothing."""
+    for shards in (7, 3):
+        store = connect_store(f"{url}&shards={shards}")
+        await store.open()
+        assert store.shards == 7
+        await store.close()
+
+
+async def test_two_schemas_of_one_database_know_nothing_of_each_other(url: str) -> None:
+    """Neither executions nor messages nor wake-ups cross over."""
+    async with own_schema() as second, opened(url) as here, opened(second) as there:
+        watch = there.store.watch("inbox")
+        await begin(here.store, "a")
+        assert await there.store.executions_get(["a"]) == [None]
+        await here.transport.publish([Message("tasks", b"x")])
+        assert await (await there.transport.subscribe(shared())).receive(10, QUIET) == []
+        assert not await watch.wait(0)
+        watch.close()
+
+
+async def test_status_of_a_parked_execution_survives_replacing(joined: Joined) -> None:
+    """A replaced run's dead letters are closed with it."""
+    leases = await own(joined.store)
+    (row,) = await begin(joined.store, "a")
+    await joined.store.commit(
+        Commit(leases=leases, updates=[changed(row, status=Status.PARKED)], dead_letters=[dead_letter("a", "s")])
+    )
+    await joined.store.accept([start(joined.store, "a", "replace")], T0)
+    (letter,) = await joined.store.dead_letters_list(DeadLetterFilter(state=None))
+    assert (letter.state, letter.reason) == ("discarded", "the execution was replaced by a new run")

@@ -19,12 +19,11 @@ from edow.errors import InvalidInput
 from edow.model import topics, wire
 from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
-from edow.worker.reports import DeadMessage
 from edow.workflow.codec import schema_hook
 from edow.workflow.task import Task
 
 REFERENCE = "#/components/schemas/{name}"
-WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, DeadMessage, Failure, RetryPolicy)
+WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, Failure, RetryPolicy)
 TYPES = {"TaskEvent": wire.TASK_TYPE, "ResultEvent": wire.RESULT_TYPE, "CancelEvent": wire.CANCEL_TYPE}
 JSON_TYPE = "application/cloudevents+json"
 
@@ -70,7 +69,9 @@ def document(tasks: Iterable[AnyTask]) -> Json:
 
 
 def _wire_schemas() -> Json:
-    _, schemas = msgspec.json.schema_components([_plain(kind) for kind in WIRE], ref_template=REFERENCE)
+    from edow.worker.reports import DeadMessage
+
+    _, schemas = msgspec.json.schema_components([_plain(kind) for kind in (*WIRE, DeadMessage)], ref_template=REFERENCE)
     for name, kind in TYPES.items():  # what the decoder checks beside the types
         schemas[name]["properties"]["type"] = {"const": kind}
         schemas[name]["properties"]["specversion"] = {"const": wire.SPEC_VERSION}

@@ -47,6 +47,7 @@ from edow.workflow.task import Task, task
 
 if TYPE_CHECKING:
     from edow.client import Client, Handle
+    from edow.client.outbox import start_in
     from edow.worker.ledger import once
 
 __version__ = "0.1.0"
@@ -90,13 +91,19 @@ __all__ = [
     "side_effect",
     "signal",
     "sleep",
+    "start_in",
     "task",
     "uuid",
     "wait_signal",
     "workflow",
 ]
 
-LAZY: dict[str, str] = {"Client": "edow.client", "Handle": "edow.client", "once": "edow.worker.ledger"}
+LAZY: dict[str, str] = {
+    "Client": "edow.client",
+    "Handle": "edow.client",
+    "once": "edow.worker.ledger",
+    "start_in": "edow.client.outbox",
+}
 """Public names whose modules are loaded at first use, so that `import edow` stays quick: name -> module."""
 
 

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ MOST = 120  # more boundaries than any role passes; those beyond the last one ar
 class World:
     """One store, one effects database, and the processes that work on them."""
 
-    def __init__(self, folder: Path, *, joined: bool) -> None:
+    def __init__(self, folder: Path, store: str, transport: str) -> None:
         self.folder = folder
-        self.store = f"sqlite:///{folder / 'edow.db'}"
-        self.transport = self.store if joined else f"sqlite:///{folder / 'messages.db'}"
+        self.store = store
+        self.transport = transport
         self.effects = folder / "effects.db"
         self.names = folder / "names"
         connection = sqlite3.connect(self.effects)
@@ -95,6 +96,16 @@ async def test_crash_at_every_boundary(tmp_path: Path, role: str, joined: bool) 
     """Whichever persisted boundary a process dies at, every order ends as it should and every effect is applied
     once.
     """
+
+    def make(folder: Path) -> World:
+        store = f"sqlite:///{folder / 'edow.db'}"
+        return World(folder, store, store if joined else f"sqlite:///{folder / 'messages.db'}")
+
+    await crash_everywhere(role, tmp_path, make)
+
+
+async def crash_everywhere(role: str, tmp_path: Path, make: Callable[[Path], World]) -> None:
+    """At each boundary in turn, each in a world of its own."""
     limit = asyncio.Semaphore(3)
     passed = [0]
 
@@ -104,7 +115,7 @@ async def test_crash_at_every_boundary(tmp_path: Path, role: str, joined: bool) 
                 return
             folder = tmp_path / str(crash_at)
             folder.mkdir()
-            world = World(folder, joined=joined)
+            world = make(folder)
             reached = await world.run(role, crash_at)
             assert world.applied() == EXPECTED, f"{role} killed at boundary {crash_at}"
             if not reached:

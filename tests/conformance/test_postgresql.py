@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from edow.address import Address
@@ -25,6 +28,7 @@ from edow.model import inbox
 from edow.model.execution import Parent, Status
 from edow.model.message import Message
 from edow.postgresql import connect
+from edow.postgresql.settings import Settings
 from edow.store.contract import Append, Commit, DeadLetterFilter, ExecutionFilter, Heartbeat, NewExecution
 from edow.store.postgresql import PostgresStore
 from edow.transport.contract import Mode, Subscription, TopicSpec
@@ -457,6 +461,19 @@ async def test_a_careless_server_is_warned_of(server: Box, caplog: pytest.LogCap
         await store.open()
         await store.close()
     assert "does not wait for its disk" in caplog.text
+
+
+def shown(value: object) -> str:
+    """As one would write it into a URL."""
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+def test_the_guide_names_every_option_with_its_default() -> None:
+    """The table of options in the documentation is that of the code."""
+    page = (Path(__file__).parents[2] / "docs/brokers/postgresql.md").read_text("utf-8")
+    told = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", page, re.MULTILINE))
+    fields = msgspec.structs.fields(Settings)
+    assert told == {field.name: shown(field.default) for field in fields}
 
 
 # values

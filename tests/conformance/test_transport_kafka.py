@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from subprocess import run
 from uuid import uuid4
 
 import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
-from edow.transport.kafka import connect
+from edow.transport.contract import Delivery, Mode, Subscriber, Subscription, TopicSpec, Transport
+from edow.transport.kafka import connect, settings
+from edow.transport.kafka.feed import Feed
 from scripts.servers import Box
 from scripts.servers import kafka as kafka_server
-from tests.conformance.transport_suite import QUIET, SOON, TransportSuite, bodies, drain, numbered, result_topic
+from tests.conformance.transport_suite import (
+    QUIET,
+    SOON,
+    TransportSuite,
+    bodies,
+    drain,
+    drain_from,
+    numbered,
+    result_topic,
+    take,
+    take_from,
+)
 from tests.servers import private_server, server_url
 
 QUICK = "session_timeout=2&handover=0.2"  # the server that tests use allows short sessions
@@ -85,17 +110,37 @@ async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def private() -> Iterator[Box]:
-    """A server of this module's own. Whoever logs in may do nothing until told; whoever does not may do everything."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a key and a certificate for this machine, which is its own authority."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    run([*command.split(), "-keyout", folder / "key", "-out", folder / "certificate"], check=True, capture_output=True)
+    (folder / "both").write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    return folder / "both"
+
+
+@pytest.fixture(scope="module")
+def private(certificate: Path) -> Iterator[Box]:
+    """A server of this module's own. Who logs in, over TLS, may do nothing until told; everybody else may do it all."""
     options = {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
         "group.min.session.timeout.ms": "1000",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LOGIN:SASL_SSL",
+        "listener.name.login.ssl.keystore.type": "PEM",
+        "listener.name.login.ssl.keystore.location": str(certificate),
     }
     with private_server(kafka_server, options=options) as box:
         yield box
 
 
+def login(box: Box, certificate: Path, password: str | None = None) -> str:
+    return f"kafka://edow:{password or box.password}@127.0.0.1:{box.ports['login']}?ssl.ca.location={certificate}"
+
+
+@pytest.mark.timeout(180)  # a server starts twice
 async def test_all_modes_go_on_by_themselves_after_a_restart(private: Box, opened: Connect) -> None:
     """While the broker is away, publishing fails in time; afterwards nothing is lost and nobody has to help."""
     transport = await opened(private.url, timeout=2)
@@ -137,6 +182,7 @@ async def test_a_broker_that_is_away_is_said_to_be_unavailable(opened: Connect) 
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.timeout(180)
 async def test_a_broker_that_answers_nobody_is_given_up_in_time(private: Box, opened: Connect) -> None:
     """Frozen, not dead: publishing still ends, and so does closing."""
     transport = await opened(private.url, timeout=2)
@@ -153,21 +199,26 @@ async def test_a_broker_that_answers_nobody_is_given_up_in_time(private: Box, op
         await asyncio.to_thread(private.resume)
 
 
-async def test_wrong_credentials_are_told_at_open(private: Box, opened: Connect) -> None:
+async def test_wrong_credentials_are_told_at_open(private: Box, certificate: Path, opened: Connect) -> None:
     """In words that help, at once, and without the password."""
-    host = f"127.0.0.1:{private.ports['login']}"
     with pytest.raises(InvalidInput, match="user and password") as caught:
-        async with asyncio.timeout(SOON):
-            await opened(f"kafka://edow:wr0ng@{host}?security.protocol=SASL_PLAINTEXT", timeout=60)
+        async with asyncio.timeout(RECOVERY):
+            await opened(login(private, certificate, "wr0ng"), timeout=60)
     assert "wr0ng" not in str(caught.value)
-    await opened(f"kafka://edow:{private.password}@{host}?security.protocol=SASL_PLAINTEXT")
 
 
-async def test_a_missing_permission_is_told_where_it_is_needed(private: Box, opened: Connect) -> None:
+async def test_a_certificate_that_is_not_believed_is_told_at_open(private: Box, opened: Connect) -> None:
+    """A server that the system's authorities do not know is not talked to."""
+    with pytest.raises(InvalidInput, match=r"ssl\.\*"):
+        async with asyncio.timeout(RECOVERY):
+            await opened(f"kafka://edow:{private.password}@127.0.0.1:{private.ports['login']}", timeout=60)
+
+
+async def test_a_missing_permission_is_told_where_it_is_needed(
+    private: Box, certificate: Path, opened: Connect
+) -> None:
     """Making a topic, reading it and writing to it: each says what is not allowed."""
-    mighty = await opened(private.url)
-    login = f"127.0.0.1:{private.ports['login']}?security.protocol=SASL_PLAINTEXT"
-    weak = await opened(f"kafka://edow:{private.password}@{login}")
+    mighty, weak = await opened(private.url), await opened(login(private, certificate))
     with pytest.raises(InvalidInput, match="permission"):
         await weak.ensure([TopicSpec("new", ("one",))])
     await mighty.ensure([TopicSpec("there", ("one",))])
@@ -175,6 +226,34 @@ async def test_a_missing_permission_is_told_where_it_is_needed(private: Box, ope
         await weak.publish([Message("there", b"x")])
     with pytest.raises(InvalidInput, match="permission"):
         await member(weak, "there")
+
+
+async def test_the_permissions_that_are_documented_are_enough(private: Box, certificate: Path, opened: Connect) -> None:
+    """To make topics, publish, read in every mode and describe."""
+    operations = {
+        ResourceType.TOPIC: (AclOperation.CREATE, AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE),
+        ResourceType.GROUP: (AclOperation.DESCRIBE, AclOperation.READ),
+    }
+    admin = AdminClient({"bootstrap.servers": private.url.partition("//")[2]})
+    rules = [
+        AclBinding(kind, "allowed.edow", ResourcePatternType.PREFIXED, "User:edow", "*", each, AclPermissionType.ALLOW)
+        for kind, each_of in operations.items()
+        for each in each_of
+    ]
+    for future in admin.create_acls(rules).values():
+        await asyncio.wrap_future(future)
+    transport = await opened(login(private, certificate), prefix="allowed.")
+    names: dict[str, Mode] = {
+        "edow.tasks.t": "shared",
+        "edow.results.0": "exclusive",
+        "edow.control": "broadcast",
+    }
+    await transport.ensure([TopicSpec(name, ("one",) if mode != "broadcast" else ()) for name, mode in names.items()])
+    readers = [await member(transport, name, mode) for name, mode in names.items()]
+    await transport.publish([Message(name, name.encode()) for name in names])
+    assert [await drain(each, 1) for each in readers] == [[name.encode()] for name in names]
+    stats = await transport.describe(["edow.tasks.t", "edow.results.0"])
+    assert [(each.groups[0].waiting, each.groups[0].in_flight) for each in stats] == [(0, 0), (0, 0)]
 
 
 async def test_a_session_that_the_broker_does_not_allow_is_told_at_subscribe(private: Box, opened: Connect) -> None:
@@ -225,3 +304,259 @@ async def test_log_lines_are_not_repeated_all_the_time(caplog: pytest.LogCapture
     lines = [record.getMessage().partition(" (after ")[0] for record in caplog.records]
     assert any("Connection refused" in line for line in lines)
     assert len(lines) == len(set(lines))
+
+
+# who has what
+
+
+async def test_a_later_acknowledgement_does_not_pass_over_what_was_handed_back(opened: Connect) -> None:
+    """A message that was nacked, and one that nobody answered for, come again although all around them is done."""
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport)
+    first = await member(transport, topic)
+    await transport.publish(numbered(topic, 20))
+    got = await take(first, 20)
+    await first.nack([got[3]], delay_seconds=3600)
+    await first.ack([*got[:3], *got[4:7], *got[8:]])
+    await first.close()
+    second = await member(transport, topic)
+    assert await drain(second, 2) == [b"3", b"7"]
+    assert await second.receive(10, QUIET) == []
+
+
+async def test_what_was_done_beyond_a_gap_is_not_done_again_after_a_crash(
+    opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One long task does not make everything behind it come again when its process dies."""
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport)
+    first = await member(transport, topic)
+    await transport.publish(numbered(topic, 200))
+    got = await take(first, 200)
+    await first.ack(got[1:100])
+    await transport.describe([topic])  # which tells the broker
+    monkeypatch.setattr(Feed, "_send", lambda *_, **__: None)  # from here on it could as well be dead
+    await first.close()
+    monkeypatch.undo()
+    second = await member(transport, topic)
+    assert sorted(map(int, await drain(second, 101))) == [0, *range(100, 200)]
+    assert await second.receive(10, QUIET) == []
+
+
+async def test_a_new_group_begins_at_its_making(opened: Connect) -> None:
+    """What was published before is not for it, also while another group reads the topic."""
+    transport = await opened()
+    topic = await topic_of(transport)
+    one = await member(transport, topic)
+    await transport.publish(numbered(topic, 9))
+    await drain(one, 9)
+    await transport.ensure([TopicSpec(topic, ("one", "late"))])
+    await transport.publish([Message(topic, b"x")])
+    late = await transport.subscribe(Subscription(topics=(topic,), group="late"))
+    assert await drain(late, 1) == [b"x"]
+    assert await late.receive(10, QUIET) == []
+
+
+async def test_work_in_hand_may_end_while_its_partition_goes_to_a_new_member(opened: Connect) -> None:
+    """What is acknowledged within the handover is done once."""
+    transport = await opened(handover=20)
+    topic = await topic_of(transport)
+    first = await member(transport, topic)
+    await transport.publish(numbered(topic, 30))
+    got = await take(first, 30)
+    joining = asyncio.create_task(member(transport, topic))
+    joined, _ = await asyncio.wait([joining], timeout=1)
+    assert not joined  # it gets nothing as long as the first one works
+    await first.ack(got)
+    second = await joining
+    await transport.publish(numbered(topic, 30))
+    assert len(await drain_from([first, second], 30)) == 30
+    assert await first.receive(10, QUIET) == await second.receive(10, QUIET) == []
+
+
+async def test_work_that_outlasts_the_handover_is_somebody_elses(opened: Connect) -> None:
+    """It comes again with the new member; the old one is told when it extends, and its acknowledgement is nothing."""
+    transport = await opened(handover=0)
+    topic = await topic_of(transport)
+    first = await member(transport, topic)
+    await transport.publish(numbered(topic, 30))
+    got = await take(first, 30)
+    second = await member(transport, topic)
+    lost = await first.extend(got)
+    assert 0 < len(lost) < 30
+    await first.ack(lost)
+    assert sorted(await drain(second, len(lost))) == sorted(bodies(lost))
+
+
+async def test_a_member_without_partitions_takes_over(opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more members than partitions some wait, until there is something for them."""
+    monkeypatch.setattr("edow.transport.kafka.transport.SETTLE_SECONDS", 0.1)
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport)
+    members = [await member(transport, topic) for _ in range(3)]
+    for number in range(2):
+        await transport.publish([Message(topic, b"%d" % number)])
+        ((busy, _),) = await take_from(members, 1)
+        members.remove(busy)
+        await busy.close()
+    assert await drain(members[0], 2) == [b"0", b"1"]
+
+
+async def test_a_long_task_is_not_taken_for_a_dead_one(opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long its handler takes, and though nothing more is received meanwhile, a member stays one."""
+    monkeypatch.setattr(settings, "LONGEST_POLL", 1.0)
+    monkeypatch.setattr("edow.transport.kafka.transport.SETTLE_SECONDS", 0.1)
+    transport = await opened(partitions=1, prefetch=1, session_timeout=1)
+    topic = await topic_of(transport)
+    working = await member(transport, topic)
+    await transport.publish(numbered(topic, 20))
+    held = await take(working, 1)
+    other = await member(transport, topic)
+    assert await other.receive(10, 3) == []
+    assert await working.extend(held) == []
+    await working.ack(held)
+    assert await drain(working, 19) == [b"%d" % number for number in range(1, 20)]
+
+
+async def test_an_event_loop_that_is_stuck_loses_its_partitions(
+    opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat alone does not keep a member in its group: others take over from one that does nothing."""
+    monkeypatch.setattr(settings, "LONGEST_POLL", 1.0)
+    here = await opened(partitions=1, session_timeout=1)
+    topic = await topic_of(here)
+    taken, release = threading.Event(), threading.Event()
+
+    async def take_and_be_stuck() -> list[Delivery]:
+        there = await opened(partitions=1, session_timeout=1)
+        subscriber = await member(there, topic)
+        held = await take(subscriber, 1)
+        taken.set()
+        release.wait(RECOVERY)
+        lost = await subscriber.extend(held)
+        await there.close()
+        return lost
+
+    await here.publish([Message(topic, b"x")])
+    stuck = asyncio.create_task(asyncio.to_thread(asyncio.run, take_and_be_stuck()))
+    await asyncio.to_thread(taken.wait, RECOVERY)
+    other = await member(here, topic)
+    assert bodies(await take(other, 1)) == [b"x"]
+    release.set()
+    await stuck
+
+
+async def test_a_partition_waits_for_its_first_message_after_a_while(opened: Connect) -> None:
+    """The window bounds what is remembered beyond a message that is not done; it goes on when that is."""
+    transport = await opened(partitions=1, window=100)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    await transport.publish(numbered(topic, 3_000))
+    (first,) = await take(subscriber, 1)
+    count = 1
+    while deliveries := await subscriber.receive(500, 1):
+        count += len(deliveries)
+        await subscriber.ack(deliveries)
+    assert 100 <= count < 3_000
+    await subscriber.ack([first])
+    await drain(subscriber, 3_000 - count)
+
+
+async def test_what_a_member_cannot_take_now_comes_when_it_can(opened: Connect) -> None:
+    """A full prefetch stops fetching, and nothing is lost or out of order when it goes on."""
+    transport = await opened(partitions=1, prefetch=10)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    await transport.publish(numbered(topic, 500))
+    (first,) = await take(subscriber, 1)
+    while not subscriber._feeds[0]._held_up:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    await subscriber.ack([first])
+    assert await drain(subscriber, 499) == [b"%d" % number for number in range(1, 500)]
+
+
+async def test_members_may_speak_the_newer_group_protocol(opened: Connect) -> None:
+    """With group.protocol=consumer the broker decides who reads what; the rest is the same."""
+    transport = await opened(group__protocol="consumer")
+    topic = await topic_of(transport)
+    members = [await member(transport, topic) for _ in range(2)]
+    await transport.publish(numbered(topic, 60))
+    held = await take_from(members, 60)
+    assert {one for one, _ in held} == set(members)
+    await members[0].ack([each for one, each in held if one is members[0]])
+    await members[1].close()
+    left = [each.body for one, each in held if one is members[1]]
+    assert sorted(await drain(members[0], len(left))) == sorted(left)
+
+
+async def test_other_processes_are_told_what_is_in_hand(opened: Connect) -> None:
+    """`describe` knows of members elsewhere what they told a moment ago: what is done, and what they work on."""
+    transport, elsewhere = await opened(partitions=1), await opened(partitions=1)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    await transport.publish(numbered(topic, 10))
+    held = await take(subscriber, 4)
+    await subscriber.ack(held[1:3])
+    async with asyncio.timeout(SOON):
+        while True:
+            ((stats,),) = [each.groups for each in await elsewhere.describe([topic])]
+            if (stats.waiting, stats.in_flight) == (6, 2):
+                break
+    assert stats.oldest_at is not None
+
+
+# what others publish
+
+
+async def test_foreign_messages_arrive_whatever_they_are(opened: Connect) -> None:
+    """No value, a key that is no text, headers: they are delivered, for those above to judge."""
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport)
+    name = transport._names.topic(topic)
+    producer = Producer({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    producer.produce(name, None, b"\xff\xfe")
+    producer.produce(name, b"\x00", None, headers={"content-type": b"?"})
+    producer.flush()
+    got = await take(await member(transport, topic), 2)
+    assert [(each.key, each.body) for each in got] == [("\udcff\udcfe", b""), (None, b"\x00")]
+    await transport.publish([Message(topic, b"again", got[0].key)])  # such a key can be used as any other
+
+
+# publishing
+
+
+async def test_a_topic_that_takes_less_than_we_would_is_told(opened: Connect) -> None:
+    """Where an operator has made a topic with a smaller limit, the message is refused, not tried for ever."""
+    transport = await opened()
+    topic = f"topic-{uuid4().hex}"
+    admin = AdminClient({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    name = transport._names.topic(topic)
+    made = admin.create_topics([NewTopic(name, 1, 1, config={"max.message.bytes": "1000"})])
+    await asyncio.wrap_future(made[name])
+    await transport.ensure([TopicSpec(topic, ("one",))])
+    with pytest.raises(InvalidInput, match="size"):
+        await transport.publish([Message(topic, b"x" * 2_000)])
+
+
+async def test_a_batch_that_fails_by_half_names_the_half(opened: Connect) -> None:
+    """Messages to a topic that was deleted meanwhile fail; the others are there."""
+    transport = await opened(timeout=3)
+    good, bad = await topic_of(transport), await topic_of(transport)
+    subscriber = await member(transport, good)
+    await transport.publish([Message(good, b"1"), Message(bad, b"1")])
+    admin = AdminClient({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    name = transport._names.topic(bad)
+    await asyncio.wrap_future(admin.delete_topics([name])[name])
+    with pytest.raises(PublishFailed) as caught:
+        await transport.publish([Message(good, b"2"), Message(bad, b"2"), Message(good, b"3")])
+    assert caught.value.indexes == (1,)
+    assert sorted(await drain(subscriber, 3)) == [b"1", b"2", b"3"]
+    with pytest.raises(InvalidInput, match="no topic"):
+        await transport.publish([Message(bad, b"3")])
+
+
+async def test_names_that_kafka_does_not_take_are_refused(opened: Connect) -> None:
+    """With what it would take."""
+    transport = await opened()
+    with pytest.raises(InvalidInput, match="letters, digits"):
+        await transport.ensure([TopicSpec("with space", ("one",))])

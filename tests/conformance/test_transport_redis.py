@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
 
 from edow.errors import InvalidInput, PublishFailed
 from edow.model.message import Message
-from edow.transport.contract import Delivery, Mode, Subscription, TopicSpec
+from edow.testing.polling import until
+from edow.transport.contract import Delivery, Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.redis import cursor, shared
 from tests.conformance.redis_tools import keys, member, opened, own_prefix, raw, root_of, transport_at
 from tests.conformance.transport_suite import LEASE, SOON, TransportSuite, bodies, drain, numbered, take
@@ -278,6 +280,54 @@ async def test_describe_counts_what_was_ever_published(url: str) -> None:
         assert (before.groups[0].published, after.groups[0].published) == (0, 5)
         with pytest.raises(InvalidInput, match="nowhere"):
             await transport.describe(["nowhere"])
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_order_by_key_survives_whatever_members_do(url: str, seed: int) -> None:
+    """Members acknowledge, hand back, let leases run out and leave, at random: of a key, no message is delivered before
+    an earlier one was acknowledged, all are acknowledged in the end, and nothing is left of them.
+    """
+    chance = random.Random(seed)
+    sent = [(chance.choice([None, *"pqrst"]), number) for number in range(300)]
+    acked: set[tuple[str | None, int]] = set()
+
+    def is_next(key: str | None, number: int) -> bool:
+        return key is None or all(each in acked for each in sent[:number] if each[0] == key)
+
+    async def work(transport: Transport) -> None:
+        subscriber = await member(transport, lease=0.3)
+        for delivery in await subscriber.receive(chance.randint(1, 20), 0.1):
+            assert is_next(delivery.key, int(delivery.body))
+            fate = chance.random()
+            if fate < 0.8:
+                acked.add((delivery.key, int(delivery.body)))
+                await subscriber.ack([delivery])
+            elif fate < 0.9:
+                await subscriber.nack([delivery], chance.choice([0, 0.05]))
+        if chance.random() < 0.9:
+            await subscriber.close()
+
+    async def work_on(transport: Transport) -> None:
+        while len(acked) < len(sent):
+            await work(transport)
+
+    async with opened(url) as one, opened(url) as two, raw(url) as other:
+        await one.ensure([TopicSpec("t", ("g",))])
+        for first in range(0, len(sent), 50):
+            await one.publish([Message("t", b"%d" % number, key) for key, number in sent[first : first + 50]])
+        await asyncio.gather(*(work_on(each) for each in (one, two, one, two)))
+        rest = await member(one)
+        await until(lambda: is_empty(one, rest))  # leases may have been lost just before they were acknowledged
+        await rest.close()
+        assert await keys(other, url) <= LEFT | {
+            "t:g:owners"
+        }  # a member that did not leave is forgotten when it is due
+
+
+async def is_empty(transport: Transport, subscriber: Subscriber) -> bool:
+    await subscriber.ack(await subscriber.receive(100, 0.1))
+    (stats,) = await transport.describe(["t"])
+    return stats.groups[0].waiting + stats.groups[0].in_flight == 0
 
 
 async def test_a_delivery_is_told_by_queue_and_id(url: str) -> None:

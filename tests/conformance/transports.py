@@ -8,7 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-SERVERS = ("POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
+# Not those of Pub/Sub and SQS: their stand-ins hand out one message of a key at a time, too slowly for these tests.
+SERVERS = ("POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA")
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
 
 

@@ -53,12 +53,19 @@ def options_of(workflow: Workflow[..., Any]) -> StartOptions:
 
 def start_request(link: Link, workflow: str, body: msgspec.Raw, options: StartOptions) -> StartRequest:
     """`body`: the parameters by name, as a JSON object."""
-    now = link.clock()
     execution = options.id or link.ids.new(workflow)
+    return new_start(execution, workflow, body, options, (link.store.shards, link.clock()))
+
+
+def new_start(
+    execution: str, workflow: str, body: msgspec.Raw, options: StartOptions, place: tuple[int, int]
+) -> StartRequest:
+    """Of an execution whose id is known. `place`: how many shards there are, and what time it is."""
+    shards, now = place
     row = Execution(
         id=execution,
         workflow=workflow,
-        shard=shard_of(execution, link.store.shards),
+        shard=shard_of(execution, shards),
         input=body,
         correlation=options.correlation or execution,
         trace=options.trace,

@@ -94,17 +94,13 @@ class Database:
         return self._need_hub().watch(channels)
 
     async def listen(self, channels: Iterable[str]) -> None:
-        """Needed once for channels other than those that a component has `announced`."""
+        """From when this returns on, watches of these channels hear of everything."""
         await self._need_hub().listen(channels)
 
     def notify(self, channels: Iterable[str]) -> None:
         """Tell whoever waits on them, in every process. Never blocks."""
         if self._hub is not None:
             self._hub.notify(channels)
-
-    @property
-    def is_open(self) -> bool:
-        return self._pool is not None
 
     def _text(self, sql: str) -> str:
         if self.schema == "edow":
@@ -152,7 +148,7 @@ class Database:
         try:
             await self._check()
             await self.migrate(Schema("base", __package__))
-            self._hub = Hub(self._listener(), self._say, self.schema, self.settings.poll)
+            self._hub = self._make_hub()
             await self._hub.start(())
         except BaseException:
             await self._stop()
@@ -196,12 +192,11 @@ class Database:
             server_settings=None if named else {"application_name": "edow"},
         )
 
-    def _listener(self) -> Callable[[], Awaitable[Connection]] | None:
-        listen = self.settings.listen
-        if listen == "off":
-            return None
-        place = listening_place(listen, self._address)
-        return lambda: self._connect(place)
+    def _make_hub(self) -> Hub:
+        settings = self.settings
+        place = listening_place(settings.listen, self._address)
+        listener = None if settings.listen == "off" else lambda: self._connect(place)
+        return Hub(listener, place is not None, self._say, self.schema, settings.poll)
 
     async def _say(self, sql: str, names: Sequence[str], payload: str) -> None:
         await self.write(sql, names, payload)

@@ -30,6 +30,12 @@ ECHO_WAIT_SECONDS = 5.0
 PAUSES = (0.05, 5.0)  # before the connection is made again: first and longest
 
 Connect = Callable[[], Awaitable[Connection]]
+Say = Callable[[str, list[str], str], Awaitable[object]]
+
+
+def prefix_of(schema: str) -> str:
+    """What the names of a schema's channels begin with, on the server."""
+    return f"edow_{blake2b(schema.encode(), digest_size=4).hexdigest()}_"
 
 
 class Watch:
@@ -75,18 +81,17 @@ class Watch:
 
 
 class Hub:
-    """All watches of a process. `connect` makes the connection that listens, None: nobody listens; `say` sends a
-    notification where there is none.
+    """All watches of a process. `connect` makes the connection that listens, None: nobody listens; `direct`: somebody
+    has made sure that it leads to the server. `say` sends a notification where there is none.
     """
 
-    def __init__(
-        self, connect: Connect | None, say: Callable[[str, list[str], str], Awaitable[object]], schema: str, poll: float
-    ) -> None:
+    def __init__(self, connect: Connect | None, direct: bool, say: Say, schema: str, poll: float) -> None:
         self._connect = connect
+        self._direct = direct
         self._say = say
         self._poll = poll
         self._me = secrets.token_hex(4)
-        self._prefix = f"edow_{blake2b(schema.encode(), digest_size=4).hexdigest()}_"
+        self._prefix = prefix_of(schema)
         self._watches: dict[str, set[Watch]] = {}
         self._names: set[str] = set()  # channels to listen to
         self._news: set[str] = set()  # channels to tell
@@ -215,9 +220,9 @@ class Hub:
         connection.add_termination_listener(lambda _: lost.set())
         try:
             await self._subscribe(connection, [*self._names, ""])
-            if not await self._echoes_back(connection):
+            if not await self._comes_through(connection):
                 log.warning(
-                    "notifications do not come through, so news are looked for every %g s: behind a pooler, give the "
+                    "notifications may not come through, so news are looked for every %g s: behind a pooler, give the "
                     "server's own address with listen=HOST:PORT, or listen=off",
                     self._poll,
                 )
@@ -242,6 +247,14 @@ class Hub:
         missing = [self._prefix + channel for channel in channels]
         for name in missing:
             await connection.add_listener(name, self._hear)
+
+    async def _comes_through(self, connection: Connection) -> bool:
+        """A pooler lends a connection's server to others, with whatever is said to it. That there is one shows in the
+        process that answers: it is not the one that the connection was told of.
+        """
+        if not self._direct and await connection.fetchval("SELECT pg_backend_pid()") != connection.get_server_pid():
+            return False
+        return await self._echoes_back(connection)
 
     async def _echoes_back(self, connection: Connection) -> bool:
         """Whether what is said there is heard here."""

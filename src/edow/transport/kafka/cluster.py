@@ -7,28 +7,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
 
-from edow.errors import EdowError, TransportUnavailable
+from edow.errors import EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
-from edow.transport.kafka.partition import Place, Progress, read_progress
-from edow.transport.kafka.problems import NotYet, answer, error_of, persist, translate
+from edow.transport.kafka.desk import Desk
+from edow.transport.kafka.partition import Place, Progress
+from edow.transport.kafka.problems import NotYet, answer, error_of, persist
 from edow.transport.kafka.settings import Names, Settings, partitions, topic_config
 
 Result = TypeVar("Result")
 Key = TypeVar("Key")
 
-MEMBERS_DECIDE = frozenset(  # a group with members commits for itself
-    {KafkaError.UNKNOWN_MEMBER_ID, KafkaError.NON_EMPTY_GROUP, KafkaError.REBALANCE_IN_PROGRESS}
-)
-
 
 class Cluster:
     """Asks with one client; whoever made it polls it. Raises InvalidInput and TransportUnavailable."""
 
-    def __init__(self, admin: AdminClient, names: Names, settings: Settings, address: str) -> None:
+    def __init__(self, admin: AdminClient, desk: Desk, names: Names, settings: Settings, address: str) -> None:
         self._admin = admin
+        self._desk = desk
         self._names = names
         self._settings = settings
         self._address = address
@@ -60,28 +58,44 @@ class Cluster:
             await self._describe([name])
         return self._sizes.get(name)
 
-    def known_size(self, name: str) -> int | None:
-        return self._sizes.get(name)
-
     def forget(self, name: str) -> None:
-        """The brokers say that there is no such topic any more."""
+        """There may be no such topic any more: ask again."""
         self._sizes.pop(name, None)
         self._placed = {each for each in self._placed if self._names.topic(each[0]) != name}
 
-    async def progress(self, topic: str, group: str) -> dict[int, Progress | None]:
-        """How far the group is in each partition; None where it has no place yet."""
-        name = self._names.topic(topic)
-        count = await self.size(topic) or 0
-        asked = ConsumerGroupTopicPartitions(
-            self._names.group(topic, group), [TopicPartition(name, number) for number in range(count)]
-        )
-        doing = f"{self._address}: reading where group {group!r} is in topic {topic!r}"
-        (future,) = self._admin.list_consumer_group_offsets([asked], request_timeout=self._settings.timeout).values()
-        found = await answer(future, doing)
-        return {
-            each.partition: read_progress(each.offset, each.metadata) if each.offset >= 0 else None
-            for each in found.topic_partitions or ()
-        }
+    async def places(self, topic: str) -> list[Place]:
+        """All partitions of a topic. Raises InvalidInput if there is no such topic."""
+        size = await self.size(topic)
+        if size is None:
+            raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
+        return [(self._names.topic(topic), number) for number in range(size)]
+
+    async def starts(self, topics: Sequence[str], group: str) -> dict[Place, Progress]:
+        """Where a group begins to read, or goes on if nobody shares the topics with it."""
+        await self.ensure([TopicSpec(topic, (group,)) for topic in topics])
+        places = [place for topic in topics for place in await self.places(topic)]
+        found = await self._desk.progress(self._names.places(group), places)
+        return {place: found.get(place, Progress(0)) for place in places}
+
+    async def states(self, topics: Sequence[str]) -> dict[tuple[str, str], dict[Place, Progress]]:
+        """How far each group of each topic is, whoever made it."""
+        listed = self._admin.list_consumer_groups(request_timeout=self._settings.timeout)
+        found = await answer(listed, f"{self._address}: listing consumer groups")
+        ids = {each.group_id for each in found.valid or ()}
+        places = {topic: await self.places(topic) for topic in topics}
+        every = [place for each in places.values() for place in each]
+        groups = sorted({group for id in ids if (group := self._names.group_of(id))})
+        starts = await asyncio.gather(*(self._desk.progress(self._names.places(group), every) for group in groups))
+        states: dict[tuple[str, str], dict[Place, Progress]] = {}
+        for group, start in zip(groups, starts, strict=True):
+            for topic in topics:
+                if any(place in start for place in places[topic]):
+                    states[topic, group] = {place: start.get(place, Progress(0)) for place in places[topic]}
+        shared = [key for key in states if self._names.members(*key) in ids]
+        told = await asyncio.gather(*(self._desk.progress(self._names.members(*key), places[key[0]]) for key in shared))
+        for key, progress in zip(shared, told, strict=True):
+            states[key].update(progress)
+        return states
 
     async def offsets(self, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
         """The beginnings or ends of partitions."""
@@ -96,24 +110,6 @@ class Cluster:
 
         return await persist(attempt, self._settings.timeout)
 
-    def commit(self, topic: str, group: str, places: Sequence[TopicPartition]) -> Future[ConsumerGroupTopicPartitions]:
-        """For groups without members. Any thread; the future raises KafkaException."""
-        changed = ConsumerGroupTopicPartitions(self._names.group(topic, group), list(places))
-        (future,) = self._admin.alter_consumer_group_offsets([changed], request_timeout=self._settings.timeout).values()
-        return future
-
-    async def groups(self, topics: Sequence[str]) -> dict[str, list[str]]:
-        """The groups of each topic, whoever made them."""
-        listed = self._admin.list_consumer_groups(request_timeout=self._settings.timeout)
-        found = await answer(listed, f"{self._address}: listing consumer groups")
-        ids = [each.group_id for each in found.valid or ()]
-        known: dict[str, list[str]] = {}
-        for topic in topics:
-            names = {group for id in ids if (group := self._names.group_of(topic, id)) is not None}
-            names.update(group for other, group in self._placed if other == topic)
-            known[topic] = sorted(names)
-        return known
-
     def _has(self, spec: TopicSpec) -> bool:
         name = self._names.topic(spec.name)
         return name in self._sizes and all((spec.name, group) in self._placed for group in spec.groups)
@@ -126,7 +122,7 @@ class Cluster:
             try:
                 described = await answer(future, f"{self._address}: looking for topic {name!r}")
             except TransportUnavailable as problem:
-                if _code(problem) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                if error_of(problem.__cause__).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
                 continue
             self._sizes[name] = len(described.partitions)
@@ -155,42 +151,30 @@ class Cluster:
             try:
                 await answer(future, f"{self._address}: making topic {name!r}")
             except EdowError as problem:
-                if _code(problem) != KafkaError.TOPIC_ALREADY_EXISTS:
+                if error_of(problem.__cause__).code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
 
     async def _place_groups(self, specs: Sequence[TopicSpec]) -> None:
         """The ends are read before the places are: if somebody else gives a group its place meanwhile, ours is no
         later, so nothing that was published after that is passed over.
         """
-        pairs = [(spec.name, group) for spec in specs for group in spec.groups]
-        pairs = [pair for pair in pairs if pair not in self._placed]
-        names = {self._names.topic(topic) for topic, _ in pairs}
-        ends = await self.offsets(
-            [(name, number) for name in names for number in range(self._sizes[name])],
-            OffsetSpec.latest(),  # type: ignore[no-untyped-call]
-        )
-        await asyncio.gather(*(self._place_group(topic, group, ends) for topic, group in pairs))
-        self._placed.update(pairs)
+        topics_of: dict[str, list[str]] = {}
+        for spec in specs:
+            for group in spec.groups:
+                if (spec.name, group) not in self._placed:
+                    topics_of.setdefault(group, []).append(spec.name)
+        every = {place for topics in topics_of.values() for topic in topics for place in await self.places(topic)}
+        ends = await self.offsets(every, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        await asyncio.gather(*(self._place_group(group, topics, ends) for group, topics in topics_of.items()))
 
-    async def _place_group(self, topic: str, group: str, ends: Mapping[Place, int]) -> None:
-        seconds = self._settings.timeout
-        found = await persist(lambda: self.progress(topic, group), seconds)
-        name = self._names.topic(topic)
-        missing = [TopicPartition(name, number, ends[name, number]) for number, each in found.items() if each is None]
-        if not missing:
-            return
-        await persist(lambda: self._place_at(topic, group, missing), seconds)
-
-    async def _place_at(self, topic: str, group: str, places: Sequence[TopicPartition]) -> None:
-        doing = f"{self._address}: making group {group!r} of topic {topic!r}"
-        try:
-            done = await answer(self.commit(topic, group, places), doing)
-            for each in done.topic_partitions or ():
-                if each.error is not None:
-                    raise translate(each.error, doing) from KafkaException(each.error)
-        except TransportUnavailable as problem:
-            if _code(problem) not in MEMBERS_DECIDE:
-                raise
+    async def _place_group(self, group: str, topics: Sequence[str], ends: Mapping[Place, int]) -> None:
+        places = [place for topic in topics for place in await self.places(topic)]
+        seconds, id = self._settings.timeout, self._names.places(group)
+        known = await persist(lambda: self._desk.progress(id, places), seconds)
+        missing = {place: ends[place] for place in places if place not in known}
+        if missing:
+            await persist(lambda: self._desk.commit(id, missing), seconds)
+        self._placed.update((topic, group) for topic in topics)
 
     async def _answers(self, futures: Mapping[Key, Future[Result]], doing: str) -> dict[Key, Result]:
         found = await asyncio.gather(
@@ -202,8 +186,3 @@ class Cluster:
                 raise result
             results[key] = result
         return results
-
-
-def _code(problem: BaseException) -> int | None:
-    error = error_of(problem.__cause__) if problem.__cause__ is not None else None
-    return error.code() if error is not None else None

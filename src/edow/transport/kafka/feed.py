@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from edow.transport.kafka.partition import Place
 from edow.transport.kafka.problems import Lines, error_of, log
@@ -50,8 +50,8 @@ class Sink(Protocol):
     def positions(self) -> list[TopicPartition]:
         """Where to begin, if partitions are not shared."""
 
-    def assigned(self, places: Sequence[TopicPartition]) -> None:
-        """These are ours, from the offsets that are given."""
+    def assigned(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
+        """These are ours, with the offsets that the group has committed; where to begin."""
 
     def leaving(self, places: Sequence[TopicPartition]) -> bool:
         """They go to another member. Whether work on them is not done yet."""
@@ -66,18 +66,11 @@ class Sink(Protocol):
         """The consumer reports an error."""
 
 
-Committed = Future[ConsumerGroupTopicPartitions]
-Commit = Callable[[Sequence[TopicPartition]], list[Committed]]
-
-
 class Plan(NamedTuple):
-    """`topic`: its partitions are shared with other members. None: the sink says which to read, and `commit` tells the
-    broker how far they are.
-    """
+    """`topic`: its partitions are shared with other members; None: the sink says which to read."""
 
     config: Config
     topic: str | None = None
-    commit: Commit | None = None
     handover: float = 0.0
 
 
@@ -127,8 +120,8 @@ class Feed:
             self._serve(consumer)
         except KafkaException as problem:
             log.warning("a consumer starts anew: %s", problem)
-            if (error := error_of(problem)) is not None:
-                self._tell(lambda: self._sink.troubled(error))
+            error = error_of(problem)
+            self._tell(lambda: self._sink.troubled(error))
         except LoopEndedError:
             raise
         except Exception:
@@ -159,13 +152,12 @@ class Feed:
             messages = self._fetch(consumer, orders)
 
     def _hand_over(self, messages: Sequence[Message]) -> Orders:
+        self._news.clear()  # what is set from here on is newer than the orders
         return self._ask(lambda: self._sink.arrived(messages))
 
     def _fetch(self, consumer: Consumer, orders: Orders) -> Sequence[Message]:
-        if orders.room <= 0 and not self._held_up:
-            self._news.clear()
-            if self._news.wait(FULL_SECONDS):
-                return ()
+        if orders.room <= 0 and not self._held_up and self._news.wait(FULL_SECONDS):
+            return ()
         self._held_up = orders.room <= 0
         self._pause(consumer, _places(consumer.assignment()) if self._held_up else orders.paused)
         first = consumer.poll(POLL_SECONDS)
@@ -205,27 +197,13 @@ class Feed:
         if not offsets:
             return
         try:
-            if self._plan.commit is not None:
-                for future in self._plan.commit(offsets):
-                    if wait:
-                        future.result()
-                    else:
-                        future.add_done_callback(self._committed)
-            elif wait:
+            if wait:
                 consumer.commit(offsets=list(offsets), asynchronous=False)
             else:
                 consumer.commit(offsets=list(offsets), asynchronous=True)
         except KafkaException as problem:
             log.info("how far a group is could not be told the broker yet: %s", problem)
             self._tell(self._sink.uncommitted)
-
-    def _committed(self, future: Committed) -> None:
-        """Called on the admin client's thread."""
-        if not future.cancelled() and future.exception() is not None:
-            try:
-                self._tell(self._sink.uncommitted)
-            except LoopEndedError:
-                pass
 
     def _leave(self, consumer: Consumer) -> None:
         """A consumer that is replaced goes on where it was, if its partitions are not shared."""
@@ -241,14 +219,17 @@ class Feed:
     # -- called by librdkafka from within poll, consume and close --
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
-        if places:
+        while places and not self._closing.is_set():
             try:
-                places = consumer.committed(places, COMMITTED_SECONDS)
+                committed = consumer.committed(places, COMMITTED_SECONDS)
             except KafkaException as problem:
-                log.info("how far a group is is not known yet: %s", problem)
-            self._ask(lambda: self._sink.assigned(places))
-        begin = [TopicPartition(each.topic, each.partition, each.offset) for each in places]
-        consumer.incremental_assign(begin)
+                error = error_of(problem)
+                self._tell(lambda: self._sink.troubled(error))  # noqa: B023 - each tells of its own
+                self._closing.wait(AGAIN_SECONDS)
+                continue
+            places = self._ask(lambda: self._sink.assigned(committed))  # noqa: B023 - called before it returns
+            break
+        consumer.incremental_assign(places)
 
     def _on_revoke(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         """What is in hand may end first; what does not in time goes to the next member as well."""
@@ -257,8 +238,8 @@ class Feed:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            self._news.clear()
             self._news.wait(min(left, POLL_SECONDS))
+            self._news.clear()
         self._send(consumer, self._ask(lambda: self._sink.revoked(places)), wait=True)
         self._drop(consumer, places)
 

@@ -2,110 +2,80 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
-from edow.errors import InvalidInput
 from edow.transport.contract import GroupStats, TopicStats
 from edow.transport.kafka.cluster import Cluster
+from edow.transport.kafka.desk import Desk
 from edow.transport.kafka.partition import Place, Progress
-from edow.transport.kafka.problems import Lines
-from edow.transport.kafka.settings import Config, Names
 
-PEEK_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
-Spot = tuple[str, int, int]  # a topic as Kafka knows it, a partition and an offset
+Spot = tuple[Place, int]  # a partition and an offset
 
 
 class Lag:
-    """Counts from offsets and from what members have told of themselves. `peek`: configuration of a consumer that
-    looks at single messages.
-    """
+    """Counts from offsets and from what members have told of themselves."""
 
-    def __init__(self, cluster: Cluster, names: Names, peek: Config, seconds: float) -> None:
+    def __init__(self, cluster: Cluster, desk: Desk, group: str, seconds: float) -> None:
+        """`group`: an id that may be used to look at single messages; nothing is committed."""
         self._cluster = cluster
-        self._names = names
-        self._peek = peek
+        self._desk = desk
+        self._group = group
         self._seconds = seconds
 
     async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
         """See the contract. Raises InvalidInput for a topic that does not exist."""
-        groups = await self._cluster.groups(topics)
-        pairs = [(topic, group) for topic in topics for group in groups[topic]]
-        found = await asyncio.gather(*(self._cluster.progress(topic, group) for topic, group in pairs))
-        places = [place for topic in topics for place in await self._places(topic)]
-        latest, earliest = OffsetSpec.latest(), OffsetSpec.earliest()  # type: ignore[no-untyped-call]
-        ends = await self._cluster.offsets(places, latest)
-        begins = await self._cluster.offsets(places, earliest)
+        found = await self._cluster.states(topics)
+        places = {place for progress in found.values() for place in progress}
+        ends = await self._cluster.offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        begins = await self._cluster.offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         states = {
-            pair: self._states(pair[0], progress, begins, ends) for pair, progress in zip(pairs, found, strict=True)
+            key: [State(place, each, begins[place], ends[place]) for place, each in progress.items()]
+            for key, progress in found.items()
         }
-        first = {spot for state in states.values() for spot in _behind(state)}
-        times = await asyncio.to_thread(self._times, first) if first else {}
+        spots = {state.spot for each in states.values() for state in each if state.left}
+        times = await self._desk.use(self._group, lambda consumer: self._times(consumer, spots)) if spots else {}
         return [
-            TopicStats(topic, [_stats(group, states[topic, group], times) for group in groups[topic]])
+            TopicStats(topic, [_stats(key[1], states[key], times) for key in sorted(states) if key[0] == topic])
             for topic in topics
         ]
 
-    async def _places(self, topic: str) -> list[Place]:
-        size = await self._cluster.size(topic)
-        if size is None:
-            raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
-        return [(self._names.topic(topic), number) for number in range(size)]
-
-    def _states(
-        self, topic: str, found: Mapping[int, Progress | None], begins: Mapping[Place, int], ends: Mapping[Place, int]
-    ) -> list[State]:
-        name = self._names.topic(topic)
-        states = []
-        for number, progress in found.items():
-            begin = begins[name, number]
-            at = max(begin, progress.offset) if progress is not None else begin  # what was deleted is nobody's
-            states.append(State((name, number, at), ends[name, number], progress or Progress(at)))
-        return states
-
-    def _times(self, spots: Iterable[Spot]) -> dict[Spot, int]:
-        """When the messages there were published, in microseconds; on a thread."""
+    def _times(self, consumer: Consumer, spots: Iterable[Spot]) -> dict[Spot, int]:
+        """When the messages there were published, in microseconds; of each partition one after the other."""
         times: dict[Spot, int] = {}
         deadline = time.monotonic() + self._seconds
-        consumer = Consumer(self._peek, logger=Lines())
-        try:
-            rest = set(spots)
-            while rest:
-                now = {(topic, number): offset for topic, number, offset in sorted(rest)}  # one of each partition
-                rest -= {(*place, offset) for place, offset in now.items()}
-                consumer.assign([TopicPartition(*place, offset) for place, offset in now.items()])
-                while now and time.monotonic() < deadline:
-                    message = consumer.poll(PEEK_POLL_SECONDS)
-                    if message is None or message.error() is not None:
-                        continue
-                    place = (message.topic() or "", message.partition() or 0)
-                    if (offset := now.pop(place, None)) is not None:
-                        times[(*place, offset)] = message.timestamp()[1] * 1_000
-        finally:
-            consumer.close()
+        rest = sorted(spots)
+        while rest:
+            now = dict(rest)
+            rest = [(place, offset) for place, offset in rest if now[place] != offset]
+            consumer.assign([TopicPartition(*place, offset) for place, offset in now.items()])
+            while now and time.monotonic() < deadline:
+                message = consumer.poll(POLL_SECONDS)
+                if message is None or message.error() is not None:
+                    continue
+                place = (message.topic() or "", message.partition() or 0)
+                if (offset := now.pop(place, None)) is not None:
+                    times[place, offset] = message.timestamp()[1] * 1_000
         return times
 
 
 class State:
-    """A group in a partition."""
+    """A group in a partition: where its first message is that is not done, and how many there are."""
 
-    def __init__(self, spot: Spot, end: int, progress: Progress) -> None:
-        self.spot = spot
-        self.left = max(0, end - spot[2] - sum(progress.is_done(offset) for offset in range(spot[2], progress.end)))
+    def __init__(self, place: Place, progress: Progress, begin: int, end: int) -> None:
+        at = max(begin, progress.offset)  # what was deleted is nobody's
+        self.spot = (place, at)
+        self.left = max(0, end - at - progress.done_from(at))
         self.in_flight = min(self.left, progress.in_flight)
-
-
-def _behind(states: Iterable[State]) -> list[Spot]:
-    return [state.spot for state in states if state.left]
 
 
 def _stats(group: str, states: Sequence[State], times: Mapping[Spot, int]) -> GroupStats:
     in_flight = sum(state.in_flight for state in states)
     left = sum(state.left for state in states)
-    oldest = min((times[spot] for spot in _behind(states) if spot in times), default=None)
+    oldest = min((times[state.spot] for state in states if state.spot in times), default=None)
     return GroupStats(group, left - in_flight, in_flight, oldest)

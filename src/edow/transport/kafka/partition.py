@@ -31,10 +31,9 @@ class Progress(msgspec.Struct, frozen=True):
     open: frozenset[int] = frozenset()
     in_flight: int = 0
 
-    @property
-    def done_beyond(self) -> int:
-        """How many messages are done from `offset` on."""
-        return max(0, self.end - self.offset - len(self.open))
+    def done_from(self, offset: int) -> int:
+        """How many messages are done from an offset on that is not before ours."""
+        return max(0, self.end - offset - sum(each >= offset for each in self.open))
 
     def is_done(self, offset: int) -> bool:
         return offset < self.offset or (offset < self.end and offset not in self.open)
@@ -45,6 +44,8 @@ def read_progress(offset: int, metadata: str | None) -> Progress:
     try:
         in_flight, span, steps = _decode(metadata or "")
     except (msgspec.MsgspecError, ValueError):
+        return Progress(offset)
+    if min(in_flight, span, *steps, 0) < 0:
         return Progress(offset)
     open_, at = set(), offset
     for step in steps:
@@ -78,7 +79,7 @@ class Partition:
         self.gone = False  # it has it
         self.offered = False  # it is in its subscriber's queue
         self.full = False  # far ahead of the first message that is not done
-        self.changed = False  # since the last commit
+        self.changed = False  # there is something to commit
         self._start = start
         self._gated = gated
         self._tracked = tracked

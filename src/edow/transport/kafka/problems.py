@@ -20,6 +20,7 @@ FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.5
 QUIET_SECONDS = 30.0  # a log line is not repeated sooner
 LINES = 100  # that are remembered for this
+
 log = logging.getLogger("edow.kafka")
 
 LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
@@ -48,6 +49,10 @@ PASSING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.KAFKA_STORAGE_ERROR,
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
         KafkaError.COORDINATOR_NOT_AVAILABLE,
@@ -64,9 +69,10 @@ class NotYet(TransportUnavailable):
     """The cluster has not agreed with itself yet: elections, topics just made, moving coordinators."""
 
 
-def error_of(problem: BaseException) -> KafkaError | None:
+def error_of(problem: BaseException | None) -> KafkaError:
+    """What librdkafka said, of any exception."""
     found = problem.args[0] if isinstance(problem, KafkaException) and problem.args else None
-    return found if isinstance(found, KafkaError) else None
+    return found if isinstance(found, KafkaError) else KafkaError(KafkaError._FAIL, str(problem))
 
 
 def translate(error: KafkaError, doing: str) -> EdowError:
@@ -93,8 +99,7 @@ async def answer(future: Future[Result], doing: str) -> Result:
     try:
         return await asyncio.wrap_future(future)
     except KafkaException as problem:
-        error = error_of(problem)
-        raise (translate(error, doing) if error else TransportUnavailable(f"{doing}: {problem}")) from problem
+        raise translate(error_of(problem), doing) from problem
 
 
 async def persist(attempt: Callable[[], Awaitable[Result]], seconds: float) -> Result:

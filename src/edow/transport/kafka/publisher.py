@@ -15,9 +15,18 @@ from edow.transport.kafka.problems import error_of, log, translate
 
 ROOM_SECONDS = 0.01  # between two looks whether the queue has room again
 
-GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
+# Errors of messages to a topic that was deleted, too; librdkafka mostly waits for it until the time is over.
+GONE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
+        KafkaError._MSG_TIMED_OUT,
+    }
+)
 
 Report = Callable[[KafkaError | None, Message], None]
+Make = Callable[[Callable[[KafkaError], None]], Producer]
 
 
 class Record(NamedTuple):
@@ -30,13 +39,17 @@ class Record(NamedTuple):
 
 
 class Publisher:
-    """A producer that is replaced when it has come to a fatal error. `on_gone` is told of topics that are no more."""
+    """A producer that is replaced when it has come to a fatal error.
 
-    def __init__(self, make: Callable[[], Producer], address: str, on_gone: Callable[[str], None]) -> None:
+    `make` is given what takes the producer's errors. `on_gone` is told of topics that may be no more.
+    """
+
+    def __init__(self, make: Make, address: str, on_gone: Callable[[str], None]) -> None:
         self._make = make
         self._address = address
         self._on_gone = on_gone
-        self._producer = make()
+        self._fatal: KafkaError | None = None
+        self._producer = make(self._on_error)
         self._replaced: list[Producer] = []  # still to tell what became of their messages
         self._turns: dict[str, count[int]] = {}
 
@@ -59,11 +72,11 @@ class Publisher:
         for index, record in enumerate(records):
             report = partial(reports.report, index)
             try:
-                while not self._queue(record, report, timestamp):
-                    await asyncio.sleep(ROOM_SECONDS)
+                if not self._queue(record, report, timestamp):
+                    await self._queue_later(record, report, timestamp)
                 queued += 1
             except KafkaException as problem:
-                reports.failed[index] = error_of(problem) or KafkaError(KafkaError._FAIL)
+                reports.failed[index] = error_of(problem)
         await reports.wait(queued)
         if reports.failed:
             raise self._failure(records, reports.failed)
@@ -76,33 +89,47 @@ class Publisher:
             await asyncio.to_thread(producer.flush, 1.0)
 
     def _queue(self, record: Record, report: Report, timestamp: int) -> bool:
-        """False: the queue is full. What lies in it gets its report in time, so there will be room."""
+        """False: the queue is full."""
         try:
             self._producer.produce(*record, report, None, timestamp)
         except BufferError:
             return False
         return True
 
+    async def _queue_later(self, record: Record, report: Report, timestamp: int) -> None:
+        """Whatever lies in the queue leaves it in time, delivered or not; nobody tells when."""
+        while True:
+            await asyncio.sleep(ROOM_SECONDS)
+            if self._queue(record, report, timestamp):
+                return
+
     def _failure(self, records: Sequence[Record], failed: Mapping[int, KafkaError]) -> EdowError:
         """What will never be taken comes first: it comes back however often the batch is published again."""
         for index, error in failed.items():
             if error.code() in GONE:
                 self._on_gone(records[index].topic)
-        if any(error.fatal() or error.code() == KafkaError._FATAL for error in failed.values()):
-            self._replace()
+        fatal = self._fatal
+        if fatal is not None:
+            self._replace(fatal)
         text = f"{self._address}: publishing to topic"
-        told = [translate(error, f"{text} {records[index].topic!r}") for index, error in failed.items()]
+        told = [translate(fatal or error, f"{text} {records[index].topic!r}") for index, error in failed.items()]
         refused = next((each for each in told if isinstance(each, InvalidInput)), None)
         return refused or PublishFailed(
             f"{told[0]}; {len(failed)} of {len(records)} messages are not known to be with the brokers",
             tuple(sorted(failed)),
         )
 
-    def _replace(self) -> None:
-        log.warning("%s: the producer starts anew after a fatal error", self._address)
+    def _on_error(self, error: KafkaError) -> None:
+        """Called while polling. All that is published from then on fails."""
+        if error.fatal():
+            self._fatal = error
+
+    def _replace(self, fatal: KafkaError) -> None:
+        log.warning("%s: the producer starts anew after a fatal error: %s", self._address, fatal.str())
         self._producer.purge()
         self._replaced.append(self._producer)
-        self._producer = self._make()
+        self._fatal = None
+        self._producer = self._make(self._on_error)
 
 
 class Reports:

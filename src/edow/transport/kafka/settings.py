@@ -17,6 +17,8 @@ OVERHEAD = 48_000  # bytes of a batch beside the body: key, headers, lengths
 LONGEST_KEY = 32_000  # bytes
 HEARTBEATS = 10  # in a session
 LONGEST_POLL = 60.0  # seconds that an event loop may be stuck before its member is taken for dead
+MOST_MESSAGE_BYTES = 50_000_000
+BROKERS_DEFAULT = -1  # what create-topic requests say for "as you are configured"
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 LONGEST_NAME = 249
 RESULTS = topics.result_topic(0).rstrip("0")
@@ -25,6 +27,25 @@ Value = str | int | float | bool
 Config = dict[str, Value]
 
 # What the driver's promises rest on.
+EDOWS = (
+    "acks",
+    "request.required.acks",
+    "enable.idempotence",
+    "partitioner",
+    "transactional.id",
+    "delivery.report.only.error",
+    "group.id",
+    "group.instance.id",
+    "group.remote.assignor",
+    "partition.assignment.strategy",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "auto.offset.reset",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.partition.eof",
+    "allow.auto.create.topics",
+)
 FIXED = {
     "bootstrap.servers": "name the brokers as the URL's hosts",
     "sasl.username": "write it before the host: kafka://USER:PASSWORD@HOST",
@@ -33,20 +54,7 @@ FIXED = {
     "message.timeout.ms": "use timeout=SECONDS",
     "delivery.timeout.ms": "use timeout=SECONDS",
     "message.max.bytes": "use max_message_bytes=BYTES",
-    **dict.fromkeys(
-        (
-            *("acks", "request.required.acks", "enable.idempotence", "partitioner", "transactional.id"),
-            *("group.id", "group.instance.id", "enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"),
-            *(
-                "max.poll.interval.ms",
-                "partition.assignment.strategy",
-                "heartbeat.interval.ms",
-                "group.remote.assignor",
-            ),
-            *("enable.partition.eof", "delivery.report.only.error", "allow.auto.create.topics"),
-        ),
-        "EDOW sets it",
-    ),
+    **dict.fromkeys(EDOWS, "EDOW sets it"),
 }
 
 
@@ -55,10 +63,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     prefix: str = ""  # goes before the names of topics and groups
     partitions: int = 12  # of a new task topic: as many members of a group can share it
-    replicas: int = -1  # of a new topic's messages; -1: as many as the broker does by default
+    replicas: int = BROKERS_DEFAULT  # of a new topic's messages
     retention: float = 7 * 86_400.0  # of a new topic: after this a message is gone, read or not
     fsync: bool = False  # a new topic's messages are on every replica's disk before they are acknowledged
-    max_message_bytes: int = 1_000_000
+    max_message_bytes: int = 3 * 1024 * 1024  # a payload of 2 MiB and what surrounds it, with room
     session_timeout: float = 6.0  # a dead member's partitions go to others after this
     handover: float = 2.0  # how long work in hand may take to end when its partition goes to another member
     window: int = 10_000  # offsets of a partition from the first message that is not done to the last one fetched
@@ -66,24 +74,32 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     timeout: float = 10.0  # for an answer of the brokers
 
     def __post_init__(self) -> None:
-        for field, least in (("partitions", 1), ("max_message_bytes", 1), ("window", 100), ("prefetch", 1)):
-            _check(field, getattr(self, field), least, getattr(self, field) >= least)
+        for field in ("partitions", "prefetch"):
+            _within(field, getattr(self, field), 1)
+        _within("window", self.window, 100)
         for field in ("retention", "session_timeout", "timeout"):
-            _check(field, getattr(self, field), 0.1, getattr(self, field) >= 0.1)
-        _check("handover", self.handover, 0, 0 <= self.handover < LONGEST_POLL / 2)
-        _check("replicas", self.replicas, 1, self.replicas >= 1 or self.replicas == -1)
+            _within(field, getattr(self, field), 0.1)
+        _within("max_message_bytes", self.max_message_bytes, 1, MOST_MESSAGE_BYTES)
+        _within("handover", self.handover, 0, LONGEST_POLL / 2)
+        if self.replicas != BROKERS_DEFAULT:
+            _within("replicas", self.replicas, 1)
         if self.prefix and not LEGAL_NAME.fullmatch(self.prefix):
             raise ValueError(f"prefix {self.prefix!r} has characters other than letters, digits, '.', '_' and '-'")
 
 
-def _check(field: str, value: float, least: float, good: bool) -> None:
-    if not good:
-        raise ValueError(f"{field} is {value:g}; it must be at least {least:g}, and sensible")
+def _within(field: str, value: float, least: float, most: float = float("inf")) -> None:
+    if value < least:
+        raise ValueError(f"{field} is {value:g}; it must be at least {least:g}")
+    if value > most:
+        raise ValueError(f"{field} is {value:g}; it must be at most {most:g}")
 
 
 class Names:
-    """EDOW's topics and groups as Kafka knows them. Every topic has groups of its own, so that members of one topic do
-    not disturb those of another, and a new group can be given its place in a topic while others are being read.
+    """EDOW's topics and groups as Kafka knows them.
+
+    The members that share a topic are a group of that topic alone, so that they do not disturb those of another. Where
+    a group begins in each topic, and how far it is where it shares a topic with nobody, is kept under an id that has no
+    members at all: a broker lets only members commit where there are any.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -98,13 +114,16 @@ class Names:
             )
         return full
 
-    def group(self, topic: str, group: str) -> str:
+    def members(self, topic: str, group: str) -> str:
         return f"{self.topic(topic)}:{group}"
 
-    def group_of(self, topic: str, id: str) -> str | None:
-        """The group that an id stands for, if it is one of this topic."""
-        start = f"{self.topic(topic)}:"
-        return id.removeprefix(start) if id.startswith(start) and len(id) > len(start) else None
+    def places(self, group: str) -> str:
+        return f"{self._prefix}edow:{group}"
+
+    def group_of(self, id: str) -> str | None:
+        """The group whose places are kept under an id, if it is such an id."""
+        start = self.places("")
+        return id.removeprefix(start) or None if id.startswith(start) else None
 
 
 def partitions(spec: TopicSpec, settings: Settings) -> int:
@@ -160,7 +179,7 @@ class Clients:
             "enable.idempotence": True,
             "partitioner": "murmur2_random",  # as clients in Java do it
             "message.timeout.ms": _ms(settings.timeout),
-            "message.max.bytes": max(settings.max_message_bytes + OVERHEAD, 1_000),
+            "message.max.bytes": settings.max_message_bytes + OVERHEAD,
         }
 
     def reader(self, group: str, member: str = "") -> Config:

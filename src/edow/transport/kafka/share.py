@@ -12,6 +12,7 @@ from edow.transport.kafka.feed import Orders
 from edow.transport.kafka.partition import Partition, Place, Progress, read_progress
 
 COMMIT_SECONDS = 0.2  # between two commits
+REFRESH_SECONDS = 3_600.0  # between two of the same: brokers forget what a group without members has not said for days
 HELD_BYTES = 128 * 1024 * 1024  # of bodies, before nothing more is fetched
 
 
@@ -31,7 +32,7 @@ class Hub(Protocol):
         """It has something to hand out."""
 
     def withdraw(self, partition: Partition) -> None:
-        """It has nothing any more."""
+        """It has nothing to hand out any more; if it is gone, nothing of it matters any more."""
 
     def ready(self) -> int:
         """How many messages of all its shares can be handed out now."""
@@ -46,19 +47,17 @@ class Hub(Protocol):
 class Share:
     """See `edow.transport.kafka.feed.Sink`. `topics`: EDOW's names by Kafka's."""
 
-    def __init__(self, hub: Hub, rules: Rules, topics: Mapping[str, str]) -> None:
+    def __init__(self, hub: Hub, rules: Rules, topics: Mapping[str, str], starts: Mapping[Place, Progress]) -> None:
+        """`starts`: where to begin, unless the group has committed something else."""
         self.settled = False  # it has had partitions
         self._hub = hub
         self._rules = rules
         self._topics = topics
+        self._starts = starts
         self._partitions: dict[Place, Partition] = {}
         self._committed_at = 0.0
+        self._refreshed_at = asyncio.get_running_loop().time()
         self._flush: asyncio.Future[None] | None = None
-
-    def read(self, start: Mapping[Place, Progress]) -> None:
-        """Take these, without asking anybody."""
-        for place, progress in start.items():
-            self._add(place, progress)
 
     def flush(self) -> asyncio.Future[None]:
         """When what is known now is with the broker, if the broker is there at all."""
@@ -82,14 +81,22 @@ class Share:
         return Orders(self._room(), self._full(), self._due(flush is not None), flush)
 
     def positions(self) -> list[TopicPartition]:
-        return [TopicPartition(*place, partition.next) for place, partition in self._partitions.items()]
+        if not self._partitions:
+            self._partitions = {place: self._partition(place, progress) for place, progress in self._starts.items()}
+        return [_position(partition) for partition in self._partitions.values()]
 
-    def assigned(self, places: Sequence[TopicPartition]) -> None:
+    def assigned(self, places: Sequence[TopicPartition]) -> list[TopicPartition]:
+        positions = []
         for each in places:
+            place = (each.topic, each.partition)
             known = each.offset >= 0 and each.error is None
-            self._add((each.topic, each.partition), read_progress(each.offset, each.metadata) if known else Progress(0))
+            start = read_progress(each.offset, each.metadata) if known else self._starts.get(place, Progress(0))
+            self._partitions[place] = partition = self._partition(place, start)
+            partition.changed = not known  # what a group with members has committed does not expire
+            positions.append(_position(partition))
         self.settled = True
         self._hub.settled()
+        return positions
 
     def leaving(self, places: Sequence[TopicPartition]) -> bool:
         ours = self._find(places)
@@ -116,11 +123,9 @@ class Share:
 
     # -- its own --
 
-    def _add(self, place: Place, progress: Progress) -> None:
+    def _partition(self, place: Place, start: Progress) -> Partition:
         rules = self._rules
-        self._partitions[place] = Partition(
-            self._topics[place[0]], place, progress, gated=rules.gated, tracked=rules.tracked
-        )
+        return Partition(self._topics[place[0]], place, start, gated=rules.gated, tracked=rules.tracked)
 
     def _find(self, places: Sequence[TopicPartition]) -> list[Partition]:
         found = (self._partitions.get((each.topic, each.partition)) for each in places)
@@ -143,6 +148,9 @@ class Share:
         if not at_once and now - self._committed_at < COMMIT_SECONDS:
             return ()
         self._committed_at = now
+        if now - self._refreshed_at > REFRESH_SECONDS and self._rules.tracked:
+            self._refreshed_at = now
+            self.uncommitted()
         return _commits(self._partitions.values())
 
 
@@ -154,3 +162,7 @@ def _commits(partitions: Iterable[Partition]) -> list[TopicPartition]:
             offset, metadata = partition.progress()
             commits.append(TopicPartition(*partition.place, offset, metadata))
     return commits
+
+
+def _position(partition: Partition) -> TopicPartition:
+    return TopicPartition(*partition.place, partition.next)

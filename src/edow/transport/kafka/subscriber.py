@@ -38,10 +38,9 @@ class KafkaSubscriber:
         self._trouble: EdowError | None = None
         self._closed = False
 
-    def add(self, plan: Plan, topics: Mapping[str, str], start: Mapping[Place, Progress], name: str) -> None:
-        """Read with one more consumer. `topics`: EDOW's names by Kafka's."""
-        share = Share(self, self._rules, topics)
-        share.read(start)
+    def add(self, plan: Plan, topics: Mapping[str, str], starts: Mapping[Place, Progress], name: str) -> None:
+        """Read with one more consumer; `topics` and `starts` as in Share."""
+        share = Share(self, self._rules, topics, starts)
         self._shares.append(share)
         self._feeds.append(Feed(plan, share, name))
 
@@ -126,10 +125,14 @@ class KafkaSubscriber:
             self._woken.set()
 
     def withdraw(self, partition: Partition) -> None:
-        """It has nothing any more."""
+        """See `edow.transport.kafka.share.Hub`."""
         if partition.offered:
             partition.offered = False
             self._queue.remove(partition)
+        if partition.gone:
+            self._leases = {each: until for each, until in self._leases.items() if each.partition is not partition}
+            self._delayed = [entry for entry in self._delayed if entry[2].partition is not partition]
+            heapq.heapify(self._delayed)
 
     def ready(self) -> int:
         """How many messages can be handed out now."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from edow.address import Address
@@ -14,10 +14,11 @@ from edow.errors import Closed, EdowError, InvalidInput
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.kafka.cluster import Cluster
-from edow.transport.kafka.feed import Commit, Committed, Plan
+from edow.transport.kafka.desk import Desk
+from edow.transport.kafka.feed import Plan
 from edow.transport.kafka.lag import Lag
 from edow.transport.kafka.partition import Place, Progress
-from edow.transport.kafka.problems import Lines, translate
+from edow.transport.kafka.problems import Lines, log, translate
 from edow.transport.kafka.publisher import Publisher, Record
 from edow.transport.kafka.settings import LONGEST_KEY, Clients, Names
 from edow.transport.kafka.share import Rules
@@ -131,33 +132,30 @@ class KafkaTransport:
         return await connection.lag.describe(topics)
 
     async def _subscriber(self, connection: Connection, subscription: Subscription) -> KafkaSubscriber:
-        shared, broadcast = subscription.mode == "shared", subscription.mode == "broadcast"
-        settings, names = self._settings, self._names
-        rules = Rules(shared, not broadcast, settings.window, settings.prefetch)
+        settings, names, mode, group = self._settings, self._names, subscription.mode, subscription.group
+        if mode == "broadcast":
+            starts = await connection.ends(subscription.topics)
+        else:
+            starts = await connection.cluster.starts(subscription.topics, group)
+        shared = mode == "shared"
+        rules = Rules(shared, mode != "broadcast", settings.window, settings.prefetch)
         topics = {names.topic(topic): topic for topic in subscription.topics}
         doing = f"{self._address}: reading {', '.join(repr(topic) for topic in subscription.topics)}"
         subscriber = KafkaSubscriber(rules, subscription.lease_seconds if shared else None, doing)
-        if shared:
-            for name, topic in topics.items():
-                await connection.cluster.ensure([TopicSpec(topic, (subscription.group,))])
-                config = self._clients.member(names.group(topic, subscription.group), subscription.member)
-                subscriber.add(Plan(config, topic=name, handover=settings.handover), {name: topic}, {}, topic)
+        if not shared:
+            plan = Plan(self._clients.reader(names.places(group), subscription.member))
+            subscriber.add(plan, topics, starts, subscription.topics[0])
             return subscriber
-        start = await (connection.ends(subscription) if broadcast else connection.places(subscription))
-        group = names.group(subscription.topics[0], subscription.group or "everybody")
-        commit = connection.committer(subscription.group, topics)
-        plan = Plan(self._clients.reader(group, subscription.member), commit=commit)
-        subscriber.add(plan, topics, start, subscription.topics[0])
+        for name, topic in topics.items():
+            config = self._clients.member(names.members(topic, group), subscription.member)
+            subscriber.add(Plan(config, name, settings.handover), {name: topic}, starts, topic)
         return subscriber
 
     async def _sizes(self, cluster: Cluster, topics: set[str]) -> dict[str, tuple[str, int]]:
         """Names and partitions. Raises InvalidInput if there is no such topic."""
         sizes = {}
         for topic in topics:
-            size = await cluster.size(topic)
-            if size is None:
-                raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
-            sizes[topic] = (self._names.topic(topic), size)
+            sizes[topic] = (self._names.topic(topic), len(await cluster.places(topic)))
         return sizes
 
     def _open(self) -> Connection:
@@ -181,19 +179,19 @@ class Connection:
         """Raises InvalidInput for options that librdkafka does not take."""
         settings = clients.settings
         self._address = address
-        self._names = names
-        self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._refused: asyncio.Future[None] = self._loop.create_future()
         self._ending = threading.Event()
-        lines = Lines()
+        self._lines = Lines()
+        self._producing = clients.producer
         try:
-            self._admin = AdminClient({**clients.admin, "error_cb": self._on_error}, logger=lines)  # type: ignore[dict-item]
-            self.publisher = Publisher(lambda: Producer(clients.producer, logger=lines), address, self._gone)
+            self._admin = AdminClient({**clients.admin, "error_cb": self._on_error}, logger=self._lines)  # type: ignore[dict-item]
+            self.publisher = Publisher(self._producer, address, self._gone)
         except KafkaException as problem:
             raise InvalidInput(f"{address}: {problem.args[0].str()}") from problem
-        self.cluster = Cluster(self._admin, names, settings, address)
-        self.lag = Lag(self.cluster, names, clients.reader("edow"), settings.timeout)
+        desk = Desk(clients.reader, settings.timeout, address)
+        self.cluster = Cluster(self._admin, desk, names, settings, address)
+        self.lag = Lag(self.cluster, desk, names.places("lag"), settings.timeout)
         self._pump = threading.Thread(target=self._poll, name="edow-kafka-reports", daemon=True)
         self._pump.start()
 
@@ -213,42 +211,23 @@ class Connection:
         self._ending.set()
         await asyncio.to_thread(self._pump.join)
 
-    async def places(self, subscription: Subscription) -> dict[Place, Progress]:
-        """Where the group is in all partitions of the topics."""
-        specs = [TopicSpec(topic, (subscription.group,)) for topic in subscription.topics]
-        await self.cluster.ensure(specs)
-        found = await asyncio.gather(*(self.cluster.progress(spec.name, subscription.group) for spec in specs))
-        return {
-            (self._names.topic(spec.name), number): each or Progress(0)
-            for spec, progress in zip(specs, found, strict=True)
-            for number, each in progress.items()
-        }
-
-    async def ends(self, subscription: Subscription) -> dict[Place, Progress]:
+    async def ends(self, topics: Sequence[str]) -> dict[Place, Progress]:
         """The ends of all partitions of the topics."""
-        places = [
-            (self._names.topic(topic), number)
-            for topic in subscription.topics
-            for number in range(await self.cluster.size(topic) or 0)
-        ]
+        places = [place for topic in topics for place in await self.cluster.places(topic)]
         ends = await self.cluster.offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {place: Progress(offset) for place, offset in ends.items()}
 
-    def committer(self, group: str, topics: Mapping[str, str]) -> Commit:
-        """Commits for a reader of several topics: each topic has a group of its own."""
-
-        def commit(offsets: Sequence[TopicPartition]) -> list[Committed]:
-            by_topic: dict[str, list[TopicPartition]] = {}
-            for each in offsets:
-                by_topic.setdefault(each.topic, []).append(each)
-            return [self.cluster.commit(topics[name], group, each) for name, each in by_topic.items()]
-
-        return commit
+    def _producer(self, on_error: Callable[[KafkaError], None]) -> Producer:
+        return Producer({**self._producing, "error_cb": on_error}, logger=self._lines)
 
     def _poll(self) -> None:
         while not self._ending.is_set():
-            self.publisher.poll(PUMP_SECONDS)
-            self._admin.poll(0)
+            try:
+                self.publisher.poll(PUMP_SECONDS)
+                self._admin.poll(0)
+            except Exception:  # whatever it is, the next batch's reports must come in
+                log.exception("%s: polling failed in an unexpected way", self._address)
+                self._ending.wait(PUMP_SECONDS)
 
     def _gone(self, name: str) -> None:
         self.cluster.forget(name)

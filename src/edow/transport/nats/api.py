@@ -41,8 +41,13 @@ class Place(msgspec.Struct):
     stream_seq: int = 0
 
 
+class StreamState(msgspec.Struct):
+    last_seq: int = 0
+
+
 class StreamReply(Reply):
     config: Config = {}
+    state: StreamState = msgspec.field(default_factory=StreamState)
 
 
 class ConsumerInfo(Reply):

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from edow.errors import InvalidInput, TransportUnavailable
-from edow.transport.contract import GroupStats
+from edow.transport.contract import GroupStats, PartitionStats
 from edow.transport.nats.api import (
     CONSUMER_EXISTS,
     CONSUMER_NOT_FOUND,
@@ -47,6 +47,7 @@ class Shared(NamedTuple):
 
     consumers: list[str]
     ack_wait: float
+    changed: bool  # others must know
 
 
 class Groups:
@@ -65,9 +66,10 @@ class Groups:
         names = [info.name]
         if _is_split(info, topic):
             names += [str(each) for each in _partitions(group, topic)]
-        if wait < _number(info.config, "ack_wait"):
+        shorter = wait < _number(info.config, "ack_wait")
+        if shorter:
             await asyncio.gather(*(self._shorten(topic.stream, name, wait) for name in names))
-        return Shared(names, wait / SECOND)
+        return Shared(names, wait / SECOND, shorter)
 
     async def split(self, topic: Topic, group: str) -> None:
         """Give it a consumer for each partition. Idempotent, safe in several processes at once: nothing with a key is
@@ -144,9 +146,10 @@ class Groups:
         return await self._api.consumers(topic.stream)
 
     async def describe(self, topic: Topic) -> list[GroupStats]:
-        """See the contract."""
+        """See the contract. A message that waits to be delivered again counts as in flight."""
         by_group: dict[str, list[ConsumerInfo]] = {}
-        for info in await self.state(topic):
+        stream, infos = await asyncio.gather(self._api.stream("INFO", topic.stream), self.state(topic))
+        for info in infos:
             if "durable_name" in info.config:
                 by_group.setdefault(parse_consumer(info.name).group, []).append(info)
         return [
@@ -155,6 +158,8 @@ class Groups:
                 sum(info.num_pending for info in infos),
                 sum(info.num_ack_pending for info in infos),
                 await self._oldest(topic, infos),
+                stream.state.last_seq,
+                _partition_stats(infos),
             )
             for name, infos in by_group.items()
         ]
@@ -214,6 +219,12 @@ def _is_split(info: ConsumerInfo, topic: Topic) -> bool:
 
 def _partitions(group: str, topic: Topic) -> list[ConsumerName]:
     return [ConsumerName(group_name(group), "k", number) for number in range(topic.partitions)]
+
+
+def _partition_stats(infos: Sequence[ConsumerInfo]) -> tuple[PartitionStats, ...]:
+    named = [(name, info) for info in infos if (name := parse_consumer(info.name)).role == "k"]
+    named.sort(key=lambda pair: pair[0])
+    return tuple(PartitionStats(str(name.number), info.num_pending + info.num_ack_pending) for name, info in named)
 
 
 def _number(config: Config, name: str) -> int:

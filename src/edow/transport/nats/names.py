@@ -91,7 +91,11 @@ def encode_key(key: str) -> str:
 
 
 def decode_key(value: str) -> str:
-    return unquote(value, errors="surrogatepass")
+    """The reverse. What others have written there is some key, too."""
+    try:
+        return unquote(value, errors="surrogatepass")
+    except UnicodeDecodeError:
+        return value
 
 
 def _encode(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 from nats.js.api import Header
 
 from edow.errors import TransportUnavailable
@@ -20,7 +21,6 @@ from edow.transport.nats.link import Link
 from edow.transport.nats.names import KEY, decode_key, notice_subject
 from edow.transport.nats.topics import Topic
 
-REQUEST_SECONDS = 3.0  # what a member that has stopped receiving may still be sent; less than a lease
 LATE_SECONDS = 2.0  # for the word that a request is over
 PAUSE_SECONDS = 0.25  # after a refusal
 MAX_BYTES = 64 * 1024 * 1024  # of what one request brings
@@ -40,13 +40,15 @@ class Stamp(NamedTuple):
 
 
 class Slot:
-    """A consumer to pull from, with at most one request under way. `left`: messages it may still bring."""
+    """A consumer to pull from, with at most one request under way. `left`: messages that it may still bring."""
 
     def __init__(self, topic: Topic, consumer: str, index: int) -> None:
         self.topic = topic
         self.consumer = consumer
         self.index = index
         self.left = 0
+        self.asked = 0
+        self.used = False  # the last request has brought all that was asked for
         self.serial = 0
         self.until = 0.0
         self.not_before = 0.0
@@ -75,7 +77,7 @@ class Puller:
         link: Link,
         prefix: str,
         arrived: Callable[[Slot, Msg, Stamp], None],
-        noticed: Callable[[], None] = lambda: None,
+        noticed: Callable[[], None] | None = None,
     ) -> None:
         self._link = link
         self._api = prefix
@@ -93,7 +95,7 @@ class Puller:
         if fresh:
             client = self._link.client
             self._subscription = await client.subscribe(f"{self._inbox}.>", cb=self._received, pending_bytes_limit=0)
-            subjects = {notice_subject(slot.topic.subject) for slot in self.slots}
+            subjects = {notice_subject(slot.topic.subject) for slot in self.slots} if self._noticed else ()
             self._notices = [await client.subscribe(subject, cb=self._notice) for subject in subjects]
         for slot in self.slots:
             slot.left, slot.not_before = 0, 0.0
@@ -113,7 +115,8 @@ class Puller:
     async def ask(self, slot: Slot, batch: int, seconds: float) -> None:
         """For so many messages, as they come, within the time."""
         slot.serial += 1
-        slot.left = batch
+        slot.used = False
+        slot.left = slot.asked = batch
         slot.until = asyncio.get_running_loop().time() + seconds + LATE_SECONDS
         most = b',"max_bytes":%d' % MAX_BYTES if batch > 1 else b""
         body = b'{"batch":%d,"expires":%d%s}' % (batch, round(seconds * 1e9), most)
@@ -131,24 +134,54 @@ class Puller:
             pass
         self.woken.clear()
 
+    async def renew(self) -> None:
+        """Take back all requests. What they have brought by now has arrived."""
+        old, client = self._subscription, self._link.client
+        self._inbox = f"{self._link.options.inbox}.{token_hex(8)}"
+        self._subscription = await client.subscribe(f"{self._inbox}.>", cb=self._received, pending_bytes_limit=0)
+        for slot in self.slots:
+            slot.left, slot.used = 0, False
+        if old is not None:
+            await self._retire(old)
+
     async def close(self) -> None:
-        """Returns when nothing can arrive any more. To be run to its end: the client does not bear a cancelled one."""
+        """Returns when nothing can arrive any more."""
         subscription, self._subscription = self._subscription, None
-        if subscription is None or not self._link.client.is_connected:
-            return
+        notices, self._notices = self._notices, []
+        if subscription is not None:
+            for each in notices:
+                await self._forget(each)
+            await self._retire(subscription)
+
+    async def _retire(self, subscription: Subscription) -> None:
+        """The library would forget it at once, and lose what the server has sent by then, or wait for a PONG, which it
+        does not survive being interrupted at. So the server is told first, then asked something.
+        """
+        client = self._link.client
         try:
-            for each in self._notices:
-                await each.unsubscribe()
-            await subscription.drain()  # type: ignore[no-untyped-call]
-        except Exception:
+            if client.is_connected:
+                await client._send_unsubscribe(subscription._id)
+                await self._link.request(f"{self._api}.INFO")
+            for _ in range(subscription.pending_msgs + 2):
+                await asyncio.sleep(0)  # the library's own task hands over what has come
+        except (NatsError, OSError, TransportUnavailable):
             pass  # the connection has just broken, and what would arrive with it
+        finally:
+            await self._forget(subscription)
+
+    async def _forget(self, subscription: Subscription) -> None:
+        try:
+            await subscription.unsubscribe()
+        except (NatsError, OSError):
+            pass  # of a connection that is gone
 
     async def notify(self, topic: Topic) -> None:
         """Have all members of the topic's groups look at what has changed."""
         await self._link.send(notice_subject(topic.subject))
 
     async def _notice(self, message: Msg) -> None:
-        self._noticed()
+        if self._noticed is not None:
+            self._noticed()
 
     async def _received(self, message: Msg) -> None:
         if message.reply.startswith(_ACK):
@@ -156,6 +189,7 @@ class Puller:
             slot = self._by_consumer.get((stream, stamp.consumer))
             if slot is not None:
                 slot.left = max(0, slot.left - 1)
+                slot.used = not slot.left
                 self._arrived(slot, message, stamp)
         else:
             self._told(message)
@@ -168,7 +202,7 @@ class Puller:
             return
         index, _, serial = message.subject[len(self._inbox) + 1 :].partition(".")
         slot = self.slots[int(index)]
-        if serial == str(slot.serial):
+        if serial == str(slot.serial) and slot.left:
             now = asyncio.get_running_loop().time()
             slot.over(code, headers.get(Header.DESCRIPTION, ""), now)
 

@@ -21,11 +21,12 @@ from edow.transport.contract import Delivery
 from edow.transport.nats.again import Again, ReaderDelivery
 from edow.transport.nats.groups import Groups
 from edow.transport.nats.link import Link
-from edow.transport.nats.pulls import REQUEST_SECONDS, Puller, Slot, Stamp, key_of
+from edow.transport.nats.pulls import Puller, Slot, Stamp, key_of
 from edow.transport.nats.topics import Topic
 
 AHEAD = 2_000  # messages that are read ahead, of all topics together,
 LEAST_AHEAD = 20  # ... and of each at least
+REQUEST_SECONDS = 5.0
 LEAST_SECONDS = 0.001
 
 log = logging.getLogger("edow.transport.nats")
@@ -192,18 +193,19 @@ class ExclusiveReader(Reader):
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract. While there is no connection it is kept for when there is."""
-        for each in deliveries:
-            if isinstance(each, ReaderDelivery) and each.slot is not None and not each.superseded:
-                self._done(each, self._ledgers[each.slot.index])
+        for each, ledger in self._mine(deliveries):
+            if ledger.done(each):
+                self._again.done(each)
+        if self._again.next_due() is not None:
+            self._puller.woken.set()
         await self._pay()
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract."""
         due = asyncio.get_running_loop().time() + delay_seconds
-        for each in deliveries:
-            if isinstance(each, ReaderDelivery) and each.slot is not None and not each.superseded:
-                if self._ledgers[each.slot.index].holds(each):
-                    self._again.put(each, due)
+        for each, ledger in self._mine(deliveries):
+            if ledger.holds(each):
+                self._again.put(each, due)
         self._puller.woken.set()
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -245,11 +247,12 @@ class ExclusiveReader(Reader):
             ledger.paid = not ledger.owed  # it may have been on its way
         await self._pay()
 
-    def _done(self, delivery: ReaderDelivery, ledger: _Ledger) -> None:
-        if ledger.done(delivery):
-            self._again.done(delivery)
-            if self._again.next_due() is not None:
-                self._puller.woken.set()
+    def _mine(self, deliveries: Sequence[Delivery]) -> list[tuple[ReaderDelivery, _Ledger]]:
+        return [
+            (each, self._ledgers[each.slot.index])
+            for each in deliveries
+            if isinstance(each, ReaderDelivery) and each.slot is not None and not each.superseded
+        ]
 
     async def _pay(self) -> None:
         try:

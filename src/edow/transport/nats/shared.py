@@ -18,13 +18,15 @@ from edow.errors import Closed, EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
 from edow.transport.nats.groups import Groups
 from edow.transport.nats.link import Link
-from edow.transport.nats.pulls import REQUEST_SECONDS, Puller, Slot, Stamp, key_of
+from edow.transport.nats.pulls import Puller, Slot, Stamp, key_of
 from edow.transport.nats.topics import Topic
 
 TEND_SECONDS = 5.0  # between looks at what other members have changed
+REQUEST_SECONDS = 1.0  # for which a member that has stopped receiving may still be sent something
 PROBE_SECONDS = 0.1  # for which a member without much room waits at one place
 PATIENCE = 8  # probes between looks at partitions that seem to be taken
 LEAST_SECONDS = 0.001
+FEW = 8  # asked for beside partitions, where little comes
 EARLY = 0.95  # of a lease, after which we hold it lost: before the server, whose clock has begun earlier, does
 
 log = logging.getLogger("edow.transport.nats")
@@ -85,7 +87,7 @@ class SharedSubscriber:
             if taken := await self._take(limit):
                 return taken
             left = deadline - clock()
-            pause = await self._ask(limit)
+            pause = await self._ask(limit, min(REQUEST_SECONDS, max(PROBE_SECONDS, left)))
             if left <= 0:
                 break
             await self._puller.wait(max(LEAST_SECONDS, min(left, pause)))
@@ -159,21 +161,29 @@ class SharedSubscriber:
             self._held[each.reply] = each
         return [*taken]
 
-    async def _ask(self, limit: int) -> float:
-        """Request what is missing to the limit; for how long to wait then."""
+    async def _ask(self, limit: int, seconds: float) -> float:
+        """Request what is missing to the limit, for so long; for how long to wait then."""
         now = asyncio.get_running_loop().time()
         slots = self._puller.slots
         idle = [slot for slot in slots if slot.is_idle(now)]
         free = limit - sum(slot.left for slot in slots)
+        if self._keyed:
+            return PROBE_SECONDS  # they will come from partitions, at which nothing is asked for yet
         if not self._link.up.is_set() or free <= 0 or not idle:
-            return REQUEST_SECONDS if free <= 0 else PROBE_SECONDS
+            return PROBE_SECONDS if free > 0 else seconds
         if len(idle) > free:
             return await self._probe(idle, free)
-        main = [slot for slot in idle if slot.index < len(self._topics)]
+        main = sum(slot.index < len(self._topics) for slot in idle)
         for slot in idle:
-            share = (free - len(idle) + len(main)) // len(main) if slot in main else 1
-            await self._puller.ask(slot, share, REQUEST_SECONDS)
-        return REQUEST_SECONDS
+            batch = 1 if slot.index >= len(self._topics) else 1 + self._share(slot, (free - len(idle)) // main)
+            await self._puller.ask(slot, batch, seconds)
+        return seconds
+
+    def _share(self, slot: Slot, most: int) -> int:
+        """What to ask for without a key: beside partitions, only as much more as has come before."""
+        if len(self._puller.slots) == len(self._topics):
+            return most
+        return min(most, 4 * slot.asked if slot.used else FEW)
 
     async def _probe(self, idle: Sequence[Slot], free: int) -> float:
         """There is room for less than a message from each: ask first where there are some."""
@@ -239,10 +249,16 @@ class SharedSubscriber:
         found = await asyncio.gather(*(self._groups.share(topic, self._group, self._lease) for topic in self._topics))
         for topic, shared in zip(self._topics, found, strict=True):
             self._puller.add(topic, shared.consumers[0])
+        known = len(self._puller.slots)
         for topic, shared in zip(self._topics, found, strict=True):
             for consumer in shared.consumers[1:]:
                 self._puller.add(topic, consumer)
+        if len(self._puller.slots) > known and self._tasks:
+            await self._puller.renew()  # all that was asked for was asked for elsewhere
         self._wait = min(shared.ack_wait for shared in found)
+        for topic, shared in zip(self._topics, found, strict=True):
+            if shared.changed:
+                await self._puller.notify(topic)
 
     async def _tend(self) -> None:
         """For ever: partitions when they are needed, and what other members have changed."""
@@ -263,13 +279,15 @@ class SharedSubscriber:
             return
         now = asyncio.get_running_loop().time()
         self._held = {reply: each for reply, each in self._held.items() if each.until >= now}
-        keyed, self._keyed = self._keyed, []
+        keyed = list(self._keyed)
         for topic in {topic.name: topic for topic, _ in keyed}.values():
             await self._groups.split(topic, self._group)
             await self._puller.notify(topic)
         await self._adopt()
         for _, reply in keyed:
             await self._link.send(reply)  # it comes again, from its partition
+        del self._keyed[: len(keyed)]
+        self._puller.woken.set()
         if self._lease > self._wait * 1.001:
             self._keep()
 

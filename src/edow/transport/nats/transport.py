@@ -50,7 +50,7 @@ class NatsTransport:
             broadcast=True,
             replay=False,
             lag=True,
-            partitions=False,
+            partitions=self._options.partitions > 0,
             max_message_bytes=self._publisher.max_message_bytes,
         )
 

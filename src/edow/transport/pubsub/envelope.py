@@ -31,7 +31,7 @@ class Envelopes:
     def pack(self, message: Message, ordering_key: str) -> Any:
         packed = self._message(data=message.body, ordering_key=ordering_key)
         key = message.key
-        if key is not None and (key != ordering_key or key == UNKEYED):
+        if key is not None and (key in ("", UNKEYED) or key != ordering_key):
             packed.attributes[KEY] = key
         elif not message.body:
             packed.attributes[EMPTY] = "1"

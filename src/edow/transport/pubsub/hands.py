@@ -133,7 +133,7 @@ class Hands:
     def again(self, delivery: PubsubDelivery, due: float) -> None:
         """Hand it out anew when it is due, and nothing that stands behind it before it is done with (exclusive)."""
         delivery.state = "gone"
-        copy: PubsubDelivery | None = PubsubDelivery(
+        copy = PubsubDelivery(
             delivery.topic,
             delivery.body,
             delivery.key,
@@ -147,16 +147,9 @@ class Hands:
             served_until=delivery.served_until,
             due=due,
         )
-        assert copy is not None
         self._held[copy.queue.number, copy.id] = copy
-        if copy.place is None:
-            return
-        first = self._first.get(copy.place)
-        if first is None or first is delivery or first.serial > copy.serial:
-            self._first[copy.place] = copy
-            copy = first if first is not None and first.state in ("delayed", "waiting") else None
-        if copy is not None:
-            self._stand_behind(copy)
+        if copy.place is not None:
+            self._keep_back(copy.place, copy)
 
     def let_again(self, delivery: PubsubDelivery) -> None:
         """Its delay is over (exclusive)."""
@@ -203,6 +196,16 @@ class Hands:
         if self._shared:
             self._first[place] = each
         return True
+
+    def _keep_back(self, place: Place, delivery: PubsubDelivery) -> None:
+        """Let nothing of its place pass, except what was handed out before and comes again, too."""
+        first = self._first.get(place)
+        if first is not None and first.state != "gone" and first.serial < delivery.serial:
+            self._stand_behind(delivery)
+            return
+        self._first[place] = delivery
+        if first is not None and first.state in ("delayed", "waiting"):
+            self._stand_behind(first)
 
     def _stand_behind(self, each: PubsubDelivery) -> None:
         """In the order of arrival; its own delay gives way to that."""

@@ -38,6 +38,7 @@ Result = TypeVar("Result")
 SCOPES = ("https://www.googleapis.com/auth/pubsub",)
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+SETTLE_SECONDS = 0.02  # gRPC's thread tells the loop of calls that were cancelled, and complains when that is closed
 STREAMS = 80  # requests under way on one connection; Google's side takes 100, and what is beyond waits for long polls
 
 # gRPC's own pauses between attempts to connect grow to two minutes; a broker that is back should be noticed sooner.
@@ -84,7 +85,7 @@ class Link:
         self._is_open = True
         request = {"project": f"projects/{self._project}", "page_size": 1}
         try:
-            await self.call(lambda left: self.publisher.list_topics(request=request, retry=None, timeout=left), 0.0)
+            await self.once(lambda left: self.publisher.list_topics(request=request, retry=None, timeout=left))
         except GoogleAPICallError as problem:
             await self.close()
             raise self.error(problem, f"project {self._project!r} cannot be used") from problem
@@ -98,7 +99,9 @@ class Link:
         channels, self._channels = self._channels, []
         self._readers.clear()
         for channel in channels:
-            await _close(channel)
+            await channel.close()
+        if channels:
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def call(self, call: Callable[[float], Awaitable[Result]], seconds: float | None = None) -> Result:
         """Its result; tried again with growing pauses while the service is away. `call` is told what time is left.
@@ -107,22 +110,22 @@ class Link:
         would not help; Closed.
         """
         loop = asyncio.get_running_loop()
-        tries = seconds != 0.0
         end = loop.time() + (seconds or self._options.timeout_seconds)
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                return await self._once(call, max(end - loop.time(), FIRST_PAUSE_SECONDS))
+                return await self.once(call, max(end - loop.time(), FIRST_PAUSE_SECONDS))
             except GoogleAPICallError as problem:
-                if not tries or not is_transient(problem) or loop.time() + pause >= end:
+                if not is_transient(problem) or loop.time() + pause >= end:
                     raise
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
-    async def _once(self, call: Callable[[float], Awaitable[Result]], seconds: float) -> Result:
+    async def once(self, call: Callable[[float], Awaitable[Result]], seconds: float | None = None) -> Result:
+        """The same without another try."""
         self.check_open()
         try:
-            return await call(seconds)
+            return await call(seconds or self._options.timeout_seconds)
         except (GoogleAPICallError, grpc.aio.UsageError) as problem:
             if self._is_open:
                 raise
@@ -215,17 +218,6 @@ class Link:
 
     def _closed(self) -> Closed:
         return Closed(f"the transport on {self._address} is closed")
-
-
-async def _close(channel: Any) -> None:
-    """And wait until gRPC's own thread has said so: what it says of cancelled calls comes before that, and would come to
-    an event loop that may be closed by then.
-    """
-    closed = asyncio.ensure_future(channel.wait_for_state_change(channel.get_state()))
-    await asyncio.sleep(0)
-    await channel.close()
-    await asyncio.wait([closed], timeout=LONGEST_PAUSE_SECONDS)
-    closed.cancel()
 
 
 def is_transient(problem: GoogleAPICallError) -> bool:

@@ -39,7 +39,7 @@ class Queue:
         request = PullRequest.wrap(self._pull(subscription=self.path, max_messages=min(most, MOST_PULLED)))
         reader = self._reader
         assert reader is not None
-        response = await self._link.call(lambda _: reader.pull(request, retry=None, timeout=PULL_SECONDS), 0.0)
+        response = await self._link.once(lambda left: reader.pull(request, retry=None, timeout=left), PULL_SECONDS)
         found: Sequence[Any] = PullResponse.pb(response).received_messages
         return found
 

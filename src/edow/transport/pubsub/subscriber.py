@@ -34,7 +34,7 @@ log = logging.getLogger("edow.transport.pubsub")
 
 
 class PubsubSubscriber:
-    """See `edow.transport.contract.Subscriber`. Modes shared and exclusive; `Listener` is the third."""
+    """See `edow.transport.contract.Subscriber`. Modes shared and exclusive; `listener` has the third."""
 
     def __init__(self, link: Link, options: PubsubOptions, subscription: Subscription) -> None:
         self._link = link
@@ -42,6 +42,7 @@ class PubsubSubscriber:
         self._shared = subscription.mode == "shared"
         self._lease = subscription.lease_seconds
         self._deadline = min(MOST_DEADLINE_SECONDS, max(1, ceil(subscription.lease_seconds)))
+        self._patience = min(self._deadline, options.timeout_seconds)  # with requests that are worth little later
         self._hands = Hands(self._shared, self._deadline)
         self._queues: list[Queue] = []
         self._wake = asyncio.Event()  # something may be received
@@ -85,8 +86,7 @@ class PubsubSubscriber:
             return []
         finally:
             self._left_at = loop.time()
-            if self._hands.is_ready:
-                self._look.set()
+            self._stir()
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract. What fails may be acknowledged again."""
@@ -103,8 +103,7 @@ class PubsubSubscriber:
                 if each.state == "settling":
                     each.state = "handed"
         self._hands.done(mine)
-        if self._hands.is_ready:
-            self._wake.set()
+        self._stir()
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. The delay is kept here, since Pub/Sub knows none for a single message."""
@@ -147,7 +146,6 @@ class PubsubSubscriber:
             await self._give_back(held, CLOSE_SECONDS)
         except EdowError as problem:
             log.debug("%d messages could not be given back, their leases will run out: %s", len(held), problem)
-
         if self.has_ended:
             self._release()
 
@@ -157,7 +155,11 @@ class PubsubSubscriber:
         """
         for task in self._pulling:
             task.cancel()
-        await asyncio.gather(*(task for queue in self._queues for task in queue.pulls), return_exceptions=True)
+        for seconds in (CLOSE_SECONDS, None):
+            if tasks := [task for queue in self._queues for task in queue.pulls]:
+                _, late = await asyncio.wait(tasks, timeout=seconds)
+                for task in late:
+                    task.cancel()
 
     # What differs in a listener
 
@@ -173,7 +175,7 @@ class PubsubSubscriber:
         lost: set[str] = set()
         try:
             if not self._closed:
-                lost = await queue.modify(ids, self._deadline)
+                lost = await queue.modify(ids, self._deadline, self._patience)
         except GoogleAPICallError as problem:
             log.debug("%d messages were received and their deadline could not be set: %s", len(ids), problem)
         self._hands.admit(each for each in deliveries if each.ack_id not in lost)
@@ -217,8 +219,7 @@ class PubsubSubscriber:
         self._pulling.discard(task)
         queue.pulls.discard(task)
         self._wake.set()
-        if self._left_at is not None:
-            self._look.set()  # nobody may come for what has arrived
+        self._stir()
         if self.has_ended:
             self._release()
 
@@ -264,22 +265,26 @@ class PubsubSubscriber:
 
     # Keeping
 
+    def _stir(self) -> None:
+        """Something may be received; and if nobody comes for it, it is to be given back in time."""
+        if self._hands.is_ready:
+            self._wake.set()
+            if self._left_at is not None:
+                self._look.set()
+
     async def _keep(self) -> None:
         while True:
             self._look.clear()
             try:
-                seconds = await self._keep_once()
+                await _wait(self._look, await self._keep_once())
             except Closed:
                 return
             except (GoogleAPICallError, EdowError) as problem:
                 log.debug("messages could not be kept or given back: %s", problem)
-                seconds = PAUSE_SECONDS
                 await asyncio.sleep(PAUSE_SECONDS)
             except Exception:
                 log.exception("keeping messages failed in an unexpected way")
-                seconds = PAUSE_SECONDS
                 await asyncio.sleep(PAUSE_SECONDS)
-            await _wait(self._look, seconds)
 
     async def _keep_once(self) -> float:
         """What has to be done now. Answers when to look again."""
@@ -298,7 +303,7 @@ class PubsubSubscriber:
                 self._hands.let_again(each)
                 self._wake.set()
         if back:
-            await self._give_back(back, self._deadline)
+            await self._give_back(back, self._patience)
         if plan.renew:
             await self._renew([each for each in plan.renew if each.state != "gone"])
         return max(0.0, min(plan.at, unwanted_at) - now)
@@ -306,7 +311,7 @@ class PubsubSubscriber:
     async def _renew(self, deliveries: Sequence[PubsubDelivery]) -> set[int]:
         """The service leaves them to us anew. Those that it says are not ours, by identity."""
         until = asyncio.get_running_loop().time() + self._deadline
-        gone = await self._tell(deliveries, lambda queue, ids: queue.modify(ids, self._deadline, self._deadline))
+        gone = await self._tell(deliveries, lambda queue, ids: queue.modify(ids, self._deadline, self._patience))
         for each in deliveries:
             each.served_until = until
         lost = [each for each in deliveries if each.ack_id in gone]
@@ -341,53 +346,6 @@ class PubsubSubscriber:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-
-
-class Listener(PubsubSubscriber):
-    """Mode broadcast: a subscription of its own; what arrives is done with, and the subscription goes with it."""
-
-    def __init__(
-        self,
-        link: Link,
-        options: PubsubOptions,
-        subscription: Subscription,
-        delete: Callable[[str, float], Awaitable[None]],
-    ) -> None:
-        super().__init__(link, options, subscription)
-        self._delete = delete
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """Nothing to do."""
-
-    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """Nothing is delivered again."""
-
-    async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Nothing expires."""
-        return []
-
-    async def close(self) -> None:
-        """See the contract."""
-        if self._closed:
-            return
-        self._closed = True
-        self._wake.set()
-        await self._stop_keeping()
-        await self.end()
-        await asyncio.gather(*(self._delete(queue.path, CLOSE_SECONDS) for queue in self._queues))
-
-    def _take(self, limit: int) -> list[Delivery]:
-        taken = self._hands.take(limit, inf)
-        self._hands.done(taken)
-        return [*taken]
-
-    async def _arrived(self, queue: Queue, found: Sequence[Any]) -> None:
-        deliveries = [self._delivery(queue, each, inf) for each in found]
-        self._hands.admit(deliveries)
-        try:
-            await queue.acknowledge([each.ack_id for each in deliveries])
-        except (GoogleAPICallError, EdowError) as problem:
-            log.debug("%d broadcast messages will come again: %s", len(deliveries), problem)
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -56,13 +56,15 @@ class Topics:
     async def check(self, topics: Collection[str]) -> None:
         """Raises InvalidInput for a topic that does not exist; TransportUnavailable for one that is gone for now."""
         unknown = [topic for topic in topics if topic not in self._known]
-        if unknown:
+        try:
             found = await asyncio.gather(*(self._exists(topic) for topic in unknown))
-            for topic, exists in zip(unknown, found, strict=True):
-                if not exists and self._names.topic(topic) not in self._seen:
-                    raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
-                if not exists and not await self.heal(topic, None):
-                    raise TransportUnavailable(f"topic {topic!r} is gone: {self._names.topic(topic)} was deleted")
+        except InvalidInput as problem:  # a permission that is missing now says nothing of the topic
+            raise TransportUnavailable(str(problem)) from problem
+        for topic in (topic for topic, exists in zip(unknown, found, strict=True) if not exists):
+            if self._names.topic(topic) not in self._seen:
+                raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
+            if not await self.heal(topic, None):
+                raise TransportUnavailable(f"topic {topic!r} is gone: {self._names.topic(topic)} was deleted")
 
     async def find(self, topic: str, group: str) -> str:
         """The group's subscription. Raises InvalidInput when there is none, or it does not keep what is promised."""

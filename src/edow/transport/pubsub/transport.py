@@ -11,11 +11,12 @@ from edow.errors import InvalidInput, Unsupported
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.pubsub.link import Link
+from edow.transport.pubsub.listener import Listener
 from edow.transport.pubsub.names import Names
 from edow.transport.pubsub.options import PubsubOptions
 from edow.transport.pubsub.publisher import Publisher
 from edow.transport.pubsub.queue import Queue
-from edow.transport.pubsub.subscriber import Listener, PubsubSubscriber
+from edow.transport.pubsub.subscriber import PubsubSubscriber
 from edow.transport.pubsub.topics import Topics
 
 

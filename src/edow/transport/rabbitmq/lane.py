@@ -59,11 +59,14 @@ class Lane:
         self.window = 0  # most that the consumer may hold
         self.used = 0  # what it does hold
         self.busy = 0  # in somebody's hands, or kept for a delay
+        self.asking = False  # others can see that we have room
         self.leaving = False  # hands nothing out, so as to be given to another member
         self.yielding = False  # the same, because something was handed back that another may be able to do
         self.unacked: dict[int, RabbitDelivery] = {}
         self.ready: deque[RabbitDelivery] = deque()
         self._keys: dict[str, deque[RabbitDelivery]] = {}  # of a key the first is ready or busy; the others wait
+        self._limbo: dict[str, RabbitDelivery | None] = {}  # by message id: see `renew`; None: acknowledged meanwhile
+        self._came_between = False
         self._outbox: list[FrameType] = []
         self._wake = wake
         self._lost = lost
@@ -116,9 +119,19 @@ class Lane:
     # deliveries
 
     @property
+    def everything(self) -> list[RabbitDelivery]:
+        """Whatever is ours."""
+        return [*self.unacked.values(), *(each for each in self._limbo.values() if each is not None)]
+
+    @property
     def waiting(self) -> int:
         """Delivered, and in nobody's hands."""
-        return len(self.unacked) - self.busy
+        return len(self.unacked) + len(self._limbo) - self.busy
+
+    @property
+    def oldest(self) -> float | None:
+        """When the first of those that are ours was delivered."""
+        return next((each.since for each in self.unacked.values()), None)
 
     def take(self, limit: int) -> list[RabbitDelivery]:
         """Into somebody's hands."""
@@ -130,7 +143,7 @@ class Lane:
 
     def ack(self, deliveries: Sequence[RabbitDelivery]) -> None:
         """Done with."""
-        tags = {each.tag for each in deliveries}
+        tags = {each.tag for each in deliveries if not self._in_limbo(each)}
         first = last = 0
         for tag in self.unacked:  # in the order of delivery: all from the first on are told as one
             if tag not in tags:
@@ -154,6 +167,12 @@ class Lane:
         while self.ready:
             self._give_back(self.ready.popleft())
 
+    def hand_over(self, delivery: RabbitDelivery) -> None:
+        """It goes on elsewhere: done with here."""
+        self._outbox.append(commands.Basic.Ack(delivery.tag))
+        self.busy -= 1
+        self._forget(delivery)
+
     def again(self, delivery: RabbitDelivery) -> None:
         """Hand it out again from here, in its place among its key's. What was handed out before means nothing now."""
         copy = RabbitDelivery(
@@ -167,33 +186,49 @@ class Lane:
             message_id=delivery.message_id,
             since=delivery.since,
         )
+        if self._in_limbo(delivery):
+            self._limbo[delivery.message_id or ""] = copy
+        else:
+            self.unacked[delivery.tag] = copy
         delivery.lane = None
-        self.unacked[delivery.tag] = copy
         if copy.key is not None:
             self._keys[copy.key][0] = copy
         self.busy -= 1
         self.ready.appendleft(copy)
         self._wake()
 
-    def has(self, delivery: RabbitDelivery) -> bool:
-        return delivery.lane is self and self.unacked.get(delivery.tag) is delivery
+    def renew(self) -> None:
+        """Have all of it delivered anew, before the server finds that we take too long. Where nobody else reads the
+        queue it comes to us again, in order, and goes on where it was. Messages without an id could not be told apart.
+        """
+        limbo: dict[str, RabbitDelivery | None] = {each.message_id or "": each for each in self.unacked.values()}
+        if self._limbo or "" in limbo or len(limbo) < len(self.unacked):
+            return
+        self._outbox.append(commands.Basic.Nack(max(self.unacked), multiple=True, requeue=True))
+        self._limbo = limbo
+        self._came_between = False
+        self.unacked.clear()
+        self.used = 0
 
     def reset(self) -> None:
         """Nothing of it is ours any more."""
-        for each in self.unacked.values():
+        for each in self.everything:
             each.lane = None
         self.channel = self.consumer = None
         self.used = self.busy = 0
-        self.leaving = self.yielding = False
+        self.asking = self.leaving = self.yielding = False
         self.unacked.clear()
         self.ready.clear()
+        self._limbo.clear()
         self._keys.clear()
         self._outbox.clear()
 
     def _deliver(self, message: DeliveredMessage, consumer: str) -> None:
         delivery = self._read(message, consumer)
-        self.unacked[delivery.tag] = delivery
         self.used += consumer == self.consumer
+        if self._limbo and self._out_of_limbo(delivery):
+            return
+        self.unacked[delivery.tag] = delivery
         if delivery.key is not None:
             behind = self._keys.get(delivery.key)
             if behind is not None:
@@ -228,9 +263,12 @@ class Lane:
 
     def _forget(self, delivery: RabbitDelivery) -> None:
         """It is not ours any more; the next of its key may follow."""
-        del self.unacked[delivery.tag]
+        if self._in_limbo(delivery):
+            self._limbo[delivery.message_id or ""] = None
+        else:
+            del self.unacked[delivery.tag]
+            self.used -= delivery.consumer == self.consumer
         delivery.lane = None
-        self.used -= delivery.consumer == self.consumer
         if delivery.key is None:
             return
         behind = self._keys[delivery.key]
@@ -240,6 +278,27 @@ class Lane:
             self._wake()
         else:
             del self._keys[delivery.key]
+
+    def _in_limbo(self, delivery: RabbitDelivery) -> bool:
+        return bool(self._limbo) and self._limbo.get(delivery.message_id or "") is delivery
+
+    def _out_of_limbo(self, again: RabbitDelivery) -> bool:
+        """Whether this was ours before; then what was handed out goes on under the server's new number."""
+        if again.message_id not in self._limbo:
+            self._came_between = True  # it was on its way, and is now before others that it must follow
+            return False
+        known = self._limbo.pop(again.message_id)
+        if known is None:
+            self._outbox.append(commands.Basic.Ack(again.tag))
+            self.used -= again.consumer == self.consumer
+        else:
+            known.token, known.consumer, known.since = again.tag, again.consumer, again.since
+            self.unacked[again.tag] = known
+        if not self._limbo:
+            if self._came_between:
+                self.renew()
+            self._wake()
+        return True
 
     def _closed(self, channel: AbstractChannel) -> None:
         if self.channel is channel:

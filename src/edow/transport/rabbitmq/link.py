@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame, FrameType
@@ -28,6 +28,8 @@ CLOSE_SECONDS = 2.0  # for a farewell that the other side may not answer
 NO_LIMIT_MS = 4_000_000_000  # 46 days: what the server's timers can count
 FRAMES = 2000  # that a channel may have read and not looked at: what came together is handed over together
 BROKEN = (AMQPError, OSError, RuntimeError, asyncio.TimeoutError)  # what the client library raises when it cannot go on
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("edow.transport.rabbitmq")
 
@@ -211,6 +213,21 @@ class Link:
             f"`rabbitmqctl add_vhost {server.vhost}`, and `rabbitmqctl set_permissions -p {server.vhost} "
             f"{server.user} '.*' '.*' '.*'`"
         )
+
+
+async def apart(work: Coroutine[object, object, Result]) -> Result:
+    """The outcome of calls to the server, made in a task of their own: the client library may turn the cancellation of
+    a call into another error, which would leave its caller uncancelled.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody waits for it any more
+        raise
 
 
 async def send(channel: AbstractChannel, frames: Sequence[FrameType]) -> None:

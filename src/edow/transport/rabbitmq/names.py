@@ -8,6 +8,7 @@ results of a shard, need no partitions: their keys are in order anyway.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from zlib import crc32
 
@@ -18,6 +19,7 @@ from edow.transport.rabbitmq.options import Options
 
 LONGEST_NAME = 255  # bytes of a name, the protocol's
 READ_BY_ONE = "edow.results."
+_STRANGE = re.compile(r"[^A-Za-z0-9_.@#,/ -]+")
 NO_KEY = ""  # routing key of messages without a key
 
 # More deliveries than any message sees. A limit there must be: without one RabbitMQ 3 puts what is given back behind
@@ -62,6 +64,10 @@ class Names:
         name = f"{self._options.prefix}{_escape(topic)}:{_escape(group)}"
         return self._checked("group", group, f"{name}:{routing_key}" if routing_key else name)
 
+    def asking(self, topic: str, group: str) -> str:
+        """A queue that is always empty. Who reads it has room for messages of the group."""
+        return self.queue(topic, group, "asking")
+
     def queue_arguments(self, routing_key: str) -> FieldTable:
         """They never depend on the server's version: a queue keeps them when the server is upgraded."""
         options = self._options
@@ -92,5 +98,7 @@ def unique(topics: Iterable[str]) -> list[str]:
 
 
 def _escape(name: str) -> str:
-    """Reversible, and without the colon that separates topic, group and partition."""
-    return name.replace("%", "%25").replace(":", "%3A")
+    """Reversible: what the protocol does not allow in names, and the colon that separates topic, group and partition,
+    as `+` and two hexadecimal digits for each byte.
+    """
+    return _STRANGE.sub(lambda found: "".join(f"+{byte:02X}" for byte in found[0].encode()), name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from typing import Literal
 
@@ -11,6 +12,7 @@ from yarl import URL
 from edow.address import Address
 from edow.errors import InvalidInput
 
+_PREFIX = re.compile(r"(?!amq\.)[A-Za-z0-9_.@#,/-]*")
 MOST_BYTES = 128 * 1024 * 1024  # what RabbitMQ 3 takes, unless configured otherwise; RabbitMQ 4: 16 MiB
 MOST_PREFETCH = 65_535  # the protocol's
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -48,8 +50,10 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
                 raise InvalidInput(f"option {name} is {getattr(self, name)}: it must be more than 0 seconds")
         if self.consumer_timeout < 0:
             raise InvalidInput(f"option consumer_timeout is {self.consumer_timeout}: write 0 if the server has none")
-        if ":" in self.prefix or self.prefix.startswith("amq."):
-            raise InvalidInput(f"option prefix is {self.prefix!r}: it may neither hold ':' nor begin with 'amq.'")
+        if not _PREFIX.fullmatch(self.prefix):
+            raise InvalidInput(
+                f"option prefix is {self.prefix!r}: use letters, digits and any of _.@#,/- and do not begin with 'amq.'"
+            )
 
     def _between(self, name: str, least: int, most: int) -> None:
         if not least <= getattr(self, name) <= most:
@@ -92,8 +96,8 @@ class Server(msgspec.Struct, frozen=True):
         return context
 
     def _url(self, host: str, query: dict[str, str]) -> URL:
-        name, port = _host_and_port(host)
         try:
+            name, port = _host_and_port(host)
             return URL.build(
                 scheme=self.address.scheme,
                 user=self.user,
@@ -124,6 +128,6 @@ def _host_and_port(host: str) -> tuple[str, int | None]:
     name, colon, port = host.rpartition(":")
     if not colon or host.endswith("]"):
         return host.strip("[]"), None
-    if not port.isdecimal():
+    if not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError(f"{port!r} is no port")
     return name.strip("[]"), int(port)

@@ -22,13 +22,14 @@ from pamqp.header import ContentHeader
 
 from edow.errors import EdowError, InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.rabbitmq.link import Link
+from edow.transport.rabbitmq.link import Link, apart
 from edow.transport.rabbitmq.options import Server
 from edow.transport.rabbitmq.topology import Topology, close_channel
 
 KEY_HEADER = "edow-key"  # the key itself; the routing key tells its partition alone
 PIECE_BYTES = 1024 * 1024  # of a batch that are handed to the socket at once
 PERSISTENT = 2
+UNROUTABLE = "no queue takes it"
 WHY = ": RabbitMQ is away, overloaded, or short of memory or disk (`rabbitmqctl status` shows alarms)"
 
 _Properties = commands.Basic.Properties
@@ -94,7 +95,7 @@ class _Confirmation:
 
     def set_exception(self, problem: BaseException) -> None:
         returned = isinstance(problem, PublishError)
-        self._settle("no queue takes it" if returned else "the server has refused it")
+        self._settle(UNROUTABLE if returned else "the server has refused it")
 
     def _settle(self, failure: str | None) -> None:
         self.channel.message_id_delivery_tag.pop(self.message_id, None)
@@ -113,6 +114,7 @@ class Publisher:
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._ids = _message_ids()
+        self._doubtful = False  # queues that should be there are not
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See the contract. Gives up after `publish_timeout`."""
@@ -171,9 +173,18 @@ class Publisher:
             batch.end(problem)
 
     async def _ready_channel(self, topics: Collection[str]) -> Channel:
-        channel = await self.channel()
-        await self._topology.look_for(self._link, topics)
+        channel = self._channel
+        if channel is None or channel.is_closed or self._doubtful or not all(map(self._topology.knows, topics)):
+            channel = await apart(self._prepare(topics))
         await (await self._link.get()).ready()  # while the server is short of memory or disk it would not read
+        return channel
+
+    async def _prepare(self, topics: Collection[str]) -> Channel:
+        channel = await self.channel()
+        if self._doubtful:
+            await self._topology.make_again(channel)
+            self._doubtful = False
+        await self._topology.look_for(self._link, topics)
         return channel
 
     async def _write(self, channel: Channel, batch: _Batch, envelopes: Sequence[Envelope]) -> None:
@@ -217,6 +228,7 @@ class Publisher:
             return InvalidInput(self._said(f"refused: {problem}"))
         if isinstance(problem, ChannelNotFoundEntity):
             self._topology.doubt()
+        self._doubtful = self._doubtful or UNROUTABLE in reasons
         if batch.waiting:
             reasons.add(f"connection lost: {problem!r}")
         return PublishFailed(self._said("; ".join(sorted(reasons))), batch.missing)

@@ -20,6 +20,7 @@ from edow.transport.contract import Delivery, Subscription, TopicSpec
 from edow.transport.rabbitmq.lane import Lane, Place, RabbitDelivery
 from edow.transport.rabbitmq.link import BROKEN, Link
 from edow.transport.rabbitmq.options import Options
+from edow.transport.rabbitmq.publisher import Publisher
 from edow.transport.rabbitmq.topology import Topology, close_channel
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -35,6 +36,7 @@ class Context(msgspec.Struct, frozen=True):
     options: Options
     topology: Topology
     link: Link
+    publisher: Publisher
 
 
 class Reader:
@@ -51,6 +53,7 @@ class Reader:
         self._stale: list[AbstractChannel] = []  # channels that nothing is read from any more
         self._timers: set[asyncio.TimerHandle] = set()
         self._tending: asyncio.Task[None] | None = None
+        self._renew_seconds = 0.0  # after which deliveries are renewed; 0: that is not needed
         self.is_closed = False
         self._is_away = False
 
@@ -105,7 +108,7 @@ class Reader:
         until = self._until()
         lost: list[Delivery] = []
         for each in deliveries:
-            if isinstance(each, RabbitDelivery) and self._held.pop(each, None) is not None:
+            if isinstance(each, RabbitDelivery) and self._held.pop(each, None) is not None and each.lane is not None:
                 self._held[each] = until
             else:
                 lost.append(each)
@@ -117,6 +120,7 @@ class Reader:
             return
         self.is_closed = True
         self._arrived.set()
+        self._attention.set()
         for timer in self._timers:
             timer.cancel()
         if self._tending is not None:
@@ -148,19 +152,33 @@ class Reader:
     def _return(self, lane: Lane, deliveries: Sequence[RabbitDelivery]) -> None:
         """Not done with: to be delivered again, now."""
         for each in reversed(deliveries):
-            if lane.has(each):
+            if each.lane is lane:
                 lane.again(each)
 
     async def _tend(self) -> None:
         """Bring every lane to where it should be."""
         for lane in self._lanes:
+            await self._renew(lane)
             await lane.flush()
             if lane.channel is None:
                 await self._open(lane, self._window(lane))
 
+    async def _renew(self, lane: Lane) -> None:
+        """Before the server finds that we take too long."""
+        if self._old(lane):
+            lane.renew()
+
     def _tick(self) -> float | None:
         """Seconds after which to tend again although nothing has happened."""
-        return None
+        holds = any(lane.everything for lane in self._lanes)
+        return self._renew_seconds / 4 if self._renew_seconds and holds else None
+
+    def _old(self, lane: Lane) -> list[RabbitDelivery]:
+        """What was delivered so long ago that it must be renewed."""
+        if not self._renew_seconds:
+            return []
+        before = asyncio.get_running_loop().time() - self._renew_seconds
+        return [each for each in lane.everything if each.since <= before]
 
     def _window(self, lane: Lane) -> int:
         return self._context.options.key_prefetch if lane.place.partition else self._context.options.prefetch
@@ -199,7 +217,7 @@ class Reader:
 
     def _lost(self, lane: Lane) -> None:
         """Its channel was closed by somebody else: what it held is the server's again."""
-        for each in lane.unacked.values():
+        for each in lane.everything:
             self._held.pop(each, None)
         if lane.channel is not None:
             self._stale.append(lane.channel)
@@ -210,11 +228,13 @@ class Reader:
         """A channel, and ask for messages. Raises TransportUnavailable or InvalidInput."""
         context, place = self._context, lane.place
         channel = await context.link.channel()
+        arguments = await context.link.consumer_arguments()
+        self._renew_seconds = 0.0 if arguments else context.options.consumer_timeout / 2
         try:
             await self._prepare(lane, channel)
             lane.attach(channel)
             async with context.topology.errors(f"reading queue {place.queue!r}"):
-                await lane.consume(window, await context.link.consumer_arguments())
+                await lane.consume(window, arguments)
         except ChannelNotFoundEntity:
             lane.reset()
             await self._make(place)
@@ -237,6 +257,8 @@ class Reader:
         pause = FIRST_PAUSE_SECONDS
         while True:
             await self._wait(self._attention, self._tick())
+            if self.is_closed:  # the client library may have swallowed our being cancelled
+                return
             self._attention.clear()
             try:
                 while self._stale:

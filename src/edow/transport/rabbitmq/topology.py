@@ -15,6 +15,7 @@ from edow.transport.rabbitmq.link import BROKEN, Link
 from edow.transport.rabbitmq.names import Names, unique
 from edow.transport.rabbitmq.options import Server
 
+ANSWER_SECONDS = 15.0  # that a server under load may take for a few calls
 BROADCAST_MOST = 10_000  # messages that wait for a listener that does not listen; the oldest are dropped beyond that
 
 
@@ -35,6 +36,7 @@ class Topology:
             for group in spec.groups:
                 for routing_key in self.names.routing_keys(spec.name):
                     self.names.queue(spec.name, group, routing_key)
+                self.names.asking(spec.name, group)
         new = [spec for spec in specs if not self._wanted.get(spec.name, set()).issuperset(spec.groups)]
         return new + [spec for spec in specs if spec.name not in self._wanted and not spec.groups]
 
@@ -97,10 +99,10 @@ class Topology:
 
     @asynccontextmanager
     async def errors(self, doing: str) -> AsyncIterator[None]:
-        """Around calls on a channel; they are given `connect_timeout` together."""
+        """Around calls on a channel, which are given ANSWER_SECONDS together."""
         server = self._server
         try:
-            async with asyncio.timeout(max(server.options.connect_timeout, 5.0)):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 yield
         except ChannelPreconditionFailed as problem:
             raise InvalidInput(
@@ -123,6 +125,7 @@ class Topology:
         for group in spec.groups:
             for routing_key in self.names.routing_keys(spec.name):
                 await self._make_queue(channel, spec.name, group, routing_key)
+            await channel.queue_declare(self.names.asking(spec.name, group), durable=True)
 
     async def _make_queue(self, channel: AbstractChannel, topic: str, group: str, routing_key: str) -> None:
         queue = self.names.queue(topic, group, routing_key)

@@ -10,7 +10,7 @@ from edow.errors import Closed, InvalidInput, Unsupported
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.rabbitmq.lane import Place
-from edow.transport.rabbitmq.link import Link
+from edow.transport.rabbitmq.link import Link, apart
 from edow.transport.rabbitmq.listener import Listener
 from edow.transport.rabbitmq.names import unique
 from edow.transport.rabbitmq.options import Server, read
@@ -71,12 +71,15 @@ class RabbitTransport:
         if self._is_closed:
             raise Closed(f"the transport to {self._server.address} is closed")
         try:
-            await self._topology.make_layout(await self._publisher.channel())
+            await apart(self._open())
         except BaseException:
             await self._out.drop()
 
             raise
         self._is_open = True
+
+    async def _open(self) -> None:
+        await self._topology.make_layout(await self._publisher.channel())
 
     async def close(self) -> None:
         self._is_open, self._is_closed = False, True
@@ -87,8 +90,10 @@ class RabbitTransport:
     async def ensure(self, topics: Sequence[TopicSpec]) -> None:
         self._check_open()
         specs = self._topology.want(topics)
-        if not specs:
-            return
+        if specs:
+            await apart(self._make(specs))
+
+    async def _make(self, specs: Sequence[TopicSpec]) -> None:
         channel = await self._out.channel()
         try:
             await self._topology.make(channel, specs)
@@ -107,6 +112,9 @@ class RabbitTransport:
         self._check_open()
         if not subscription.topics:
             raise InvalidInput("a subscription needs at least one topic")
+        return await apart(self._subscribe(subscription))
+
+    async def _subscribe(self, subscription: Subscription) -> Reader:
         topics = unique(subscription.topics)
         for topic in topics:
             if subscription.mode == "broadcast":
@@ -114,7 +122,7 @@ class RabbitTransport:
             else:
                 await self._topology.look_for_group(self._in, topic, subscription.group)
         places = [place for topic in topics for place in self._places(topic, subscription)]
-        context = Context(str(self._server.address), self._server.options, self._topology, self._in)
+        context = Context(str(self._server.address), self._server.options, self._topology, self._in, self._publisher)
         subscriber = MODES[subscription.mode](context, subscription, places)
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
         await subscriber.start()

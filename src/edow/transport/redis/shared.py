@@ -65,8 +65,7 @@ class SharedSubscriber(Reader):
         self._closed = True
         self._poke()
         try:
-            if not self._pause:
-                await self._leave()
+            await self._leave()
         except TransportUnavailable:
             pass
         finally:
@@ -77,7 +76,9 @@ class SharedSubscriber(Reader):
 
     async def _leave(self) -> None:
         """First nobody must be waiting any more: what is given back rings, and could be claimed by us."""
-        if self._fetching is not None:
+        if self._pause:
+            await self._end_fetch()  # it is not waiting inside Redis
+        elif self._fetching is not None:
             await self._link.ask(("LPUSH", self._wake, 1), ("PEXPIRE", self._wake, WAKE_MS))
             await self._end_fetch(CLOSE_SECONDS)
         keys = [self._topics.key, *(queue for _, queue in self._queues)]

@@ -42,7 +42,7 @@ class Hand:
     def __init__(self) -> None:
         self._all: dict[str, SqsDelivery] = {}  # by receipt
         self._ready: deque[SqsDelivery] = deque()
-        self._lines: dict[tuple[str, str], deque[SqsDelivery]] = {}  # of a queue and key, the first ready or out
+        self._lines: dict[tuple[str, str | None], deque[SqsDelivery]] = {}  # of a queue and key, the first ready or out
 
     def __len__(self) -> int:
         return len(self._all)
@@ -54,13 +54,13 @@ class Hand:
 
     def arrive(self, deliveries: Sequence[SqsDelivery]) -> None:
         """Received together, in order."""
-        new: dict[tuple[str, str], deque[SqsDelivery]] = {}
+        new: dict[tuple[str, str | None], deque[SqsDelivery]] = {}
         for delivery in deliveries:
             self._all[delivery.receipt] = delivery
             if not delivery.in_line:
                 self._ready.append(delivery)
                 continue
-            place = (delivery.queue, delivery.key)
+            place = _place(delivery)
             if place not in new:
                 self._void(place)  # SQS gives out no more of a key unless what we had of it was lost
                 new[place] = self._lines[place] = deque()
@@ -154,7 +154,7 @@ class Hand:
             del self._lines[_place(delivery)]
         return behind[::-1]
 
-    def _void(self, place: tuple[str, str]) -> None:
+    def _void(self, place: tuple[str, str | None]) -> None:
         if place in self._lines:
             self._drop(self._lines[place][0])
 
@@ -166,5 +166,5 @@ class Hand:
         self._all.pop(delivery.receipt, None)
 
 
-def _place(delivery: SqsDelivery) -> tuple[str, str]:
+def _place(delivery: SqsDelivery) -> tuple[str, str | None]:
     return delivery.queue, delivery.key or ""

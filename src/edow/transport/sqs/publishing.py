@@ -1,8 +1,8 @@
 """Publishing: batches of ten, many at once, none of them out of order for a key.
 
-The messages of a publish are dealt to lanes, all of a FIFO group to the same one. A lane sends one batch after the other, and
-goes on when all of a batch has arrived or been given up; after that, nothing more of a group that has failed.
-Each attempt to send a message carries the same deduplication id, by which FIFO queues drop what came twice.
+The messages of a publish are dealt to lanes, all of a FIFO group to the same one. A lane sends one batch after the
+other, and goes on when all of a batch has arrived or been given up; after that, nothing more of a group that has
+failed. Each attempt to send a message carries the same deduplication id, by which FIFO queues drop what came twice.
 """
 
 from __future__ import annotations

@@ -24,9 +24,14 @@ class Setup:
         self._catalog = catalog
         self._options = options
         self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """See the contract. Raises InvalidInput for what the account does not allow, too."""
+        async with self._one_at_a_time:
+            await self._ensure(specs)
+
+    async def _ensure(self, specs: Sequence[TopicSpec]) -> None:
         new = [spec for spec in specs if spec not in self._catalog.ensured]
         for spec in new:
             self._check_names(spec)
@@ -88,7 +93,7 @@ class Setup:
                 await self._make_sns(spec.name, name, fifo=False)
             return
         suffix = self._catalog.names.suffix(spec.name)
-        if topic.sns and not topic.groups and (suffix or self._options.sns == "broadcast"):
+        if topic.sns and (self._options.sns == "broadcast" or not topic.sns.endswith(f":{name}{suffix}")):
             raise InvalidInput(
                 f"topic {spec.name!r} was made without groups, to be heard by all: give the group "
                 f"{spec.groups[0]!r} a topic of its own, or delete the SNS topic {name!r} first"

@@ -90,6 +90,29 @@ BEGIN
     RETURN edow.known(ARRAY(SELECT x FROM unnest(_ids) AS x WHERE x NOT IN (SELECT unnest(fresh))));
 END $$;
 
+-- Store one new execution, and wake its shard's owner when the transaction under way commits, which may be anybody's.
+-- `_hash` is that of the id, by which it has its shard. If the id is taken that is told, as by `known`.
+CREATE FUNCTION edow.start_in(
+    _id text, _hash bigint, _workflow text, _input text, _segment text, _command text, _correlation text, _trace text,
+    _at bigint, _wake_at bigint, _channel text
+) RETURNS text LANGUAGE plpgsql
+SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    shard integer := _hash % (SELECT value FROM edow.meta WHERE name = 'shards');
+    taken text := edow.start(
+        false, _at, ARRAY[_id], ARRAY[NULL::text], ARRAY[_workflow], ARRAY[shard], ARRAY[1], ARRAY['running'],
+        ARRAY[_at], ARRAY[_wake_at], ARRAY[NULL::bigint], ARRAY[1], ARRAY[_correlation], ARRAY[_trace],
+        ARRAY[NULL::bytea], ARRAY[NULL::bytea], ARRAY[NULL::bytea], ARRAY[NULL::bytea], ARRAY[NULL::text],
+        ARRAY[convert_to(_input, 'UTF8')], ARRAY[convert_to(_segment, 'UTF8')], ARRAY[convert_to(_command, 'UTF8')],
+        NULL, NULL, NULL
+    );
+BEGIN
+    IF taken IS NULL THEN
+        PERFORM pg_notify(_channel, '');
+    END IF;
+    RETURN taken;
+END $$;
+
 -- New runs in the place of those that executions are in now, whatever state that is.
 CREATE FUNCTION edow.replace(
     _ids text[], _old_runs integer[], _workflows text[], _shards integer[], _runs integer[], _statuses text[],

@@ -4,8 +4,8 @@
 -- Plans are made once and used for batches of any size on tables of any size, so they must go through the indexes; what
 -- would only be quick on small tables is forbidden to them.
 --
--- Rows are locked in the order tails (by queue), heads (by queue), claims (by seq), messages (by seq); so nobody waits
--- in a circle.
+-- Who publishes locks tails, by queue, and nothing after them. Who claims or acknowledges locks heads, by queue, then
+-- claims and messages, by seq. So nobody waits in a circle.
 
 -- Make what is missing of these topics, and of these groups of topics.
 CREATE FUNCTION edow.make(_topics text[], _of text[], _groups text[]) RETURNS void LANGUAGE plpgsql

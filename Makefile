@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all services check bench bench-peers matrix format clean
+.PHONY: help demo test test-all services check bench bench-peers matrix failures format clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ matrix: $(READY) ## Prove what each transport guarantees, and write docs/matrix.
 	$(PYTHON) scripts/services up
 	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
 		EDOW_REQUIRE_SERVERS=1 $(BIN)/python -m pytest -q tests/conformance --matrix docs/matrix.md -k transport
+
+failures: $(READY) ## Break processes and servers under 10,000 executions, and count every effect
+	$(PYTHON) scripts/services up postgres redis nats rabbitmq kafka
+	$(BIN)/python -m scripts.failures $(ARGS)
 
 format: $(READY) ## Format, and fix what can be fixed safely
 	$(BIN)/ruff format .

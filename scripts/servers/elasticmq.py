@@ -45,4 +45,4 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"sqs://edow:edow-development@{REGION}?endpoint=http://{HOST}:{box.port}"
+    return f"sqs://edow:edow-development@{REGION}?sns=none&endpoint=http://{HOST}:{box.port}"

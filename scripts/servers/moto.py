@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from .box import Box
 from .install import Tools
 from .ports import HOST, answers_http
@@ -15,17 +17,20 @@ START_SECONDS = 60.0
 ACCOUNT = None
 REGION = "eu-west-1"
 
+_PROGRAM = Path(__file__).parent / "moto_server" / "main.py"
+
 
 def install(tools: Tools) -> None:
     tools.python(NAME)
 
 
 def command(box: Box) -> Command:
-    return Command([box.tools.python(NAME) / "moto_server", "--host", HOST, "--port", str(box.port)], box.options)
+    python = box.tools.python(NAME) / "python"
+    return Command([python, _PROGRAM, "--host", HOST, "--port", str(box.port)], box.options)
 
 
 def ready(box: Box) -> bool:
-    return answers_http(box.port, "/moto-api/data.json")
+    return answers_http(box.port, "/moto-api/")
 
 
 def url(box: Box) -> str:

@@ -262,9 +262,11 @@ async def test_subscriptions_are_made_as_the_url_says() -> None:
 
     options = {"exactly_once": "true", "retention_days": 2, "prefix": "p."}
     made: list[types.Subscription] = []
-    async with fake(GetSubscription=absent, CreateSubscription=made.append) as server:
-        async with opened(with_options(server.url, **options)) as transport:
-            await transport.ensure([TopicSpec("topic", ("one",))])
+    async with (
+        fake(GetSubscription=absent, CreateSubscription=made.append) as server,
+        opened(with_options(server.url, **options)) as transport,
+    ):
+        await transport.ensure([TopicSpec("topic", ("one",))])
     (subscription,) = made
     assert subscription.name == "projects/edow/subscriptions/p.topic+one"
     assert subscription.enable_message_ordering

@@ -12,12 +12,14 @@ from subprocess import run
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicCollection
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
     AclPermissionType,
     AdminClient,
+    ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourcePatternType,
     ResourceType,
@@ -27,7 +29,7 @@ from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.contract import Delivery, Mode, Subscriber, Subscription, TopicSpec, Transport
-from edow.transport.kafka import connect, settings
+from edow.transport.kafka import cluster, connect, settings
 from edow.transport.kafka.feed import Feed
 from scripts.servers import Box
 from scripts.servers import kafka as kafka_server
@@ -94,6 +96,14 @@ async def topic_of(transport: Transport, name: str = "") -> str:
     name = name or f"topic-{uuid4().hex}"
     await transport.ensure([TopicSpec(name, ("one",))])
     return name
+
+
+def hosts(url: str) -> str:
+    return url.partition("//")[2].partition("?")[0]
+
+
+def administrator(url: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": hosts(url)})
 
 
 async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:
@@ -234,7 +244,7 @@ async def test_the_permissions_that_are_documented_are_enough(private: Box, cert
         ResourceType.TOPIC: (AclOperation.CREATE, AclOperation.DESCRIBE, AclOperation.READ, AclOperation.WRITE),
         ResourceType.GROUP: (AclOperation.DESCRIBE, AclOperation.READ),
     }
-    admin = AdminClient({"bootstrap.servers": private.url.partition("//")[2]})
+    admin = administrator(private.url)
     rules = [
         AclBinding(kind, "allowed.edow", ResourcePatternType.PREFIXED, "User:edow", "*", each, AclPermissionType.ALLOW)
         for kind, each_of in operations.items()
@@ -513,7 +523,7 @@ async def test_foreign_messages_arrive_whatever_they_are(opened: Connect) -> Non
     transport = await opened(partitions=1)
     topic = await topic_of(transport)
     name = transport._names.topic(topic)
-    producer = Producer({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    producer = Producer({"bootstrap.servers": hosts(server_url("EDOW_KAFKA"))})
     producer.produce(name, None, b"\xff\xfe")
     producer.produce(name, b"\x00", None, headers={"content-type": b"?"})
     producer.flush()
@@ -529,7 +539,7 @@ async def test_a_topic_that_takes_less_than_we_would_is_told(opened: Connect) ->
     """Where an operator has made a topic with a smaller limit, the message is refused, not tried for ever."""
     transport = await opened()
     topic = f"topic-{uuid4().hex}"
-    admin = AdminClient({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    admin = administrator(server_url("EDOW_KAFKA"))
     name = transport._names.topic(topic)
     made = admin.create_topics([NewTopic(name, 1, 1, config={"max.message.bytes": "1000"})])
     await asyncio.wrap_future(made[name])
@@ -544,7 +554,7 @@ async def test_a_batch_that_fails_by_half_names_the_half(opened: Connect) -> Non
     good, bad = await topic_of(transport), await topic_of(transport)
     subscriber = await member(transport, good)
     await transport.publish([Message(good, b"1"), Message(bad, b"1")])
-    admin = AdminClient({"bootstrap.servers": server_url("EDOW_KAFKA").partition("//")[2]})
+    admin = administrator(server_url("EDOW_KAFKA"))
     name = transport._names.topic(bad)
     await asyncio.wrap_future(admin.delete_topics([name])[name])
     with pytest.raises(PublishFailed) as caught:
@@ -553,6 +563,53 @@ async def test_a_batch_that_fails_by_half_names_the_half(opened: Connect) -> Non
     assert sorted(await drain(subscriber, 3)) == [b"1", b"2", b"3"]
     with pytest.raises(InvalidInput, match="no topic"):
         await transport.publish([Message(bad, b"3")])
+
+
+async def test_new_topics_are_made_as_the_url_says(opened: Connect) -> None:
+    """Partitions for those who share, one for those who read alone; and how messages are kept."""
+    transport = await opened(partitions=5, replicas=1, retention=3_600, fsync="true", max_message_bytes=10_000)
+    assert transport.features.durable
+    names = ["edow.tasks.t", "edow.results.0", "edow.dead", "edow.control"]
+    await transport.ensure([TopicSpec(name, () if name.endswith("control") else ("one",)) for name in names])
+    kafkas = [transport._names.topic(name) for name in names]
+    admin = administrator(server_url("EDOW_KAFKA"))
+    found = {
+        name: await asyncio.wrap_future(each) for name, each in admin.describe_topics(TopicCollection(kafkas)).items()
+    }
+    assert [len(found[name].partitions) for name in kafkas] == [5, 1, 1, 1]
+    assert {len(each.replicas) for one in found.values() for each in one.partitions} == {1}
+    resource = ConfigResource(ConfigResource.Type.TOPIC, kafkas[0])
+    config = await asyncio.wrap_future(admin.describe_configs([resource])[resource])
+    told = {name: config[name].value for name in ("retention.ms", "flush.messages", "cleanup.policy")}
+    assert told == {"retention.ms": "3600000", "flush.messages": "1", "cleanup.policy": "delete"}
+    assert int(config["max.message.bytes"].value) > 10_000
+
+
+async def test_partitions_may_be_added_while_all_goes_on(opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishers use them and members read them, from their beginning, with nobody's help."""
+    monkeypatch.setattr(cluster, "SIZE_SECONDS", 0.0)
+    transport = await opened(partitions=1, topic__metadata__refresh__interval__ms=100)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    admin = administrator(server_url("EDOW_KAFKA"))
+    name = transport._names.topic(topic)
+    await asyncio.wrap_future(admin.create_partitions([NewPartitions(name, 3)])[name])
+    numbers: set[int] = set()
+    async with asyncio.timeout(RECOVERY):
+        while len(numbers) < 3:
+            await transport.publish(numbered(topic, 6))
+            for each in await take(subscriber, 6):
+                numbers.add(each.partition.place[1])
+                await subscriber.ack([each])
+
+
+async def test_options_with_a_dot_reach_librdkafka(opened: Connect) -> None:
+    """Compressed and lingered for, messages arrive as ever."""
+    transport = await opened(compression__type="lz4", linger__ms=5, queued__max__messages__kbytes=1024)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    await transport.publish([Message(topic, b"x" * 10_000)] * 3)
+    assert await drain(subscriber, 3) == [b"x" * 10_000] * 3
 
 
 async def test_names_that_kafka_does_not_take_are_refused(opened: Connect) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import shutil
 import subprocess
 import time
@@ -21,8 +22,10 @@ import scripts.servers as servers
 from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unavailable, Unsupported
 from edow.model.message import Message
-from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
+from edow.transport.contract import Delivery, Mode, Subscriber, Subscription, TopicSpec
 from edow.transport.rabbitmq import RabbitTransport, connect
+from edow.transport.rabbitmq.lane import RabbitDelivery
+from edow.transport.rabbitmq.parking import Parking
 from scripts.servers import Box, ports, private
 from tests.conformance.transport_suite import LEASE, QUIET, TransportSuite, bodies, drain, numbered, take
 
@@ -153,6 +156,14 @@ async def drain_all(subscriber: Subscriber, wanted: set[bytes]) -> list[bytes]:
     return seen
 
 
+async def until_parked(working: Subscriber, held: Sequence[Delivery]) -> None:
+    """Until one of them has been put aside, as long tasks are on an old server."""
+    async with asyncio.timeout(20):
+        while not any(isinstance(each, RabbitDelivery) and isinstance(each.lane, Parking) for each in held):
+            assert await working.receive(1, 0.2) == []
+            assert await working.extend(held) == []
+
+
 # opening
 
 
@@ -217,6 +228,26 @@ async def test_a_missing_permission_is_refused_with_the_remedy(server: Box) -> N
     servers.rabbitmq.control(server, "set_permissions", "reader", "", "", ".*")
     with pytest.raises(InvalidInput, match="rabbitmqctl set_permissions -p / reader"):
         await rabbitmq(f"amqp://reader:reader@127.0.0.1:{server.port}/?prefix=p.").open()
+
+
+async def test_the_rights_in_the_guide_are_enough(impatient: str, server: Box, joined: Connect) -> None:
+    """A user with these and no others can do everything, parking included."""
+    guide = (Path(__file__).parents[2] / "docs/brokers/rabbitmq.md").read_text()
+    (rights,) = re.findall(r"set_permissions -p VHOST USER '(\S+)' '(\S+)' '(\S+)'", guide)
+    servers.rabbitmq.control(server, "add_user", "modest", "modest")
+    servers.rabbitmq.control(server, "set_permissions", "modest", *rights)
+    transport = await joined(f"amqp://modest:modest@127.0.0.1:{server.port}/", prefix="", consumer_timeout=4)
+    topics = ("edow.tasks.x", "edow.results.0")
+    await transport.ensure([*(TopicSpec(topic, ("one",)) for topic in topics), TopicSpec("edow.control", ())])
+    listener = await transport.subscribe(Subscription(topics=("edow.control",), group="", mode="broadcast"))
+    results = await transport.subscribe(Subscription(topics=topics[1:], group="one", mode="exclusive"))
+    tasks = await transport.subscribe(Subscription(topics=topics[:1], group="one"))
+    await transport.publish([Message(topic, b"x") for topic in (*topics, "edow.control")])
+    await transport.publish([Message(topics[0], b"keyed", "k")])
+    assert bodies(await take(listener, 1)) == await drain(results, 1) == [b"x"]
+    held = await take(tasks, 2)
+    await until_parked(tasks, held)
+    await tasks.ack(held)
 
 
 async def test_a_virtual_host_of_ones_own(server: Box) -> None:
@@ -484,39 +515,44 @@ async def test_lag_is_not_told(joined: Connect) -> None:
 # outages
 
 
-@pytest.mark.parametrize("how", ["restart", "kill"])
+def some(letter: bytes) -> list[Message]:
+    return [Message("x", letter + b"%d" % n, f"k{n}" if n % 2 else None) for n in range(20)]
+
+
 @pytest.mark.timeout(180)
-async def test_a_server_that_comes_back_is_gone_on_with(server: Box, joined: Connect, how: str) -> None:
-    """What was published is there, what was acknowledged does not come again, subscribers of all modes go on, and
-    publishing succeeds once it is back.
+async def test_a_server_that_comes_back_is_gone_on_with(server: Box, joined: Connect) -> None:
+    """After a restart, and after a crash: what was published is there, what was acknowledged does not come again,
+    subscribers of all modes go on, and publishing succeeds once the server is back.
     """
     transport = await joined(server.url)
     await transport.ensure([TopicSpec("x", ("one", "two")), TopicSpec("edow.control", ())])
-    shared, exclusive = (
-        await member(transport),
-        await transport.subscribe(Subscription(topics=("x",), group="two", mode="exclusive")),
-    )
+    shared = await member(transport)
+    exclusive = await transport.subscribe(Subscription(topics=("x",), group="two", mode="exclusive"))
     listener = await transport.subscribe(Subscription(topics=("edow.control",), group="", mode="broadcast"))
-    await transport.publish([Message("x", b"a%d" % n, f"k{n}" if n % 2 else None) for n in range(20)])
-    first = await drain(shared, 10)
-    held = await take(shared, 5)
-    if how == "kill":
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.start)
-    else:
-        await asyncio.to_thread(server.restart)
-    await publish_at_last(transport, [Message("x", b"b%d" % n, f"k{n}" if n % 2 else None) for n in range(20)])
-    everything = {b"%s%d" % (letter, n) for letter in (b"a", b"b") for n in range(20)}
-    # What was acknowledged just before a crash may come again: acknowledgements are not confirmed.
-    seen = await drain_all(shared, everything - set(first))
-    assert set(bodies(held)) <= set(seen)
-    assert set(await drain_all(exclusive, everything)) == everything
-    assert len(await shared.extend(held)) == len(held)
-    await shared.ack(held)  # somebody else's by now, which is no error
+    published: set[bytes] = set()
 
-    async with asyncio.timeout(30):
-        while not await listener.receive(10, 0.1):
-            await publish_at_last(transport, [Message("edow.control", b"heard")])
+    def crash() -> None:  # after a restart, for the server writes down new queues at its leisure
+        server.kill()
+        server.start()
+
+    for letter, outage in ((b"r", server.restart), (b"k", crash)):
+        await transport.publish(before := some(letter))
+        done = await drain(shared, 10)
+        held = await take(shared, 5)
+        await asyncio.to_thread(outage)
+        await publish_at_last(transport, after := some(letter.upper()))
+        new = {each.body for each in (*before, *after)}
+        seen = await drain_all(shared, new - set(done))
+        assert set(bodies(held)) <= set(seen)
+        if outage == server.restart:  # acknowledgements are not confirmed, so a crash may lose the last of them
+            assert not set(done) & set(seen)
+        assert await shared.extend(held) == held
+        await shared.ack(held)  # somebody else's by now, which is no error
+        published |= new
+        assert set(await drain_all(exclusive, new)) <= published
+        async with asyncio.timeout(30):
+            while not await listener.receive(10, 0.1):
+                await publish_at_last(transport, [Message("edow.control", b"heard")])
 
 
 @pytest.mark.timeout(120)
@@ -597,12 +633,7 @@ async def test_a_long_task_of_a_member_that_leaves_goes_to_another(impatient: st
     working = await member(transport)
     await transport.publish([Message("x", b"long")])
     held = await take(working, 1)
-    parked = None
-    async with asyncio.timeout(20):
-        while parked is None or ":parked:" not in parked.place.queue:
-            assert await working.receive(1, 0.2) == []
-            assert await working.extend(held) == []
-            parked = held[0].lane  # type: ignore[attr-defined]
+    await until_parked(working, held)
     other = await member(elsewhere)
     await working.nack(held)
     (again,) = await take(other, 1)
@@ -661,7 +692,7 @@ async def test_tls(secure: tuple[Box, int, Path], joined: Connect) -> None:
     await transport.publish(numbered("x", 3))
     assert await drain(await member(transport), 3) == [b"0", b"1", b"2"]
     await joined(tls, verify="false")
-    with pytest.raises(TransportUnavailable, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(InvalidInput, match="certificate is not trusted .*: give its authority with cafile="):  # noqa: RUF043
         await joined(tls)
     with pytest.raises(InvalidInput, match="cafile"):
         await joined(tls, cafile=folder / "nothing.pem")

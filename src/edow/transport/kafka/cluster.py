@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
@@ -20,6 +21,8 @@ from edow.transport.kafka.settings import Names, Settings, partitions, topic_con
 Result = TypeVar("Result")
 Key = TypeVar("Key")
 
+SIZE_SECONDS = 300.0  # after which somebody may have added partitions; consumers look as often
+
 
 class Cluster:
     """Asks with one client; whoever made it polls it. Raises InvalidInput and TransportUnavailable."""
@@ -30,7 +33,7 @@ class Cluster:
         self._names = names
         self._settings = settings
         self._address = address
-        self._sizes: dict[str, int] = {}  # partitions of the topics known to exist
+        self._sizes: dict[str, tuple[int, float]] = {}  # partitions of the topics known to exist, and until when
         self._placed: set[tuple[str, str]] = set()  # topics and groups known to have their place
 
     async def greet(self) -> None:
@@ -54,9 +57,13 @@ class Cluster:
     async def size(self, topic: str) -> int | None:
         """How many partitions a topic has; None if there is no such topic."""
         name = self._names.topic(topic)
-        if name not in self._sizes:
-            await self._describe([name])
-        return self._sizes.get(name)
+        size, until = self._sizes.get(name, (None, 0.0))
+        if size is not None and time.monotonic() < until:
+            return size
+        if name not in await self._describe([name]):
+            self.forget(name)
+            return None
+        return self._sizes[name][0]
 
     def forget(self, name: str) -> None:
         """There may be no such topic any more: ask again."""
@@ -125,7 +132,7 @@ class Cluster:
                 if error_of(problem.__cause__).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
                 continue
-            self._sizes[name] = len(described.partitions)
+            self._sizes[name] = (len(described.partitions), time.monotonic() + SIZE_SECONDS)
             found[name] = all(each.leader is not None for each in described.partitions)
         return found
 

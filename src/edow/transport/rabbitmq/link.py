@@ -7,13 +7,13 @@ acknowledgements must not wait for that.
 from __future__ import annotations
 
 import asyncio
-import logging
+import ssl
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame, FrameType
-from aiormq.connection import FrameReceiver, TCPTransportFactory, TLSTransportFactory, TransportFactory
+from aiormq.connection import FrameReceiver, TransportFactory
 from aiormq.exceptions import AMQPError, ProbableAuthenticationError
 from pamqp import commands
 from pamqp.base import Frame
@@ -30,8 +30,6 @@ FRAMES = 2000  # that a channel may have read and not looked at: what came toget
 BROKEN = (AMQPError, OSError, RuntimeError, asyncio.TimeoutError)  # what the client library raises when it cannot go on
 
 Result = TypeVar("Result")
-
-log = logging.getLogger("edow.transport.rabbitmq")
 
 
 class _Refused(Exception):
@@ -73,20 +71,24 @@ class _Listening:
         return frame
 
 
-class _Sockets(TransportFactory):
-    """Keeps hold of the socket, so that it can be cut when the other side has stopped to read."""
+class _Socket(TransportFactory):
+    """Opened before the library asks for it, which would log every vain attempt as an error; and kept hold of, so that
+    it can be cut when the other side has stopped to read.
+    """
 
-    def __init__(self, secure: bool) -> None:
-        self._inner: TransportFactory = TLSTransportFactory() if secure else TCPTransportFactory()
-        self._writer: asyncio.StreamWriter | None = None
+    def __init__(self) -> None:
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, self._writer = await self._inner.create(url, **kwargs)
-        return reader, self._writer
+    async def open(self, url: URL, tls: ssl.SSLContext | None) -> None:
+        self._streams = await asyncio.open_connection(url.host, url.port, ssl=tls)
+
+    async def create(self, url: URL, **_: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        assert self._streams is not None
+        return self._streams
 
     def cut(self) -> None:
-        if self._writer is not None:
-            self._writer.transport.abort()
+        if self._streams is not None:
+            self._streams[1].transport.abort()
 
 
 class Link:
@@ -96,7 +98,7 @@ class Link:
         self._server = server
         self._urls = server.urls(purpose)
         self._connection: _Connection | None = None
-        self._sockets = _Sockets(False)
+        self._socket = _Socket()
         self._connecting: asyncio.Task[_Connection] | None = None
         self._closed = False
 
@@ -154,17 +156,17 @@ class Link:
 
     async def _end(self, *, at_once: bool) -> None:
         connection, self._connection = self._connection, None
-        sockets = self._sockets
+        socket = self._socket
         if connection is None:
             return
         if at_once:
-            sockets.cut()
+            socket.cut()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await connection.close()
         except BROKEN:
             pass
-        sockets.cut()
+        socket.cut()
 
     async def _connect(self) -> _Connection:
         await self._end(at_once=True)
@@ -178,23 +180,28 @@ class Link:
         # One host that refuses us for good says more than others that are away.
         raise next((each for each in problems if isinstance(each, InvalidInput)), problems[0])
 
-    async def _connect_to(self, url: URL, tls: Any) -> _Connection:
-        sockets = _Sockets(tls is not None)
-        connection = _Connection(url, context=tls, transport_factory=sockets)
+    async def _connect_to(self, url: URL, tls: ssl.SSLContext | None) -> _Connection:
+        socket = _Socket()
+        connection = _Connection(url, transport_factory=socket)
         try:
             async with asyncio.timeout(self._server.options.connect_timeout):
+                await socket.open(url, tls)
                 await connection.connect()
-        except ProbableAuthenticationError as problem:
-            raise self._wrong_credentials(problem) from problem
-        except _Refused as problem:
-            raise self._refused(problem) from problem
-        except BROKEN as problem:
-            sockets.cut()
-            raise self.unavailable(problem) from problem
-        except asyncio.CancelledError:
-            sockets.cut()
+        except BaseException as problem:
+            socket.cut()
+            if isinstance(problem, ProbableAuthenticationError):
+                raise self._wrong_credentials(problem) from problem
+            if isinstance(problem, _Refused):
+                raise self._refused(problem) from problem
+            if isinstance(problem, ssl.SSLCertVerificationError):
+                raise InvalidInput(
+                    f"{self._server.address}: the server's certificate is not trusted ({problem.verify_message}): give "
+                    "its authority with cafile=, or trust it unseen with verify=false"
+                ) from problem
+            if isinstance(problem, BROKEN):
+                raise self.unavailable(problem) from problem
             raise
-        self._connection, self._sockets = connection, sockets
+        self._connection, self._socket = connection, socket
         return connection
 
     def _wrong_credentials(self, problem: Exception) -> InvalidInput:

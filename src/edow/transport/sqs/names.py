@@ -68,7 +68,10 @@ class Names:
 def _named(what: str, name: str) -> str:
     if not name:
         raise InvalidInput(f"a {what} needs a name, not {name!r}")
-    return _encode(name)
+    try:
+        return _encode(name)
+    except UnicodeEncodeError as problem:
+        raise InvalidInput(f"a {what} cannot be named {name!r}: {problem}") from problem
 
 
 def _encode(name: str) -> str:

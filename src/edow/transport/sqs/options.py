@@ -36,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fifo: bool = True  # order by key; False: standard queues, without
     in_order: str = result_topic(0)[:-1] + "*"  # topics (patterns, by commas) that keep order without keys, too
     sns: Literal["broadcast", "all", "none"] = "broadcast"  # which topics go through SNS
-    max_message: int = 262_144  # of a message with its attributes, and of a batch: up to 1 MiB
+    max_message_bytes: int = 262_144 - OVERHEAD  # the largest body; at most 1 MiB less the room for attributes
     concurrency: int = 16  # requests under way at once, polls apart
     receivers: int = 8  # polls under way at once for a queue with traffic
     poll: int = 20  # how long a poll waits at the server
@@ -45,8 +45,9 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     retention: int = 1_209_600  # how long a queue keeps a message
 
     @property
-    def max_body(self) -> int:
-        return self.max_message - OVERHEAD
+    def max_request(self) -> int:
+        """The largest message with its attributes, and the largest batch."""
+        return self.max_message_bytes + OVERHEAD
 
     def order(self, topic: str) -> Order:
         if any(fnmatchcase(topic, pattern.strip()) for pattern in self.in_order.split(",")):
@@ -70,7 +71,7 @@ def read_options(address: Address) -> Options:
 
 def _check(address: Address, options: Options) -> None:
     limits: dict[str, tuple[float, float]] = {
-        "max_message": (2 * OVERHEAD, 1_048_576),
+        "max_message_bytes": (OVERHEAD, 1_048_576 - OVERHEAD),
         "concurrency": (1, 256),
         "receivers": (1, 64),
         "poll": (1, 20),

@@ -15,7 +15,7 @@ from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.sqs.bodies import Entry, encode
 from edow.transport.sqs.catalog import Catalog, Target
-from edow.transport.sqs.options import SNS_BYTES, Options, Order
+from edow.transport.sqs.options import OVERHEAD, SNS_BYTES, Options, Order
 from edow.transport.sqs.service import BATCH, Fault, Missing, Patience, Rejected, Service, gather
 
 
@@ -28,7 +28,7 @@ class Publisher:
     async def publish(self, messages: Sequence[Message]) -> None:
         """See the contract. Gives up after the option `timeout`."""
         for index, message in enumerate(messages):
-            self._check_size(index, message, self._options.max_body)
+            self._check_size(index, message, self._options.max_message_bytes)
         pending = dict.fromkeys(range(len(messages)), 1)
         reasons: list[str] = []
         try:
@@ -78,7 +78,7 @@ class Publisher:
 
     def _batches(self, target: Target, entries: Sequence[Entry]) -> Iterator[list[Entry]]:
         """As many as a request may have, in number and in bytes."""
-        most = min(self._options.max_message, SNS_BYTES) if target.api == "sns" else self._options.max_message
+        most = min(self._options.max_request, SNS_BYTES) if target.api == "sns" else self._options.max_request
         batch: list[Entry] = []
         size = 0
         for entry in entries:
@@ -125,8 +125,8 @@ class Publisher:
 
     def _check_entry(self, entry: Entry, message: Message, target: Target) -> None:
         if target.api == "sns":
-            self._check_size(entry.index, message, SNS_BYTES - (self._options.max_message - self._options.max_body))
-        if entry.size > self._options.max_message:
+            self._check_size(entry.index, message, SNS_BYTES - OVERHEAD)
+        if entry.size > self._options.max_request:
             raise InvalidInput(
                 f"message {entry.index} to {message.topic!r} has a key that takes "
                 f"{entry.size - len(message.body):,} bytes: use a shorter one"

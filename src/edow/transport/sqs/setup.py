@@ -114,7 +114,7 @@ class Setup:
             attributes = {
                 "VisibilityTimeout": str(VISIBILITY),
                 "MessageRetentionPeriod": str(self._options.retention),
-                "MaximumMessageSize": str(self._options.max_message),
+                "MaximumMessageSize": str(self._options.max_request),
             }
             if self._catalog.names.suffix(topic):  # and as fast as FIFO queues can be, by the last two
                 attributes |= {

@@ -42,7 +42,7 @@ class SqsTransport:
             replay=False,
             lag=False,  # SQS counts approximately, and does not tell the age of what it holds
             partitions=False,
-            max_message_bytes=options.max_body,
+            max_message_bytes=options.max_message_bytes,
             competing=True,
             ordered=False,
         )

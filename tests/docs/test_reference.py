@@ -259,6 +259,7 @@ def test_the_pages_are_these() -> None:
         "drivers.md",
         "glossary.md",
         "how-to.md",
+        "matrix.md",
         "performance.md",
         "reference.md",
         "tutorial.md",

@@ -466,7 +466,7 @@ async def test_an_ack_that_failed_may_be_given_again(url: str) -> None:
     async with fake(Pull=batch, Acknowledge=acknowledge) as server, opened(server.url) as transport:
         reader = await member(transport, "topic")
         held = await take(reader, 1)
-        with pytest.raises((InvalidInput, TransportUnavailable)):
+        with pytest.raises(TransportUnavailable, match="roles"):
             await reader.ack(held)
         assert await reader.receive(1, QUIET) == []
         await reader.ack(held)

@@ -51,7 +51,7 @@ def url(server: str | None = None, **options: object) -> str:
 
 async def forget_topics() -> None:
     """Delete what the transports made here have left on the server."""
-    server = os.environ.get("EDOW_RABBITMQ", "")
+    server = os.environ["EDOW_RABBITMQ"]
     transports, _made[:] = list(_made), []
     async with aiormq.connect(server.partition("?")[0]) as connection:
         channel = await connection.channel()
@@ -94,6 +94,7 @@ Connect = Callable[..., Awaitable[RabbitTransport]]
 @pytest.fixture
 async def joined() -> AsyncIterator[Connect]:
     """Opens transports, on the server of the environment under one prefix unless told otherwise."""
+    url()  # or skip
     prefix = f"t{uuid4().hex[:12]}."
     opened: list[RabbitTransport] = []
 

@@ -1,17 +1,29 @@
-"""Amazon SQS and SNS against the suite: moto speaks both, ElasticMQ is stricter about SQS."""
+"""Amazon SQS and SNS against the suite, and what is theirs alone: moto speaks both, ElasticMQ is stricter about SQS."""
 
 from __future__ import annotations
 
-import os
+import asyncio
+import logging
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
+from aiobotocore.session import AioSession
 
 from edow.address import Address
-from edow.transport.contract import Transport
-from edow.transport.sqs import connect
-from tests.conformance.transport_suite import TransportSuite
+from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unsupported
+from edow.model.message import Message
+from edow.model.topics import result_topic
+from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
+from edow.transport.sqs import broadcast, connect, subscriber
+from scripts.servers import Box, elasticmq, moto, ports
+from tests.conformance.transport_suite import QUIET, SOON, TransportSuite, bodies, drain, numbered, take
+from tests.servers import private_server, server_url
+
+HOUR = 3_600_000_000
 
 
 def now() -> int:
@@ -22,13 +34,11 @@ def sqs(address: str) -> Transport:
     return connect(Address(address), now)
 
 
-def url(variable: str, options: str = "") -> str:
-    """A server's URL with credentials, names of its own and polls that do not outlive a test for long."""
-    given = os.environ.get(variable)
-    if not given:
-        pytest.skip(f"{variable} names no server: scripts/services up")
-    place = given.replace("sqs://", "sqs://test:test@", 1) if "@" not in given else given
-    return f"{place}&prefix=t{uuid4().hex[:8]}-&poll=1&refresh=1&{options}".rstrip("&")
+def named(url: str, *options: str) -> str:
+    """Names of its own, and polls that do not outlive a test for long."""
+    return "&".join(
+        [f"{url}{'' if '?' in url else '?'}", f"prefix=t{uuid4().hex[:8]}.", "poll=1", "refresh=1", *options]
+    )
 
 
 class TestSqs(TransportSuite):
@@ -38,27 +48,27 @@ class TestSqs(TransportSuite):
 
     @pytest.fixture
     def address(self) -> str:
-        return url("EDOW_SQS")
+        return named(server_url("EDOW_SQS"))
 
 
-class TestSns(TransportSuite):
+class TestSqsThroughSns(TransportSuite):
     """Everything through SNS."""
 
     factory = "tests.conformance.test_transport_sqs:sqs"
 
     @pytest.fixture
     def address(self) -> str:
-        return url("EDOW_SQS", "sns=all")
+        return named(server_url("EDOW_SQS"), "sns=all")
 
 
-class TestStandardQueues(TransportSuite):
+class TestSqsStandardQueues(TransportSuite):
     """Without order by key."""
 
     factory = "tests.conformance.test_transport_sqs:sqs"
 
     @pytest.fixture
     def address(self) -> str:
-        return url("EDOW_SQS", "fifo=false")
+        return named(server_url("EDOW_SQS"), "fifo=false")
 
 
 class TestElasticMq(TransportSuite):
@@ -68,4 +78,465 @@ class TestElasticMq(TransportSuite):
 
     @pytest.fixture
     def address(self) -> str:
-        return url("EDOW_ELASTICMQ", "sns=none")
+        return named(server_url("EDOW_ELASTICMQ"))
+
+
+# what is SQS's own
+
+
+@pytest.fixture
+def url() -> str:
+    return named(server_url("EDOW_SQS"))
+
+
+class Connect(Protocol):
+    async def __call__(self, url: str, clock: int = 0) -> Transport: ...
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Connect]:
+    """Opens transports, `clock` microseconds ahead of the time; they are closed at the end."""
+    made: list[Transport] = []
+
+    async def open_another(url: str, clock: int = 0) -> Transport:
+        transport = connect(Address(url), lambda: now() + clock)
+        await transport.open()
+        made.append(transport)
+        return transport
+
+    yield open_another
+    for transport in made:
+        await transport.close()
+
+
+async def member(transport: Transport, topic: str = "t", mode: Mode = "shared", lease: float = 30.0) -> Subscriber:
+    return await transport.subscribe(Subscription(topics=(topic,), group="g", mode=mode, lease_seconds=lease))
+
+
+@asynccontextmanager
+async def raw(url: str, api: str = "sqs") -> AsyncIterator[Any]:
+    """An ordinary client, as anybody might have one."""
+    place = Address(url)
+    async with AioSession().create_client(
+        api,
+        region_name=place.hosts[0],
+        endpoint_url=place.options["endpoint"],
+        aws_access_key_id=place.user,
+        aws_secret_access_key=place.password,
+    ) as client:
+        yield client
+
+
+async def queues(url: str) -> list[str]:
+    """The names of all queues of this test."""
+    async with raw(url) as client:
+        answer = await client.list_queues(QueueNamePrefix=Address(url).options["prefix"].strip("."))
+        return sorted(each.rpartition("/")[2].partition("-")[2] for each in answer.get("QueueUrls", []))
+
+
+async def queue_url(client: Any, url: str, queue: str) -> str:
+    name = Address(url).options["prefix"].replace(".", "-") + queue
+    return str((await client.get_queue_url(QueueName=name))["QueueUrl"])
+
+
+# opening
+
+
+async def test_credentials_that_are_missing_are_told_at_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither in the URL nor anywhere that Amazon's clients look: the error says where they may be."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    with pytest.raises(InvalidInput, match="environment, profile or role"):
+        await sqs("sqs://eu-west-1?endpoint=http://127.0.0.1:1").open()
+    with pytest.raises(InvalidInput, match="nobody"):
+        await sqs("sqs://eu-west-1?profile=nobody").open()
+
+
+async def test_credentials_of_the_environment_are_used(opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The URL may be without."""
+    place = Address(server_url("EDOW_SQS"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", place.user or "")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", place.password or "")
+    await opened(named(f"sqs://{place.hosts[0]}?endpoint={place.options['endpoint']}"))
+
+
+@pytest.fixture
+def suspicious() -> Iterator[Box]:
+    """A moto that looks at credentials."""
+    with private_server(moto, options={"INITIAL_NO_AUTH_ACTION_COUNT": "0"}) as server:
+        yield server
+
+
+async def test_credentials_that_are_wrong_are_told_at_open(suspicious: Box) -> None:
+    """The error names the remedy, and not the secret."""
+    with pytest.raises(InvalidInput, match=r"403.*check the credentials") as failed:
+        await sqs(suspicious.url).open()
+    assert "edow-development" not in str(failed.value)
+
+
+async def test_a_server_that_is_away_is_unavailable(opened: Connect) -> None:
+    """At open; trying again is for those above."""
+    transport = sqs(f"sqs://a:b@eu-west-1?endpoint=http://127.0.0.1:{ports.any_free()}")
+    with pytest.raises(TransportUnavailable, match="does not answer"):
+        await transport.open()
+    await transport.close()
+
+
+async def test_a_place_without_sns_says_what_to_write(opened: Connect) -> None:
+    """ElasticMQ has none; without the option it is refused at open."""
+    with pytest.raises(InvalidInput, match="sns=none to go without"):
+        await opened(server_url("EDOW_ELASTICMQ").replace("sns=none", ""))
+
+
+async def test_without_sns_nobody_can_listen(opened: Connect) -> None:
+    """And what is published to all is taken, and heard by no one."""
+    transport = await opened(named(server_url("EDOW_ELASTICMQ")))
+    assert not transport.features.broadcast
+    await transport.ensure([TopicSpec("t", ())])
+    await transport.publish([Message("t", b"x")])
+    with pytest.raises(Unsupported, match="sns=none"):
+        await member(transport, mode="broadcast")
+
+
+# topics
+
+
+async def test_queues_are_named_after_topics(url: str, opened: Connect) -> None:
+    """Whoever looks at the account finds them; a topic without groups has no queue."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("edow.tasks.default", ("workers",)), TopicSpec("edow.control", ())])
+    assert await queues(url) == ["edow-tasks-default__workers.fifo"]
+
+
+async def test_queues_that_exist_are_used_as_they_are(url: str, opened: Connect) -> None:
+    """Made by somebody else, with other settings."""
+    async with raw(url) as client:
+        prefix = Address(url).options["prefix"].replace(".", "-")
+        settings = {"FifoQueue": "true", "MessageRetentionPeriod": "3600"}
+        await client.create_queue(QueueName=f"{prefix}t__g.fifo", Attributes=settings)
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish([Message("t", b"x")])
+    assert await drain(await member(transport), 1) == [b"x"]
+
+
+async def test_a_topic_that_was_deleted_can_be_made_again(url: str, opened: Connect) -> None:
+    """Publishing names what was not sent; after ensure it works, and the old subscriber goes on."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    reader = await member(transport)
+    async with raw(url) as client:
+        await client.delete_queue(QueueUrl=await queue_url(client, url, "t__g.fifo"))
+    with pytest.raises(PublishFailed, match="NonExistentQueue"):
+        await transport.publish([Message("t", b"1")])
+    with pytest.raises(InvalidInput, match="'t' does not exist"):
+        await transport.publish([Message("t", b"2")])
+    with pytest.raises(TransportUnavailable, match="NonExistentQueue"):
+        await reader.receive(10, SOON)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish([Message("t", b"3")])
+    found: list[bytes] = []
+    async with asyncio.timeout(SOON):
+        while not found:
+            try:
+                found = bodies(await reader.receive(10, SOON))
+            except TransportUnavailable:
+                continue  # told of what it had seen before
+    assert found == [b"3"]
+
+
+async def test_a_topic_for_all_gets_no_groups(url: str, opened: Connect) -> None:
+    """Whoever publishes to it could not know: refused, with the remedy. So is listening to a topic with groups."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("all", ()), TopicSpec("some", ("g",))])
+    with pytest.raises(InvalidInput, match="made without groups"):
+        await (await opened(url)).ensure([TopicSpec("all", ("g",))])
+    with pytest.raises(Unsupported, match="use sns=all"):
+        await member(await opened(url), "some", "broadcast")
+
+
+async def test_through_sns_a_topic_with_groups_is_heard_by_all(url: str, opened: Connect) -> None:
+    """Its group and a listener both get a message; order and keys survive."""
+    transport = await opened(f"{url}&sns=all")
+    await transport.ensure([TopicSpec("t", ("g",))])
+    listener, worker = await member(transport, mode="broadcast"), await member(transport)
+    await transport.publish([Message("t", b"\x00\xff", "ключ")])
+    for reader in (listener, worker):
+        (got,) = await take(reader, 1)
+        assert (got.body, got.key, got.count) == (b"\x00\xff", "ключ", 1)
+
+
+async def test_results_keep_their_order_on_standard_queues_too(url: str, opened: Connect) -> None:
+    """`in_order` makes FIFO queues of them whatever `fifo` says."""
+    transport = await opened(f"{url}&fifo=false")
+    await transport.ensure([TopicSpec(result_topic(0), ("g",)), TopicSpec("t", ("g",))])
+    assert await queues(url) == ["edow-results-0__g.fifo", "t__g"]
+    await (await opened(f"{url}&in_order=other.*,t")).ensure([TopicSpec("t", ("g",))])
+    assert await queues(url) == ["edow-results-0__g.fifo", "t__g", "t__g.fifo"]
+
+
+async def test_describe_counts(url: str, opened: Connect) -> None:
+    """Waiting and in flight of each group, as SQS counts them; how old the oldest is SQS does not tell."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g", "h"))])
+    await transport.publish(numbered("t", 5))
+    await take(await member(transport), 2)
+    (stats,) = await transport.describe(["t"])
+    found = {each.group: (each.waiting, each.in_flight, each.oldest_at) for each in stats.groups}
+    assert found == {"g": (3, 2, None), "h": (5, 0, None)}
+    with pytest.raises(InvalidInput, match="'u' does not exist"):
+        await transport.describe(["u"])
+
+
+# messages of others
+
+
+async def test_what_others_send_is_delivered_as_it_is(url: str, opened: Connect) -> None:
+    """An ordinary client needs to know nothing of EDOW: its FIFO group is the key, its attributes are passed over."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    async with raw(url) as client:
+        queue = await queue_url(client, url, "t__g.fifo")
+        odd = {"edow-body": {"DataType": "Number", "StringValue": "7"}, "x": {"DataType": "String", "StringValue": "y"}}
+        await client.send_message(
+            QueueUrl=queue, MessageBody="{not JSON", MessageGroupId="theirs", MessageDeduplicationId="1"
+        )
+        await client.send_message(
+            QueueUrl=queue, MessageBody="x", MessageGroupId="~", MessageDeduplicationId="2", MessageAttributes=odd
+        )
+        got = await take(await member(transport), 2)
+        assert [(each.body, each.key) for each in got] == [(b"{not JSON", "theirs"), (b"", None)]
+        reading = await client.receive_message(QueueUrl=queue)
+        assert "Messages" not in reading
+
+
+async def test_others_can_read_what_is_sent(url: str, opened: Connect) -> None:
+    """JSON is the message's text, a key its FIFO group."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish([Message("t", '{"name": "Ünsal"}'.encode(), "order-7")])
+    async with raw(url) as client:
+        answer = await client.receive_message(
+            QueueUrl=await queue_url(client, url, "t__g.fifo"), MessageSystemAttributeNames=["MessageGroupId"]
+        )
+    (message,) = answer["Messages"]
+    assert message["Body"] == '{"name": "Ünsal"}'
+    assert message["Attributes"]["MessageGroupId"] == "order-7"
+    assert "MessageAttributes" not in message
+
+
+# leases
+
+
+async def test_what_waits_behind_a_long_task_stays_ours(url: str, opened: Connect) -> None:
+    """Three messages of a key are received together; while the first is worked on, longer than the lease, the others
+    are kept, and are delivered once it is done.
+    """
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish(numbered("t", 3, "k"))
+    reader, other = await member(transport, lease=1), await member(transport, lease=1)
+    (first,) = await take(reader, 1)
+    assert await reader.receive(10, QUIET) == []
+    for _ in range(6):
+        await asyncio.sleep(0.3)
+        assert await reader.extend([first]) == []
+    await reader.ack([first])
+    got = await reader.receive(10, SOON)
+    assert [(each.body, each.count) for each in got] == [(b"1", 1)]
+    await reader.ack(got)
+    assert await drain(reader, 1) == [b"2"]
+    assert await other.receive(10, QUIET) == []
+
+
+async def test_what_nobody_comes_for_goes_to_another(
+    url: str, opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll may bring messages that its reader, busy, does not fetch: after a lease they are given back."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    busy = await member(transport, lease=1)
+    assert await busy.receive(10, QUIET) == []  # its poll goes on
+    await transport.publish(numbered("t", 3))
+    other = await member(transport, lease=1)
+    assert sorted(await drain(other, 3)) == [b"0", b"1", b"2"]
+    assert await busy.receive(10, QUIET) == []
+
+
+async def test_a_long_lease_is_begun_with_a_short_one(
+    url: str, opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what SQS answers to a process that has just died comes back soon; whoever lives has the whole lease."""
+    monkeypatch.setattr(subscriber, "FIRST_LEASE", 1)
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish(numbered("t", 1))
+    reader, other = await member(transport, lease=60), await member(transport)
+    got = await take(reader, 1)
+    assert await other.receive(10, 1.5) == []
+    assert await reader.extend(got) == []
+    await reader.nack(got)
+    assert await drain(other, 1) == [b"0"]
+
+
+async def test_much_is_received_with_many_polls(url: str, opened: Connect) -> None:
+    """Messages of ten per answer, but a receive has as many as it asks for, when they are there."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish(numbered("t", 300))
+    reader = await member(transport)
+    found, sizes = list[bytes](), list[int]()
+    async with asyncio.timeout(4 * SOON):
+        while len(found) < 300:
+            got = await reader.receive(1000, SOON)
+            sizes.append(len(got))
+            found += bodies(got)
+            await reader.ack(got)
+            await asyncio.sleep(0.05)  # work
+    assert sorted(found) == sorted(b"%d" % n for n in range(300))
+    assert max(sizes) > 10
+
+
+# broadcast
+
+
+async def test_a_listeners_queue_lives_as_long_as_it(url: str, opened: Connect) -> None:
+    """Made when it subscribes; deleted, with its subscription, when it closes."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ())])
+    listener = await member(transport, mode="broadcast")
+    assert len(await queues(url)) == 1
+    await listener.close()
+    assert await queues(url) == []
+    async with raw(url, "sns") as client:
+        topics = (await client.list_topics())["Topics"]
+        (arn,) = (each["TopicArn"] for each in topics if Address(url).options["prefix"].strip(".") in each["TopicArn"])
+        assert (await client.list_subscriptions_by_topic(TopicArn=arn))["Subscriptions"] == []
+
+
+async def test_queues_of_listeners_that_died_are_swept(url: str, opened: Connect) -> None:
+    """By whoever subscribes more than an hour after their last sign of life; not those of the living. One that had
+    only slept makes itself a new queue.
+    """
+    sleeper = await opened(url)
+    await sleeper.ensure([TopicSpec("t", ())])
+    sleeping = await member(sleeper, mode="broadcast")
+    await member(await opened(url, HOUR // 2), mode="broadcast")
+    assert len(await queues(url)) == 2
+    later = await opened(url, HOUR + HOUR // 4)
+    await member(later, mode="broadcast")
+    assert len(await queues(url)) == 2
+    assert await sleeping.receive(10, QUIET) == []
+    async with asyncio.timeout(4 * SOON):
+        while len(await queues(url)) < 3:
+            await sleeping.receive(10, QUIET)
+        while True:  # it is made before it hears
+            await later.publish([Message("t", b"again")])
+            if await sleeping.receive(10, QUIET):
+                break
+
+
+async def test_a_listener_shows_that_it_lives(url: str, opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is tagged with the time, again and again."""
+    monkeypatch.setattr(broadcast, "TOUCH_SECONDS", 0.01)
+    transport = await opened(url, clock := 5 * HOUR)
+    await transport.ensure([TopicSpec("t", ())])
+    listener = await member(transport, mode="broadcast")
+    async with raw(url) as client, asyncio.timeout(SOON):
+        (queue,) = (await client.list_queues(QueueNamePrefix=Address(url).options["prefix"].strip(".")))["QueueUrls"]
+        await client.tag_queue(QueueUrl=queue, Tags={broadcast.SEEN: "0"})
+        while (tags := (await client.list_queue_tags(QueueUrl=queue))["Tags"])[broadcast.SEEN] == "0":
+            await listener.receive(10, QUIET)
+        assert int(tags[broadcast.SEEN]) >= (now() + clock) // 1_000_000 - 60
+        assert tags[broadcast.HEARS].startswith("arn:")
+
+
+# a server that comes and goes
+
+
+@pytest.fixture
+def lasting() -> Iterator[Box]:
+    """An ElasticMQ that remembers queues and messages over a restart."""
+    with private_server(elasticmq, start=False) as server:
+        database = f"jdbc:h2:{server.folder / 'messages'}"
+        server.options = {
+            "queues-storage.enabled": "true",
+            "queues-storage.path": f'"{server.folder / "queues.conf"}"',
+            "messages-storage.enabled": "true",
+            "messages-storage.uri": f'"{database}"',
+        }
+        server.start()
+        yield server
+
+
+async def test_everything_goes_on_after_a_restart(
+    lasting: Box, opened: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Subscribers of both modes wait for the server without being told; publishing fails in time meanwhile. What was
+    acknowledged while it was away stays so, what was published before comes.
+    """
+    caplog.set_level(logging.INFO, "edow.transport.sqs")
+    transport = await opened(f"{named(lasting.url)}&timeout=2")
+    await transport.ensure([TopicSpec("t", ("g",)), TopicSpec("edow.results.0", ("g",))])
+    worker = await member(transport, lease=30)
+    owner = await member(transport, "edow.results.0", "exclusive")
+    await transport.publish([Message("t", b"1"), Message("t", b"2"), Message("edow.results.0", b"3")])
+    held = await take(worker, 1)
+    assert bodies(await take(owner, 1)) == [b"3"]
+    await asyncio.to_thread(lasting.stop)
+    receiving = [asyncio.create_task(take(worker, 1)), asyncio.create_task(owner.receive(1, 60))]
+    await worker.ack(held)
+    with pytest.raises(PublishFailed) as failed:
+        await transport.publish(numbered("t", 3))
+    assert failed.value.indexes == (0, 1, 2)
+    for each in receiving:
+        each.cancel()
+    await asyncio.gather(*receiving, return_exceptions=True)
+    await asyncio.to_thread(lasting.start)
+    async with asyncio.timeout(8 * SOON):
+        while True:
+            try:
+                await transport.publish([Message("t", b"4"), Message("edow.results.0", b"5")])
+                break
+            except PublishFailed:
+                continue
+        found: list[bytes] = []
+        while not {b"4"} <= {*found}:
+            got = await worker.receive(10, SOON)
+            found += bodies(got)
+            await worker.ack(got)
+        results: list[bytes] = []
+        while b"5" not in results:
+            got = await owner.receive(10, SOON)
+            results += bodies(got)
+            await owner.ack(got)
+    assert {b"1", b"2"} - {held[0].body} <= {*found}
+    await worker.receive(10, QUIET)
+    assert sum("cannot receive from t" in each.message for each in caplog.records) == 1
+    assert sum("receiving from t again" in each.message for each in caplog.records) == 1
+
+
+async def test_a_server_that_answers_nobody_is_given_up_in_time(opened: Connect) -> None:
+    """Frozen: connections stay open. Publishing fails after the option `timeout`, closing after two seconds; when it
+    goes on, so does everything.
+    """
+    with private_server(moto) as server:
+        transport = await opened(f"{named(server.url)}&timeout=1")
+        await transport.ensure([TopicSpec("t", ("g",))])
+        reader, leaving = await member(transport), await member(transport)
+        await transport.publish(numbered("t", 2))
+        await take(leaving, 1)
+        server.pause()
+        try:
+            with pytest.raises(PublishFailed, match="timeout=1 "):
+                await transport.publish([Message("t", b"x")])
+            async with asyncio.timeout(4 * SOON):
+                await leaving.close()
+        finally:
+            server.resume()
+        async with asyncio.timeout(4 * SOON):
+            while not await reader.receive(10, SOON):
+                pass

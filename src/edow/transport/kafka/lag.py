@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import OffsetSpec  # type: ignore[attr-defined]
 
+from edow.errors import TransportUnavailable
 from edow.transport.contract import GroupStats, TopicStats
 from edow.transport.kafka.cluster import Cluster
 from edow.transport.kafka.desk import Desk
@@ -54,7 +55,9 @@ class Lag:
             now = dict(rest)
             rest = [(place, offset) for place, offset in rest if now[place] != offset]
             consumer.assign([TopicPartition(*place, offset) for place, offset in now.items()])
-            while now and time.monotonic() < deadline:
+            while now:
+                if time.monotonic() > deadline:  # no answer must not look like an empty queue
+                    raise TransportUnavailable(f"partition {min(now)} did not show its oldest message in time")
                 message = consumer.poll(POLL_SECONDS)
                 if message is None or message.error() is not None:
                     continue

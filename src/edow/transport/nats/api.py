@@ -109,6 +109,13 @@ class Api:
         body = {"stream_name": stream, "config": config, "action": action}
         return await self._call(f"CONSUMER.CREATE.{stream}.{config['name']}", ConsumerInfo, body, expect)
 
+    async def add_consumer(self, stream: str, config: Config) -> None:
+        """One that exists, with whatever configuration, stays as it is."""
+        try:
+            await self.set_consumer(stream, config, "create", CONSUMER_EXISTS)
+        except Refused:
+            pass
+
     async def delete_consumer(self, stream: str, name: str) -> None:
         """Also when there is none."""
         try:

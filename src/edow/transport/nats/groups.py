@@ -78,7 +78,7 @@ class Groups:
         info = await self._first(topic, group)
         if _is_split(info, topic):
             return
-        common = {
+        common: Config = {
             **info.config,
             "deliver_policy": "by_start_sequence",
             "opt_start_seq": info.ack_floor.stream_seq + 1,
@@ -86,7 +86,7 @@ class Groups:
         }
         await asyncio.gather(
             *(
-                self._create(topic.stream, common, str(each), partition_subject(topic.subject, each.number))
+                self._api.add_consumer(topic.stream, common | _of_partition(each, topic))
                 for each in _partitions(group, topic)
             )
         )
@@ -201,13 +201,6 @@ class Groups:
             raise InvalidInput(f"topic {topic.name!r} has no group {group!r}: make it with transport.ensure() first")
         return found
 
-    async def _create(self, stream: str, common: Config, name: str, subject: str) -> None:
-        config = {**common, "name": name, "durable_name": name, "filter_subject": subject}
-        try:
-            await self._api.set_consumer(stream, config, "create", CONSUMER_EXISTS)
-        except Refused:
-            pass  # somebody else was faster, and began no later
-
     async def _shorten(self, stream: str, name: str, wait: int) -> None:
         info = await self._api.consumer(stream, name)
         await self._api.set_consumer(stream, info.config | {"ack_wait": wait}, "update")
@@ -225,6 +218,11 @@ def _partition_stats(infos: Sequence[ConsumerInfo]) -> tuple[PartitionStats, ...
     named = [(name, info) for info in infos if (name := parse_consumer(info.name)).role == "k"]
     named.sort(key=lambda pair: pair[0])
     return tuple(PartitionStats(str(name.number), info.num_pending + info.num_ack_pending) for name, info in named)
+
+
+def _of_partition(name: ConsumerName, topic: Topic) -> Config:
+    subject = partition_subject(topic.subject, name.number)
+    return {"name": str(name), "durable_name": str(name), "filter_subject": subject}
 
 
 def _number(config: Config, name: str) -> int:

@@ -75,7 +75,8 @@ class Link:
         """The client, once it is usable. Raises TransportUnavailable when it is not within so many seconds."""
         if not self.up.is_set():
             try:
-                await asyncio.wait_for(self.up.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self.up.wait()
             except TimeoutError:
                 raise TransportUnavailable(f"{self.address} does not answer") from None
         return self.client
@@ -94,8 +95,10 @@ class Link:
         refusals = self.refusals
         if not self.client.is_connected:
             raise TransportUnavailable(f"{self.address} does not answer")
+        asking = asyncio.ensure_future(self.client.request(subject, payload, self.options.request_timeout))
         try:
-            answer = await self.client.request(subject, payload, self.options.request_timeout)
+            await asyncio.wait([asking])  # in the library, on Python 3.11, a cancellation may get lost
+            answer = asking.result()
         except NoRespondersError as problem:
             raise TransportUnavailable(f"{self.address}: JetStream does not answer ({subject})") from problem
         except TimeoutError as problem:
@@ -105,6 +108,8 @@ class Link:
             raise TransportUnavailable(f"{self.address} has not answered {subject} in {seconds:g} s") from problem
         except (NatsError, OSError) as problem:
             raise TransportUnavailable(f"{self.address}: {problem}") from problem
+        finally:
+            asking.cancel()
         data: bytes = answer.data
         return data
 
@@ -232,7 +237,8 @@ class Link:
 
     async def _stirred(self, seconds: float) -> None:
         try:
-            await asyncio.wait_for(self._stir.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stir.wait()
         except TimeoutError:
             pass
         self._stir.clear()

@@ -129,7 +129,8 @@ class Puller:
     async def wait(self, seconds: float) -> None:
         """Until woken, for at most so long."""
         try:
-            await asyncio.wait_for(self.woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.woken.wait()
         except TimeoutError:
             pass
         self.woken.clear()

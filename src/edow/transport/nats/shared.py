@@ -264,7 +264,8 @@ class SharedSubscriber:
         """For ever: partitions when they are needed, and what other members have changed."""
         while True:
             try:
-                await asyncio.wait_for(self._tend_now.wait(), TEND_SECONDS)
+                async with asyncio.timeout(TEND_SECONDS):
+                    await self._tend_now.wait()
             except TimeoutError:
                 pass
             self._tend_now.clear()

@@ -98,7 +98,7 @@ class Topics:
             existing = {parse_consumer(each).group for each in await self._api.consumer_names(topic.stream)}
             for group in groups:
                 if group_name(group) not in existing:
-                    await self._api.set_consumer(topic.stream, self.consumer(group), "create", (10105, 10148))
+                    await self._api.add_consumer(topic.stream, self.consumer(group))
         self._known[name] = topic
         self._ensured.setdefault(name, set()).update(groups)
 

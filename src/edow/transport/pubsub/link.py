@@ -153,6 +153,10 @@ class Link:
             return InvalidInput(text)
         return TransportUnavailable(text)
 
+    def unavailable(self, problem: GoogleAPICallError, what: str) -> TransportUnavailable:
+        """The same, whatever it says: for what has worked before, so that permissions may come back, too."""
+        return TransportUnavailable(str(self.error(problem, what)))
+
     def reader(self) -> SubscriberAsyncClient:
         """A client for the waiting requests of one subscription; give it back with `release`."""
         self.check_open()

@@ -96,7 +96,7 @@ class PubsubSubscriber:
         try:
             await self._tell(mine, lambda queue, ids: queue.acknowledge(ids))
         except GoogleAPICallError as problem:
-            raise self._link.error(problem, f"{len(mine)} messages could not be acknowledged") from problem
+            raise self._link.unavailable(problem, f"{len(mine)} messages could not be acknowledged") from problem
         finally:
             # Only now may the next of a key go on: what was not acknowledged comes again, and before it.
             for each in mine:
@@ -120,16 +120,18 @@ class PubsubSubscriber:
         self._look.set()
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """See the contract. In mode exclusive nothing expires."""
+        """See the contract. In mode exclusive nothing expires. A lease that has just ended goes on, too, if nobody has
+        noticed and the service has left us the message.
+        """
         if not self._shared:
             return []
         now = asyncio.get_running_loop().time()
-        mine = [each for each in self._hands.mine(deliveries) if each.until > now]
+        mine = [each for each in self._hands.mine(deliveries) if max(each.until, each.served_until) > now]
         kept = set(map(id, mine))
         try:
             lost = await self._renew(mine)
         except GoogleAPICallError as problem:
-            raise self._link.error(problem, f"{len(mine)} leases could not be extended") from problem
+            raise self._link.unavailable(problem, f"{len(mine)} leases could not be extended") from problem
         for each in mine:
             each.until = now + self._lease
         return [each for each in deliveries if id(each) not in kept or id(each) in lost]
@@ -236,8 +238,7 @@ class PubsubSubscriber:
         except GoogleAPICallError as problem:
             if not is_transient(problem):
                 await self._pause(queue)
-                text = str(self._link.error(problem, f"{queue.path} cannot be read"))
-                raise TransportUnavailable(text) from problem
+                raise self._link.unavailable(problem, f"{queue.path} cannot be read") from problem
             self._link.is_away(problem)
             await self._pause(queue)
             return ()
@@ -325,7 +326,7 @@ class PubsubSubscriber:
         try:
             await self._tell(given, lambda queue, ids: queue.modify(ids, 0, seconds))
         except GoogleAPICallError as problem:
-            raise self._link.error(problem, f"{len(given)} messages could not be given back") from problem
+            raise self._link.unavailable(problem, f"{len(given)} messages could not be given back") from problem
 
     async def _tell(
         self, deliveries: Sequence[PubsubDelivery], tell: Callable[[Queue, list[str]], Awaitable[set[str]]]

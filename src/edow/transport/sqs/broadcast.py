@@ -74,16 +74,19 @@ class Listening:
     async def _sweep(self, url: str) -> None:
         try:
             answer = await self._service.request("sqs", "list_queue_tags", QueueUrl=url)
-            tags = msgspec.convert(answer.get("Tags", {}), dict[str, str])
-            if int(self._seen()) - int(tags.get(SEEN, self._seen())) > ABANDONED_SECONDS:
-                await self._delete(url, tags.get(HEARS, ""))
         except Missing:
-            pass  # its own subscriber or another was quicker
+            return
+        tags = msgspec.convert(answer.get("Tags", {}), dict[str, str])
+        if int(self._seen()) - int(tags.get(SEEN, self._seen())) > ABANDONED_SECONDS:
+            await self._delete(url, tags.get(HEARS, ""))
 
     async def _delete(self, url: str, subscription: str) -> None:
-        if subscription:
-            await self._service.request("sns", "unsubscribe", SubscriptionArn=subscription)
-        await self._service.request("sqs", "delete_queue", QueueUrl=url)
+        try:
+            if subscription:
+                await self._service.request("sns", "unsubscribe", SubscriptionArn=subscription)
+            await self._service.request("sqs", "delete_queue", QueueUrl=url)
+        except Missing:
+            pass  # somebody was quicker
 
     async def _touch_forever(self) -> None:
         while True:

@@ -157,7 +157,7 @@ class Service:
             return TransportUnavailable(text)
         if _MISSING.search(code):
             return Missing(text)
-        if _DENIED.search(code):
+        if _DENIED.search(code) or status in (401, 403):
             return Rejected(f"{text}: {_REMEDY}")
         return Rejected(text)
 

@@ -189,6 +189,8 @@ class SqsSubscriber:
             try:
                 found, asked = await self._round(source, room, width)
             except Exception as problem:
+                if self._closed:
+                    return
                 if not failing:
                     self._report(source, problem)
                 failing, width = True, 1

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-# RabbitMQ, Pub/Sub and SQS are to follow: the stand-ins of the latter hand out one message of a key at a time.
-SERVERS = ("POSTGRES", "REDIS", "NATS", "KAFKA")
+# RabbitMQ and SQS are to follow.
+SERVERS = ("POSTGRES", "REDIS", "NATS", "KAFKA", "PUBSUB")
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
 
 

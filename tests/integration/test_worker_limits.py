@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 import edow
+from edow.model.times import rfc3339
 from edow.worker import pulse
 from edow.workflow.context import current_context
 from tests.unit.worker.harness import FAST, bench, failure, task_event, value
@@ -237,6 +238,38 @@ async def test_a_long_attempt_is_heard_of(monkeypatch: pytest.MonkeyPatch) -> No
         assert {result.outcome for result in await b.until_results(3)} == {"started"}
         done.set()
         await b.until_results(1, "completed")
+
+
+@pytest.mark.parametrize(("age", "told"), [(60, True), (-60, False)])
+async def test_called_off_before_anybody_heard(monkeypatch: pytest.MonkeyPatch, age: int, told: bool) -> None:
+    """A task that was published before this worker listened for cancellations is soon reported, should it last: its
+    own may have come when no worker was there.
+    """
+    monkeypatch.setattr(pulse, "DOUBT_SECONDS", 0.01)
+    monkeypatch.setattr(pulse, "LOOK_SECONDS", 0.0)
+    done = asyncio.Event()
+
+    @edow.task
+    async def takes_long() -> None:
+        await done.wait()
+
+    @edow.task
+    async def looks_on() -> None:
+        await asyncio.sleep(0.1)
+
+    async with bench(takes_long, looks_on) as b:
+        published = rfc3339(time.time_ns() // 1_000 - age * 1_000_000)
+        await b.send(msgspec.structs.replace(task_event("takes_long"), time=published))
+        if told:
+            await b.until_results(1, "started")
+            await b.cancel("e/1/takes_long")
+            await b.until_results(1, "cancelled")
+        else:
+            await b.send(msgspec.structs.replace(task_event("looks_on"), time=published))
+            await b.until_results(1, "completed")
+            done.set()
+            await b.until_results(2, "completed")
+            assert not b.results("started")
 
 
 async def test_last_words() -> None:

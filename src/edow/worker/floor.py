@@ -81,6 +81,7 @@ class Floor:
         self.pulse = Pulse(reporter, publisher)
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._handed_back: list[Held] = []
+        self.hears_since = ""  # RFC 3339: tasks that were published later cannot be called off without our hearing it
         self.on_beat: Callable[[Attempt], None] | None = None
         self.on_room: Callable[[], None] = _nothing  # something ended: there may be room, or nothing left
         self.on_begin: Callable[[], None] = _nothing  # something runs now
@@ -189,7 +190,8 @@ class Floor:
                 attempt.beat_at = now
                 self._deadlines.add(now + event.heartbeatms / 1_000, attempt, "heartbeat")
             again = attempt.context.delivery_count > 1
-            self.pulse.begun(attempt, now, tell=again or event.startby is not None or event.heartbeatms is not None)
+            tell = again or event.startby is not None or event.heartbeatms is not None
+            self.pulse.begun(attempt, now, tell=tell, doubt=not tell and event.time < self.hears_since)
         place.running.update(attempts)
         place.runner.submit(attempts)
         self.on_begin()

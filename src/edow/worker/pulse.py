@@ -11,6 +11,7 @@ from edow.worker.reports import Reporter
 BEAT_SECONDS = 1.0  # published heartbeats of an attempt are at least this far apart, or a third of its timeout
 LONG_SECONDS = 20.0  # an attempt that runs for so long is reported, so that nobody takes its message for lost
 AGAIN_SECONDS = 40.0  # ... and again, as long as it runs
+DOUBT_SECONDS = 1.0  # ... and after so long already when it may have been called off before this worker could hear it
 LOOK_SECONDS = 5.0
 
 
@@ -23,9 +24,11 @@ class Pulse:
         self._beating: set[Attempt] = set()
         self._looked_at = 0.0
 
-    def begun(self, attempt: Attempt, now: float, *, tell: bool) -> None:
-        """`tell`: somebody waits to hear it, or may want to answer that the step needs no attempt any more."""
-        attempt.told_at = now
+    def begun(self, attempt: Attempt, now: float, *, tell: bool, doubt: bool) -> None:
+        """`tell`: somebody waits to hear it, or may want to answer that the step needs no attempt any more.
+        `doubt`: the same, should it last.
+        """
+        attempt.told_at = now - LONG_SECONDS + DOUBT_SECONDS if doubt else now
         if tell:
             self._publisher.add(self._reporter.started(attempt))
 

@@ -15,6 +15,7 @@ import msgspec
 
 from edow.errors import Closed, Unavailable
 from edow.model import topics, wire
+from edow.model.times import rfc3339
 from edow.transport.contract import Delivery, Subscriber, Subscription, TopicSpec, Transport
 from edow.worker.attempt import Attempt
 from edow.worker.attempt import Lane as AnyLane
@@ -34,6 +35,7 @@ from edow.workflow.registry import Registry
 KINDS: tuple[Kind, ...] = ("async", "thread", "process")
 CLOSE_SECONDS = 1.0  # for threads and processes to end, once their tasks have
 FLUSH_SECONDS = 5.0  # for the last answers to reach the broker
+CLOCKS_APART_US = 5_000_000  # that other machines' clocks may be ahead of ours, or behind
 
 log = logging.getLogger("edow.worker")
 
@@ -108,6 +110,7 @@ class Worker:
         if self._transport.features.broadcast:
             subscription = Subscription(topics=(topics.CONTROL,), group="", mode="broadcast", member=self.config.name)
             self._control = await self._transport.subscribe(subscription)
+            self._floor.hears_since = rfc3339(self._clock() + CLOCKS_APART_US)
         for runner in self._runners.values():
             runner.start()
         self._receiving = [_task(lane.run(), "edow-receive") for lane in self._lanes]

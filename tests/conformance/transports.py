@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-# RabbitMQ and SQS are to follow.
-SERVERS = ("POSTGRES", "REDIS", "NATS", "KAFKA", "PUBSUB")
+# RabbitMQ is to follow.
+SERVERS = ("POSTGRES", "REDIS", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
 
 

@@ -8,7 +8,7 @@ SERVERS ?= $(PYTHON) scripts/services status --env
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-TYPED := $(wildcard src/edow examples tests/typing scripts/servers)
+TYPED := $(wildcard src/edow examples tests/typing scripts/servers scripts/failures)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -54,7 +54,7 @@ matrix: $(READY) ## Prove what each transport guarantees, and write docs/matrix.
 
 failures: $(READY) ## Break processes and servers under 10,000 executions, and count every effect
 	$(PYTHON) scripts/services up postgres redis nats rabbitmq kafka
-	$(BIN)/python -m scripts.failures $(ARGS)
+	$(BIN)/python -m scripts.failures --write docs/failures.md $(ARGS)
 
 format: $(READY) ## Format, and fix what can be fixed safely
 	$(BIN)/ruff format .

@@ -4,35 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import msgspec
 
+from scripts.failures.network import Network, network
 from scripts.servers import Box, private
+from scripts.servers.ports import HOST
 from scripts.servers.services import SERVERS
 
-FILES = "sqlite"  # no server at all
+DATABASE = "postgres"
 SHARDS = 12  # the same number for each of three orchestrators, so that one which gets none is seen
 BROKERS = ("redis", "nats", "rabbitmq", "kafka")
+TRANSPORTS = (*BROKERS, DATABASE)
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where executions are kept and messages go. No box where that is a file."""
+    """Where executions are kept and messages go. No broker where the database carries them; no network where all
+    processes are on this host.
+    """
 
-    store: str
-    transport: str
-    database: Box | None
+    database: Box
     broker: Box | None
+    network: Network | None
+
+    @property
+    def store(self) -> str:
+        return f"{self.database.url}?shards={SHARDS}"
+
+    @property
+    def transport(self) -> str:
+        return self.broker.url if self.broker else self.store
 
 
 @contextmanager
-def servers(store: str, transport: str, folder: Path) -> Iterator[Place]:
-    """Start them. What only lives as long as the run is named after the server; both alike mean one database."""
+def servers(transport: str, networked: bool) -> Iterator[Place]:
+    """Start them; with hosts of their own for processes, if `networked`."""
     with ExitStack() as stack:
-        database = None if store == FILES else stack.enter_context(private(SERVERS[store]))
-        url = f"{database.url}?shards={SHARDS}" if database else f"sqlite:///{folder / 'edow.db'}"
-        if transport == store:
-            yield Place(url, url, database, None)
-            return
-        broker = None if transport == FILES else stack.enter_context(private(SERVERS[transport]))
-        yield Place(url, broker.url if broker else f"sqlite:///{folder / 'transport.db'}", database, broker)
+        hosts = stack.enter_context(network()) if networked else None
+        where = hosts.address("database") if hosts else HOST
+        database = stack.enter_context(private(SERVERS[DATABASE], host=where))
+        broker = None
+        if transport != DATABASE:
+            where = hosts.address("broker") if hosts else HOST
+            broker = stack.enter_context(private(SERVERS[transport], host=where))
+        yield Place(database, broker, hosts)

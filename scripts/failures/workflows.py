@@ -10,12 +10,12 @@ from scripts.failures.ledger import add_once
 SIGNALS = ("first", "second")
 STEPS = 3
 
-RETRY = edow.Retry(attempts=50, initial="50ms", maximum="1s")
+RETRY = edow.Retry(attempts=1000, initial="50ms", maximum="1s")  # the database that effects go to is what fails
 
 
 @edow.task(retry=RETRY)
 async def add(key: str) -> None:
-    add_once(key)
+    await add_once(key)
 
 
 @edow.workflow

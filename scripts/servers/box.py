@@ -71,6 +71,7 @@ class Box:
     options: Mapping[str, str] = field(default_factory=dict)  # the server's own settings, besides ours
     password: str = PASSWORD
     usual_ports: bool = True
+    host: str = ports.HOST  # where it listens; emulators are on 127.0.0.1 whatever this says
     say: Callable[[str], None] = lambda text: None
     process: Popen[bytes] | None = None  # if this very program started it
 

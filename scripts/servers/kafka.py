@@ -15,7 +15,6 @@ from subprocess import DEVNULL, STDOUT, run
 
 from .box import USER, Box
 from .install import Tools
-from .ports import HOST
 from .process import Command
 from .trouble import Trouble
 
@@ -87,7 +86,7 @@ def command(box: Box) -> Command:
 
 def ready(box: Box) -> bool:
     """It names itself among the brokers that clients may talk to."""
-    with socket.create_connection((HOST, box.port), timeout=2) as connection:
+    with socket.create_connection((box.host, box.port), timeout=2) as connection:
         connection.sendall(_request(_METADATA, version=1, body=struct.pack(">i", 0)))
         with connection.makefile("rb") as stream:
             (size,) = struct.unpack(">i", stream.read(4))
@@ -96,17 +95,17 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"kafka://{HOST}:{box.port}"
+    return f"kafka://{box.host}:{box.port}"
 
 
 def _places(box: Box) -> dict[str, str]:
     """Where it listens, and where it keeps its logs."""
-    mine = f"PLAINTEXT://{HOST}:{box.port},LOGIN://{HOST}:{box.ports['login']}"
+    mine = f"PLAINTEXT://{box.host}:{box.port},LOGIN://{box.host}:{box.ports['login']}"
     module = "org.apache.kafka.common.security.plain.PlainLoginModule"
     return {
-        "listeners": f"{mine},CONTROLLER://{HOST}:{box.ports['controller']}",
+        "listeners": f"{mine},CONTROLLER://{box.host}:{box.ports['controller']}",
         "advertised.listeners": mine,
-        "controller.quorum.voters": f"1@{HOST}:{box.ports['controller']}",
+        "controller.quorum.voters": f"1@{box.host}:{box.ports['controller']}",
         "listener.name.login.plain.sasl.jaas.config": f'{module} required user_{USER}="{box.password}";',
         "log.dirs": str(box.data),
     }

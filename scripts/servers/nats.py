@@ -11,7 +11,6 @@ import socket
 
 from .box import USER, Box
 from .install import Tools
-from .ports import HOST
 from .process import Command
 
 NAME = "nats"
@@ -34,9 +33,9 @@ def command(box: Box) -> Command:
     jetstream = {"store_dir": json.dumps(str(box.data))}
     jetstream |= {name: value for name, value in options.items() if name in _JETSTREAM}
     settings = {
-        "host": HOST,
+        "host": box.host,
         "port": str(box.port),
-        "http": f"{HOST}:{box.ports['monitor']}",
+        "http": f"{box.host}:{box.ports['monitor']}",
         "authorization": _block({"user": json.dumps(USER), "password": json.dumps(box.password)}),
         "jetstream": _block(jetstream),
     }
@@ -49,7 +48,7 @@ def command(box: Box) -> Command:
 
 def ready(box: Box) -> bool:
     login = json.dumps({"user": USER, "pass": box.password, "verbose": False})
-    with socket.create_connection((HOST, box.port), timeout=2) as connection:
+    with socket.create_connection((box.host, box.port), timeout=2) as connection:
         connection.sendall(f"CONNECT {login}\r\nPING\r\n".encode())
         with connection.makefile("rb") as lines:
             info, answer = lines.readline(), lines.readline()
@@ -57,7 +56,7 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"nats://{USER}:{box.password}@{HOST}:{box.port}"
+    return f"nats://{USER}:{box.password}@{box.host}:{box.port}"
 
 
 def _block(settings: dict[str, str]) -> str:

@@ -9,7 +9,6 @@ from subprocess import DEVNULL, PIPE, STDOUT, run
 
 from .box import USER, Box
 from .install import Tools
-from .ports import HOST
 from .process import Command
 from .trouble import Trouble
 
@@ -25,7 +24,6 @@ DATABASE = "edow"
 _FOLDERS = ["/usr/lib/postgresql/*/bin"]
 
 _SETTINGS = {
-    "listen_addresses": HOST,
     "unix_socket_directories": "",
     "max_connections": "200",
     "fsync": "on",
@@ -43,20 +41,20 @@ def command(box: Box) -> Command:
     program = _program(box)
     if not (box.data / "PG_VERSION").exists():
         _make_data(box, program.parent)
-    settings = _SETTINGS | {"port": str(box.port)} | dict(box.options)
+    settings = _SETTINGS | {"listen_addresses": box.host, "port": str(box.port)} | dict(box.options)
     flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return Command([program, "-D", box.data, *flags], stop=signal.SIGINT)
 
 
 def ready(box: Box) -> bool:
     # Its answer is the exit code: 0 is "accepting connections".
-    port = ["--host", HOST, "--port", str(box.port)]
+    port = ["--host", box.host, "--port", str(box.port)]
     asked: list[str | Path] = [_program(box).parent / "pg_isready", "--quiet", *port, "--timeout", "2"]
     return run(asked, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, check=False).returncode == 0
 
 
 def url(box: Box) -> str:
-    return f"postgresql://{USER}:{box.password}@{HOST}:{box.port}/{DATABASE}"
+    return f"postgresql://{USER}:{box.password}@{box.host}:{box.port}/{DATABASE}"
 
 
 def _program(box: Box) -> Path:

@@ -43,7 +43,7 @@ def install(tools: Tools) -> None:
 
 def command(box: Box) -> Command:
     box.data.mkdir(parents=True, exist_ok=True)
-    listener = {"listeners.tcp.1": f"{HOST}:{box.port}", "default_pass": box.password}
+    listener = {"listeners.tcp.1": f"{box.host}:{box.port}", "default_pass": box.password}
     settings = _SETTINGS | listener | dict(box.options)
     file = box.folder / "rabbitmq.conf"
     file.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
@@ -53,7 +53,7 @@ def command(box: Box) -> Command:
 
 
 def ready(box: Box) -> bool:
-    with socket.create_connection((HOST, box.port), timeout=2) as connection:
+    with socket.create_connection((box.host, box.port), timeout=2) as connection:
         connection.sendall(b"AMQP\x00\x00\x09\x01")
         # A method frame on channel 0 whose method is connection.start: it lets clients in.
         head = connection.recv(11)
@@ -61,7 +61,7 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"amqp://{USER}:{box.password}@{HOST}:{box.port}/"
+    return f"amqp://{USER}:{box.password}@{box.host}:{box.port}/"
 
 
 def control(box: Box, *arguments: str) -> str:

@@ -10,7 +10,6 @@ import socket
 
 from .box import Box
 from .install import Tools
-from .ports import HOST
 from .process import Command
 
 NAME = "redis"
@@ -21,7 +20,6 @@ START_SECONDS = 30.0
 ACCOUNT = None
 
 _SETTINGS = {
-    "bind": HOST,
     "daemonize": "no",
     "appendonly": "yes",
     "appendfsync": "everysec",
@@ -36,9 +34,8 @@ def install(tools: Tools) -> None:
 
 def command(box: Box) -> Command:
     box.data.mkdir(parents=True, exist_ok=True)
-    settings = (
-        _SETTINGS | {"port": str(box.port), "dir": str(box.data), "requirepass": box.password} | dict(box.options)
-    )
+    mine = {"bind": box.host, "port": str(box.port), "dir": str(box.data), "requirepass": box.password}
+    settings = _SETTINGS | mine | dict(box.options)
     file = box.folder / "redis.conf"
     file.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     file.chmod(0o600)
@@ -46,7 +43,7 @@ def command(box: Box) -> Command:
 
 
 def ready(box: Box) -> bool:
-    with socket.create_connection((HOST, box.port), timeout=2) as connection:
+    with socket.create_connection((box.host, box.port), timeout=2) as connection:
         connection.sendall(_request("AUTH", box.password) + _request("PING"))
         answer = b""
         while answer.count(b"\r\n") < 2:
@@ -58,7 +55,7 @@ def ready(box: Box) -> bool:
 
 
 def url(box: Box) -> str:
-    return f"redis://:{box.password}@{HOST}:{box.port}"
+    return f"redis://:{box.password}@{box.host}:{box.port}"
 
 
 def _request(*words: str) -> bytes:

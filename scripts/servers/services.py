@@ -11,6 +11,7 @@ from pathlib import Path
 from . import elasticmq, kafka, moto, nats, postgres, pubsub, rabbitmq, redis
 from .box import PASSWORD, Box, Server
 from .install import Tools
+from .ports import HOST
 from .process import Identity
 
 SERVERS: Mapping[str, Server] = {
@@ -31,16 +32,22 @@ def box(name: str, say: Callable[[str], None] = lambda text: None) -> Box:
 
 @contextmanager
 def private(
-    server: Server, *, options: Mapping[str, str] | None = None, password: str = PASSWORD, start: bool = True
+    server: Server,
+    *,
+    options: Mapping[str, str] | None = None,
+    password: str = PASSWORD,
+    start: bool = True,
+    host: str = HOST,
 ) -> Iterator[Box]:
     """A server of your own: started, yours to `stop`, `start`, `kill` and `pause`, and deleted at the end.
 
     It has its own folder and ports, and keeps both over a restart. `options` are settings in the server's
-    own words, and go before ours.
+    own words, and go before ours. `host` is the address of this machine that it listens on.
     """
     folder = _private_home() / f"{server.NAME}-{secrets.token_hex(4)}"
     folder.mkdir(parents=True)
-    mine = Box(server, folder, Tools(home() / "tools"), options=options or {}, password=password, usual_ports=False)
+    tools = Tools(home() / "tools")
+    mine = Box(server, folder, tools, options=options or {}, password=password, usual_ports=False, host=host)
     owner = Identity.of(os.getpid())
     if owner is not None:
         owner.write(folder / "owner")

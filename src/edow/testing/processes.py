@@ -120,16 +120,17 @@ class Fleet:
         """Those that run now, oldest first."""
         return [service for service in self._services if service.role == role and service.alive]
 
-    async def start(self, role: Role, *options: str) -> Service:
-        """One more, by the same command that people use."""
-        return await self.spawn(role, ["-m", "edow", role, *self._targets, *options])
+    async def start(self, role: Role, *options: str, within: Sequence[str] = ()) -> Service:
+        """One more, by the command that people use. `within` runs it elsewhere: `ip netns exec HOST`."""
+        return await self.spawn(role, ["-m", "edow", role, *self._targets, *options], within)
 
-    async def spawn(self, role: str, arguments: Sequence[str]) -> Service:
+    async def spawn(self, role: str, arguments: Sequence[str], within: Sequence[str] = ()) -> Service:
         """One more process of this Python."""
         number = self._counts[role] = self._counts.get(role, 0) + 1
         log = self._folder / f"{role}-{number}.log"
         with log.open("wb") as output:
             process = await asyncio.create_subprocess_exec(
+                *within,
                 sys.executable,
                 *arguments,
                 stdin=subprocess.DEVNULL,

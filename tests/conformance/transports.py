@@ -8,8 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-# RabbitMQ is to follow.
-SERVERS = ("POSTGRES", "REDIS", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
+SERVERS = ("POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
 
 

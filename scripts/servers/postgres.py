@@ -75,6 +75,8 @@ def _make_data(box: Box, programs: Path) -> None:
     options = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", f"--pwfile={password}"]
     _run(box, [programs / "initdb", f"--username={USER}", *options, "-D", draft])
     _run(box, [programs / "postgres", "--single", "-D", draft, "postgres"], f"CREATE DATABASE {DATABASE};")
+    with (draft / "pg_hba.conf").open("a") as rules:  # for whoever is told to listen elsewhere than on 127.0.0.1
+        rules.write("host all all samenet scram-sha-256\n")
     password.unlink()
     draft.rename(box.data)
 

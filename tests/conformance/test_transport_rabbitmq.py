@@ -506,6 +506,16 @@ async def test_channels_are_used_again(joined: Connect) -> None:
     await keeper.close()
 
 
+async def test_a_frozen_owner_is_given_nothing_more(joined: Connect) -> None:
+    """Its connection lives on until it has missed its heartbeats; what comes meanwhile is its successor's."""
+    frozen, other = await joined(), await joined()
+    topic = await one_topic(frozen)
+    await member(frozen, "exclusive")
+    successor = await member(other, "exclusive")
+    await other.publish(numbered(topic, 50))
+    assert await drain(successor, 50) == [b"%d" % number for number in range(50)]
+
+
 async def test_lag_is_not_told(joined: Connect) -> None:
     """Asking for it says where it can be asked for."""
     transport = await joined()

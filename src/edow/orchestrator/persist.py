@@ -14,7 +14,7 @@ from edow.orchestrator.stats import Stats
 
 log = logging.getLogger("edow.orchestrator")
 
-PAUSES = (0.05, 5.0)  # seconds: first and longest
+PAUSES = (0.05, 1.0)  # seconds: first and longest
 
 
 class Persistence:

@@ -18,7 +18,7 @@ from edow.transport.contract import Delivery, Transport
 from edow.worker.attempt import Lane
 
 FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 1.0
 
 log = logging.getLogger("edow.worker")
 

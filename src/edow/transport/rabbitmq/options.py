@@ -27,7 +27,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int = 8  # queues that a group's keys are spread over; 0: no order by key
     prefetch: int = 1000  # messages of one queue that a subscriber may hold
     key_prefetch: int = 64  # the same, of each partition
-    heartbeat: int = 10  # a connection that is silent for twice as long is dead
+    heartbeat: int = 5  # a connection that is silent for twice as long is dead
     connect_timeout: float = 5.0
     publish_timeout: float = 10.0  # for a whole batch to be confirmed
     consumer_timeout: float = 1800.0  # the server's own, in `rabbitmq.conf`; 0: it has none

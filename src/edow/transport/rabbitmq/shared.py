@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from pamqp.common import FieldTable
+
 from edow.transport.contract import Subscription
 from edow.transport.rabbitmq.lane import Lane, Place, RabbitDelivery
 from edow.transport.rabbitmq.parking import Parking
@@ -40,6 +42,10 @@ class SharedReader(Reader):
                 timer.cancel()
         await super().close()
         await asyncio.gather(*(parking.close() for parking in set(self._parkings.values())))
+
+    def _rank(self) -> FieldTable:
+        """Members are alike."""
+        return {}
 
     # receiving and resting
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.common import FieldTable
 
 from edow.errors import Closed, EdowError
 from edow.transport.contract import Delivery, Subscription, TopicSpec
@@ -56,6 +58,7 @@ class Reader:
         self._renew_seconds = 0.0  # after which deliveries are renewed; 0: that is not needed
         self.is_closed = False
         self._is_away = False
+        self._began = time.time_ns() // 1_000_000
 
     async def start(self) -> None:
         """Begin to read. Raises TransportUnavailable or InvalidInput when that cannot be."""
@@ -234,7 +237,7 @@ class Reader:
             await self._prepare(lane, channel)
             lane.attach(channel)
             async with context.topology.errors(f"reading queue {place.queue!r}"):
-                await lane.consume(window, arguments)
+                await lane.consume(window, arguments | self._rank())
         except ChannelNotFoundEntity:
             lane.reset()
             await self._make(place)
@@ -243,6 +246,12 @@ class Reader:
             lane.reset()
             await close_channel(channel)
             raise
+
+    def _rank(self) -> FieldTable:
+        """Who comes later is given everything: one before may be frozen, and the server would go on giving it messages
+        until it has missed its heartbeats.
+        """
+        return {"x-priority": self._began}
 
     async def _make(self, place: Place) -> None:
         """Somebody has deleted the queue, or the server has come back without it."""

@@ -25,8 +25,6 @@ from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, T
 from edow.transport.pubsub import connect
 from tests.conformance.transport_suite import SOON, bodies, numbered, take
 
-REQUEST_BYTES = 4_000_000  # pstest takes gRPC's default of 4 MiB, the service 10 MB
-
 
 def transport_at(address: str) -> Transport:
     return connect(Address(address), lambda: 0)

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.pubsub_tools import REQUEST_BYTES, kind_of, own_prefix, transport_at, with_options
+from tests.conformance.pubsub_tools import kind_of, own_prefix, transport_at
 from tests.conformance.transport_suite import TransportSuite
 from tests.servers import server_url
 
 pubsub = transport_at
 
-ONE_OF_A_KEY = "pstest gives one message of a key at a time; the service gives a batch"
 BEHIND = "the emulator delivers a nacked message behind its key's later ones; the service and pstest before them"
 NOT_GONE = "the emulator gives messages to requests of killed processes, for ten seconds"
 
 CANNOT = {
-    "pstest": {
-        "test_exclusive_reads_in_order_and_starts_again_where_it_was_acknowledged": ONE_OF_A_KEY,
-        "test_exclusive_reads_many_topics": ONE_OF_A_KEY,
-    },
+    "pstest": {},
     "emulator": {
         "test_a_key_in_hand_holds_back_its_followers_from_every_member": BEHIND,
         "test_order_by_key_survives_nack": BEHIND,
@@ -51,5 +47,4 @@ class TestPubsub(TransportSuite):
 
     @pytest.fixture
     def address(self, kind: str) -> str:
-        url = own_prefix(server_url("EDOW_PUBSUB"))
-        return with_options(url, request_bytes=REQUEST_BYTES) if kind == "pstest" else url
+        return own_prefix(server_url("EDOW_PUBSUB"))

@@ -38,6 +38,7 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     max_message_bytes: int
     competing: bool = True  # any member may be given any message; else each has a share of its group's keys to itself
     ordered: bool = True  # a topic's messages without a key keep their order, too, for a member who is alone
+    exclusive_ordered: bool = True  # ... and for an exclusive subscriber
 
 
 class Delivery(msgspec.Struct, eq=False):
@@ -64,7 +65,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     or whose subscriber has died or closed, goes to another member (or, if members do not compete, from a member that is
     alive to itself again).
     exclusive: the caller guarantees one subscriber at a time (it holds a lease of its own); nothing expires, whatever
-    was not acked is delivered again to the next subscriber, in order.
+    was not acked is delivered again to the next subscriber, in the order of its keys at least.
     broadcast: every subscriber gets what is published after it subscribed; no acks, no redelivery; `group` is ignored.
     """
 

@@ -1,26 +1,18 @@
-"""The connection: credentials, channels, and calls that come to an end."""
+"""The connection: credentials, channels, and requests that come to an end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 import google.auth
 import grpc  # type: ignore[import-untyped]
-from google.api_core.exceptions import (
-    Aborted,
-    Cancelled,
-    FailedPrecondition,
-    Forbidden,
-    GoogleAPICallError,
-    InvalidArgument,
-    MethodNotImplemented,
-    ServerError,
-    TooManyRequests,
-    Unauthorized,
-)
+from google.api_core import exceptions as google_errors
+from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError, RetryError, ServiceUnavailable
+from google.api_core.retry_async import AsyncRetry
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
@@ -28,6 +20,7 @@ from google.oauth2 import service_account
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
+from google.pubsub_v1.types import AcknowledgeRequest, ModifyAckDeadlineRequest, PullRequest, PullResponse
 
 from edow.address import Address
 from edow.errors import Closed, EdowError, InvalidInput, TransportUnavailable
@@ -38,8 +31,12 @@ Result = TypeVar("Result")
 SCOPES = ("https://www.googleapis.com/auth/pubsub",)
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
+CLOSE_SECONDS = 2.0  # for giving back at the end; what the service does not hear of it takes back by itself
 SETTLE_SECONDS = 0.02  # gRPC's thread tells the loop of calls that were cancelled, and complains when that is closed
-STREAMS = 80  # requests under way on one connection; Google's side takes 100, and what is beyond waits for long polls
+PULL_SECONDS = 600.0  # the service answers long before: what it sent at the very end of this would be lost for a while
+STREAMS = 80  # pulls under way on one connection; Google's side takes 100 requests
+MOST_IDS = 1_000  # in one request, which may have 512 KiB
+INVALID = "PERMANENT_"  # what a subscription with exactly-once delivery says of a message that is no longer ours
 
 # gRPC's own pauses between attempts to connect grow to two minutes; a broker that is back should be noticed sooner.
 _CHANNEL = [
@@ -57,23 +54,21 @@ log = logging.getLogger("edow.transport.pubsub")
 
 
 class Link:
-    """Channels to the service: one for requests that are answered at once, others for those that wait for messages."""
+    """One channel for requests that are answered at once, others for those that wait for messages."""
 
     def __init__(self, address: Address, project: str, options: PubsubOptions) -> None:
+        self.is_open = False
         self._address = address
         self._project = project
         self._options = options
         self._credentials: Credentials | None = None
         self._channels: list[Any] = []
-        self._readers: dict[SubscriberAsyncClient, int] = {}
-        self._is_open = False
+        self._readers: dict[SubscriberAsyncClient, int] = {}  # how many pulls each has under way
+        self._pulls: set[asyncio.Task[Any]] = set()  # those that may be cancelled
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_away = False
         self.publisher: PublisherAsyncClient
         self.subscriber: SubscriberAsyncClient
-
-    @property
-    def is_open(self) -> bool:
-        return self._is_open
 
     async def open(self) -> None:
         """Raises InvalidInput for credentials that are wrong or may too little, TransportUnavailable."""
@@ -82,74 +77,94 @@ class Link:
         channel = self._channel()
         self.publisher = PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
         self.subscriber = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
-        self._is_open = True
         request = {"project": f"projects/{self._project}", "page_size": 1}
         try:
-            await self.once(lambda left: self.publisher.list_topics(request=request, retry=None, timeout=left))
+            await self.publisher.list_topics(request=request, retry=None, timeout=self._options.timeout_seconds)
+            self.is_open = True
         except GoogleAPICallError as problem:
-            await self.close()
             raise self.error(problem, f"project {self._project!r} cannot be used") from problem
-        except BaseException:
-            await self.close()
-            raise
+        finally:
+            if not self.is_open:
+                await self.close()
 
     async def close(self) -> None:
-        """Idempotent; calls under way raise Closed."""
-        self._is_open = False
+        """Idempotent; calls under way raise Closed, and what pulls have just brought is given back."""
+        self.is_open = False
+        for pull in self._pulls:
+            pull.cancel()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
         channels, self._channels = self._channels, []
-        self._readers.clear()
         for channel in channels:
             await channel.close()
         if channels:
             await asyncio.sleep(SETTLE_SECONDS)
 
-    async def call(self, call: Callable[[float], Awaitable[Result]], seconds: float | None = None) -> Result:
-        """Its result; tried again with growing pauses while the service is away. `call` is told what time is left.
-
-        Raises GoogleAPICallError at the end of `seconds` (default: the URL's timeout), or at once where trying again
-        would not help; Closed.
-        """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + (seconds or self._options.timeout_seconds)
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await self.once(call, max(end - loop.time(), FIRST_PAUSE_SECONDS))
-            except GoogleAPICallError as problem:
-                if not is_transient(problem) or loop.time() + pause >= end:
-                    raise
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-
-    async def once(self, call: Callable[[float], Awaitable[Result]], seconds: float | None = None) -> Result:
-        """The same without another try."""
-        self.check_open()
-        try:
-            return await call(seconds or self._options.timeout_seconds)
-        except (GoogleAPICallError, grpc.aio.UsageError) as problem:
-            if self._is_open:
-                raise
-            raise self._closed() from problem
-        except asyncio.CancelledError as problem:
-            task = asyncio.current_task()
-            if self._is_open or (task is not None and task.cancelling()):
-                raise
-            raise self._closed() from problem  # the channel was closed; nobody has cancelled us
-
     def check_open(self) -> None:
-        if not self._is_open:
+        if not self.is_open:
             raise self._closed()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Beside everything else; `close` sees to its end."""
+        task = asyncio.create_task(work, name="edow-pubsub")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def call(self, method: Callable[..., Awaitable[Result]], request: Any, seconds: float = 0.0) -> Result:
+        """Its answer; asked again with growing pauses while the service is away. Raises Closed, and GoogleAPICallError
+        at the end of `seconds` (default: the URL's timeout), or at once where asking again would not help.
+        """
+        return await self._again(lambda left: method(request, retry=None, timeout=left), seconds)
+
+    async def pull(self, path: str, most: int) -> Sequence[Any]:
+        """Wait for messages; none is normal."""
+        task = asyncio.current_task()
+        assert task is not None
+        request = PullRequest.wrap(PullRequest.pb()(subscription=path, max_messages=most))
+        reader = next((each for each, pulls in self._readers.items() if pulls < STREAMS), None) or self._reader()
+        self._readers[reader] += 1
+        self._pulls.add(task)
+        try:
+            response = await reader.pull(request, retry=None, timeout=PULL_SECONDS)
+        except google_errors.GatewayTimeout:
+            return ()
+        finally:
+            self._pulls.discard(task)
+            self._readers[reader] -= 1
+        found: Sequence[Any] = PullResponse.pb(response).received_messages
+        return found
+
+    async def acknowledge(self, path: str, ids: Sequence[str], seconds: float = 0.0) -> set[str]:
+        """Those that were not ours any more, as far as the service says."""
+
+        async def ask(some: Sequence[str], left: float) -> None:
+            request = AcknowledgeRequest.wrap(AcknowledgeRequest.pb()(subscription=path, ack_ids=some))
+            await self.subscriber.acknowledge(request, retry=None, timeout=left)
+
+        return await self._settle(ask, ids, seconds)
+
+    async def modify(self, path: str, ids: Sequence[str], deadline: int, seconds: float = 0.0) -> set[str]:
+        """The service takes them back after so many seconds; 0: now. Those that were not ours any more."""
+        fields = {"subscription": path, "ack_deadline_seconds": deadline}
+
+        async def ask(some: Sequence[str], left: float) -> None:
+            request = ModifyAckDeadlineRequest.wrap(ModifyAckDeadlineRequest.pb()(ack_ids=some, **fields))
+            await self.subscriber.modify_ack_deadline(request, retry=None, timeout=left)
+
+        return await self._settle(ask, ids, seconds)
 
     def error(self, problem: GoogleAPICallError, what: str) -> EdowError:
         """The service's refusal or silence in our words."""
         text = f"{self._address}: {what}: {problem.message}"
-        if isinstance(problem, Unauthorized | Forbidden):
+        if isinstance(problem, google_errors.Unauthorized | google_errors.Forbidden):
             account = getattr(self._credentials, "service_account_email", None) or "the account in use"
             return InvalidInput(
                 f"{text}. See that the Pub/Sub API is enabled and {account} has roles/pubsub.editor in the project, or "
                 "publisher, subscriber and viewer where topics and subscriptions are made by others"
             )
-        if isinstance(problem, InvalidArgument | FailedPrecondition):
+        if isinstance(problem, google_errors.InvalidArgument | google_errors.FailedPrecondition):
             return InvalidInput(text)
         return TransportUnavailable(text)
 
@@ -157,30 +172,65 @@ class Link:
         """The same, whatever it says: for what has worked before, so that permissions may come back, too."""
         return TransportUnavailable(str(self.error(problem, what)))
 
-    def reader(self) -> SubscriberAsyncClient:
-        """A client for the waiting requests of one subscription; give it back with `release`."""
-        self.check_open()
-        most = max(1, STREAMS // self._options.pulls)
-        client = next((each for each, readers in self._readers.items() if readers < most), None)
-        if client is None:
-            client = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=self._channel()))
-        self._readers[client] = self._readers.get(client, 0) + 1
+    def note(self, problem: GoogleAPICallError | None) -> None:
+        """Whether the service is away: say it, once for each outage."""
+        if (problem is not None) != self._is_away:
+            self._is_away = problem is not None
+            if problem is None:
+                log.info("%s is back", self._address)
+            else:
+                log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
+
+    async def _settle(
+        self, ask: Callable[[Sequence[str], float], Awaitable[None]], ids: Sequence[str], seconds: float
+    ) -> set[str]:
+        """In as many requests as it takes, one after the other so that the order of a key is kept. With exactly-once
+        delivery a request may succeed for some and fail for others: those are asked for again.
+        """
+        lost: set[str] = set()
+        rest: Sequence[str] = ids
+
+        async def ask_for_rest(left: float) -> None:
+            nonlocal rest
+            try:
+                await ask(rest, left)
+            except GoogleAPICallError as problem:
+                reasons = problem.metadata or {}
+                failed = [each for each in rest if each in reasons]
+                if not failed:
+                    raise
+                lost.update(each for each in failed if reasons[each].startswith(INVALID))
+                rest = [each for each in failed if each not in lost]
+                if rest:
+                    raise ServiceUnavailable(problem.message) from problem  # type: ignore[no-untyped-call]
+
+        for start in range(0, len(ids), MOST_IDS):
+            rest = ids[start : start + MOST_IDS]
+            await self._again(ask_for_rest, seconds)
+        return lost
+
+    async def _again(self, ask: Callable[[float], Awaitable[Result]], seconds: float) -> Result:
+        """`ask` is told what time is left."""
+        seconds = seconds or self._options.timeout_seconds
+        end = time.monotonic() + seconds
+        retry = AsyncRetry(is_transient, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, timeout=seconds)
+        try:
+            return await retry(lambda: ask(max(end - time.monotonic(), FIRST_PAUSE_SECONDS)))()
+        except (GoogleAPIError, grpc.aio.UsageError, asyncio.CancelledError) as problem:
+            task = asyncio.current_task()
+            if not self._channels and not (task is not None and task.cancelling()):
+                raise self._closed() from problem  # calls end in odd ways when their channel is closed
+            if isinstance(problem, RetryError) and problem.cause is not None:
+                raise problem.cause from problem
+            raise
+
+    def _closed(self) -> Closed:
+        return Closed(f"the transport on {self._address} is closed")
+
+    def _reader(self) -> SubscriberAsyncClient:
+        client = SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=self._channel()))
+        self._readers[client] = 0
         return client
-
-    def release(self, client: SubscriberAsyncClient) -> None:
-        if client in self._readers:
-            self._readers[client] -= 1
-
-    def is_away(self, problem: GoogleAPICallError) -> None:
-        """Say it, once for each outage."""
-        if not self._is_away:
-            self._is_away = True
-            log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
-
-    def is_back(self) -> None:
-        if self._is_away:
-            self._is_away = False
-            log.info("%s is back", self._address)
 
     def _channel(self) -> Any:
         if self._options.emulator:
@@ -220,12 +270,12 @@ class Link:
             return found
         return google.auth.default(scopes=SCOPES)[0]
 
-    def _closed(self) -> Closed:
-        return Closed(f"the transport on {self._address} is closed")
 
-
-def is_transient(problem: GoogleAPICallError) -> bool:
+def is_transient(problem: Exception) -> bool:
     """Whether the same call may succeed later."""
-    if isinstance(problem, MethodNotImplemented):
+    if isinstance(problem, google_errors.MethodNotImplemented):
         return False
-    return isinstance(problem, ServerError | Aborted | TooManyRequests | Cancelled)
+    return isinstance(
+        problem,
+        google_errors.ServerError | google_errors.Aborted | google_errors.TooManyRequests | google_errors.Cancelled,
+    )

@@ -7,103 +7,119 @@ comes behind it is not sent, since it would overtake.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import msgspec
 from google.api_core.exceptions import GoogleAPICallError, InvalidArgument, NotFound
-from google.pubsub_v1.types import PublishRequest
+from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.pubsub.envelope import Envelopes, check
 from edow.transport.pubsub.link import Link
-from edow.transport.pubsub.names import Names
-from edow.transport.pubsub.options import ROOM_BYTES, PubsubOptions
 from edow.transport.pubsub.topics import Topics
 
+REQUEST_BYTES = 10_000_000  # the service's limit
+MOST_BYTES = REQUEST_BYTES - 4_096  # of a message: the rest is for names, key and attributes
+MOST_KEY_BYTES = 1_024  # of an ordering key and of an attribute
 MOST_MESSAGES = 1_000  # in one request
 AROUND_BYTES = 64  # of a message, about: lengths, names of attributes
 TOGETHER = 64  # requests under way; one connection takes 100
 
-
-class Part(msgspec.Struct):
-    """One request to be: the messages, and where they stand in the batch."""
-
-    topic: str
-    ordering_key: str
-    indexes: list[int]
-    size: int
+KEY = "edow-key"  # attribute: the key, where the ordering key cannot say it
+EMPTY = "edow-empty"  # ordering key of the empty key; attribute of an empty message, which Pub/Sub would refuse
 
 
 class Publisher:
     """The publishing side of a transport."""
 
-    def __init__(self, link: Link, names: Names, topics: Topics, options: PubsubOptions) -> None:
+    def __init__(self, link: Link, topics: Topics) -> None:
         self._link = link
-        self._names = names
         self._topics = topics
-        self._most = options.max_message_bytes
-        self._room = options.request_bytes - ROOM_BYTES
-        self._envelopes = Envelopes(options.ordering)
-        self._request: Any = PublishRequest.pb()
         self._turn = asyncio.Semaphore(TOGETHER)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See the contract."""
+        lanes: dict[tuple[str, str], list[int]] = {}
         for index, message in enumerate(messages):
-            check(index, message, self._most)
+            check(index, message)
+            ordering_key = "" if message.key is None else message.key or EMPTY
+            lanes.setdefault((message.topic, ordering_key), []).append(index)
         try:
-            await self._topics.check({message.topic for message in messages})
+            await self._topics.check({topic for topic, _ in lanes})
         except TransportUnavailable as problem:
             raise PublishFailed(str(problem), tuple(range(len(messages)))) from problem
-        lanes = self._lanes(messages)
-        failed = [each for each in await asyncio.gather(*(self._send(messages, lane) for lane in lanes)) if each[0]]
-        if failed:
-            raise self._failure(sorted(index for indexes, _ in failed for index in indexes), messages, failed[0][1])
-
-    def _lanes(self, messages: Sequence[Message]) -> list[list[Part]]:
-        """Parts of one lane go one after the other."""
-        lanes: dict[tuple[str, str], list[Part]] = {}
-        in_order = {topic: self._names.keeps_order(topic) for topic in {message.topic for message in messages}}
-        for index, message in enumerate(messages):
-            topic = message.topic
-            ordering_key = self._envelopes.ordering_key(message, in_order[topic])
-            size = len(message.body) + 4 * len(message.key or "") + AROUND_BYTES
-            lane = lanes.setdefault((topic, ordering_key), [])
-            if not lane or len(lane[-1].indexes) >= MOST_MESSAGES or lane[-1].size + size > self._room:
-                lane.append(Part(topic, ordering_key, [], 0))
-            lane[-1].indexes.append(index)
-            lane[-1].size += size
-        return [*lanes.values()]
+        problems = await asyncio.gather(
+            *(self._send(messages, topic, ordering_key, lane) for (topic, ordering_key), lane in lanes.items())
+        )
+        missing = sorted(index for lane in lanes.values() for index in lane)
+        if missing:
+            first = next(each for each in problems if each is not None)
+            raise self._failure(missing, len(messages), first) from first
 
     async def _send(
-        self, messages: Sequence[Message], lane: Sequence[Part]
-    ) -> tuple[list[int], GoogleAPICallError | None]:
-        """What of the lane the service does not have, and why."""
-        for number, part in enumerate(lane):
+        self, messages: Sequence[Message], topic: str, ordering_key: str, lane: list[int]
+    ) -> GoogleAPICallError | None:
+        """One request after the other; what the service has got leaves the lane. What went wrong."""
+        path = self._topics.names.topic(topic)
+        for packed in requests(messages, ordering_key, lane):
+            request = PublishRequest.wrap(PublishRequest.pb()(topic=path, messages=packed))
             try:
                 async with self._turn:
-                    await self._link.call(self._call(messages, part))
+                    await self._link.call(self._link.publisher.publish, request)
             except GoogleAPICallError as problem:
                 if isinstance(problem, NotFound):
-                    self._topics.forget(part.topic)
-                return [index for each in lane[number:] for index in each.indexes], problem
-        return [], None
+                    self._topics.forget(topic)
+                return problem
+            del lane[: len(packed)]
+        return None
 
-    def _call(self, messages: Sequence[Message], part: Part) -> Any:
-        pack = self._envelopes.pack
-        packed = [pack(messages[index], part.ordering_key) for index in part.indexes]
-        request = PublishRequest.wrap(self._request(topic=self._names.topic(part.topic), messages=packed))
-        publisher = self._link.publisher
-        return lambda left: publisher.publish(request, retry=None, timeout=left)
-
-    def _failure(
-        self, missing: list[int], messages: Sequence[Message], problem: GoogleAPICallError | None
-    ) -> Exception:
+    def _failure(self, missing: Sequence[int], count: int, problem: GoogleAPICallError) -> Exception:
         """Refused for good only when nothing was published: whoever gets that may leave the batch out."""
-        what = f"{len(missing)} of {len(messages)} messages were not published"
-        assert problem is not None
-        if isinstance(problem, InvalidArgument) and len(missing) == len(messages):
-            return InvalidInput(str(self._link.error(problem, what)))
-        return PublishFailed(str(self._link.error(problem, what)), tuple(missing))
+        text = str(self._link.error(problem, f"{len(missing)} of {count} messages were not published"))
+        if isinstance(problem, InvalidArgument) and len(missing) == count:
+            return InvalidInput(text)
+        return PublishFailed(text, tuple(missing))
+
+
+def requests(messages: Sequence[Message], ordering_key: str, lane: Sequence[int]) -> Iterator[list[Any]]:
+    """The lane's messages as Pub/Sub's, each time as many as one request takes. Raw protobuf: Google's wrappers take
+    thrice as long.
+    """
+    kind = PubsubMessage.pb()
+    packed: list[Any] = []
+    size = 0
+    for message in [messages[index] for index in lane]:
+        more = len(message.body) + 4 * len(message.key or "") + AROUND_BYTES
+        if packed and (len(packed) == MOST_MESSAGES or size + more > MOST_BYTES):
+            yield packed
+            packed, size = [], 0
+        attributes = {KEY: ""} if message.key == "" else {EMPTY: "1"} if not message.body else {}
+        packed.append(kind(data=message.body, ordering_key=ordering_key, attributes=attributes))
+        size += more
+    yield packed
+
+
+def key_of(packed: Any) -> str | None:
+    """The key that a received message was published with. A foreign publisher's is its ordering key."""
+    if KEY in packed.attributes:
+        key: str = packed.attributes[KEY]
+        return key
+    return packed.ordering_key or None
+
+
+def check(index: int, message: Message) -> None:
+    """Raises InvalidInput for what Pub/Sub would not take."""
+    if len(message.body) > MOST_BYTES:
+        raise InvalidInput(
+            f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {MOST_BYTES:,}: "
+            "store the payload elsewhere and send a reference"
+        )
+    try:
+        size = len((message.key or "").encode())
+    except UnicodeEncodeError as problem:
+        raise InvalidInput(f"message {index} to {message.topic!r}: its key is no valid text: {problem}") from problem
+    if size > MOST_KEY_BYTES:
+        raise InvalidInput(
+            f"message {index} to {message.topic!r} has a key of {size:,} bytes, Pub/Sub's limit is {MOST_KEY_BYTES:,}: "
+            "use a shorter one, such as a hash of it"
+        )

@@ -15,7 +15,7 @@ import pytest
 from edow.errors import Closed, EdowError, LeaseLost, PublishFailed, StoreUnavailable, StoreUnusable
 from edow.model.execution import Status
 from edow.model.message import Message
-from edow.sqlite import SqliteFile
+from edow.sqlite import SqliteFile, writer
 from edow.store.contract import Append, Commit
 from edow.store.sqlite import SqliteStore
 from edow.transport.contract import Mode, Subscription, TopicSpec
@@ -24,6 +24,8 @@ from tests.conformance.store_suite import T0, begin, changed, own, segment
 from tests.conformance.transport_suite import drain, take
 
 QUIET = 0.15
+
+needs_fdatasync = pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system cannot sync without writing")
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
     assert await drain(results, 1) == [b"2"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system cannot sync without writing")
+@needs_fdatasync
 async def test_a_start_is_seen_at_once_and_answered_when_on_disk(
     joined: Joined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +117,7 @@ async def test_a_start_is_seen_at_once_and_answered_when_on_disk(
     await accepting
 
 
-@pytest.mark.skipif(not hasattr(os, "fdatasync"), reason="this system cannot sync without writing")
+@needs_fdatasync
 async def test_a_start_that_the_disk_does_not_take_is_not_answered(
     joined: Joined, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +131,76 @@ async def test_a_start_that_the_disk_does_not_take_is_not_answered(
         with pytest.raises(StoreUnavailable, match="Input/output error"):
             await begin(joined.store, "a")
     await begin(joined.store, "b")
+
+
+def note(connection: sqlite3.Connection) -> None:
+    """A small write."""
+    connection.execute("CREATE TABLE IF NOT EXISTS note (x)")
+    connection.execute("INSERT INTO note VALUES (1)")
+
+
+class Syncs:
+    """Counts how often the log alone was synced. The disk counts as quick, and for `patience` a commit may follow."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, patience: float) -> None:
+        self.count = 0
+        self._sync = os.fdatasync
+        monkeypatch.setattr(os, "fdatasync", self)
+        monkeypatch.setattr(writer, "QUICK_SECONDS", 60.0)
+        monkeypatch.setattr(writer, "FOLLOW_SECONDS", patience)
+
+    def __call__(self, descriptor: int) -> None:
+        self.count += 1
+        self._sync(descriptor)
+
+
+async def followed(file: SqliteFile) -> None:
+    """From now on it is expected that a commit follows what is seen before it is on disk."""
+    await file.open()
+    for disk in ("before", "answer", "before"):
+        await file.write(note, disk=disk, small=True)
+
+
+@needs_fdatasync
+async def test_a_start_is_answered_by_the_commit_that_follows(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first decision's sync takes the start to the disk, too: one sync, not two that wait for each other."""
+    syncs = Syncs(monkeypatch, 60.0)
+    file = SqliteFile(path)
+    await followed(file)
+    before = syncs.count
+    start = asyncio.ensure_future(file.write(note, disk="answer", small=True))
+    await asyncio.sleep(0)
+    assert not start.done()
+    await file.write(note, small=True)
+    await start
+    assert syncs.count == before
+    await file.close()
+
+
+@needs_fdatasync
+async def test_a_start_that_nothing_follows_is_answered_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a moment it is synced alone; the next one is, at once."""
+    syncs = Syncs(monkeypatch, 0.01)
+    file = SqliteFile(path)
+    await followed(file)
+    for _ in range(2):
+        before = syncs.count
+        await file.write(note, disk="answer", small=True)
+        assert syncs.count == before + 1
+    await file.close()
+
+
+@needs_fdatasync
+async def test_closing_answers_what_waits_for_a_commit_to_follow(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing follows any more: it is synced before the file is closed."""
+    Syncs(monkeypatch, 60.0)
+    file = SqliteFile(path)
+    await followed(file)
+    start = asyncio.ensure_future(file.write(note, disk="answer", small=True))
+    await file.close()
+    await start
 
 
 async def test_a_topic_is_not_relied_on_before_it_is_on_disk(joined: Joined) -> None:
@@ -373,7 +445,7 @@ async def test_a_killed_writer_leaves_no_lock(path: Path) -> None:
 
 HOLD = """
 import asyncio, sys, threading
-from edow.sqlite import SqliteFile
+from edow.sqlite import SqliteFile, writer
 
 def hold(connection):
     connection.execute("INSERT INTO executions (id, workflow, shard, run, status, started_at, events, correlation,"

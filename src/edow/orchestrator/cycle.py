@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -55,6 +55,7 @@ class Cycle:
         self._inputs = inputs
         self._committing: asyncio.Task[None] | None = None
         self._ended: list[str] = []  # committed, still in memory
+        self._touched: Sequence[str] = ()  # what is decided about them may not be committed yet
         self._published: list[int] = []  # outbox numbers that the broker has; told with the next commit
         self.leases: Mapping[int, int] = {}
         self.subscriber: Subscriber | None = None
@@ -74,7 +75,7 @@ class Cycle:
         draft = await self._decide(sorted_)
         draft.dead_letters.extend(sorted_.poison)
         await self.settle()
-        await self._make_room(draft.touched)
+        self._touched = draft.touched
         self._committing = asyncio.create_task(self._commit(draft, batch), name="edow-commit")
         return True
 
@@ -109,7 +110,8 @@ class Cycle:
 
     async def _idle(self) -> None:
         await self.settle()
-        await self._make_room([])
+        if self._ended or len(self._decider) > self.hot_limit:
+            await self._mind.call(self._decider.settle, self._take_ended([]), self.hot_limit, [])
         if self._published:
             await self._store_commit(Commit(leases=self.leases, outbox_done=self._take_published()))
 
@@ -162,7 +164,15 @@ class Cycle:
         farewells = await self._refresh(inputs)
         cold = [execution for execution in inputs.work if execution not in decider]
         stored = await self._load(cold) if cold else []
-        return await self._mind.call(decider.decide, inputs.work, stored, self._now(), farewells)
+        pinned = {*inputs.work, *self._touched}
+        return await self._mind.call(self._think, (self._take_ended(pinned), pinned), inputs.work, stored, farewells)
+
+    def _think(
+        self, room: tuple[list[str], Collection[str]], work: Work, stored: list[Stored], farewells: list[Farewell]
+    ) -> Draft:
+        """On the engine thread: forget what may be forgotten, then decide. Going there takes longer than either."""
+        self._decider.settle(room[0], self.hot_limit, room[1])
+        return self._decider.decide(work, stored, self._now(), farewells)
 
     async def _load(self, cold: list[str]) -> list[Stored]:
         """Of executions in our shards only: a commit would not be checked against the leases of any other."""
@@ -184,11 +194,10 @@ class Cycle:
                 farewells.append(await self._mind.call(self._decider.farewell, execution, run, segments, self._now()))
         return farewells
 
-    async def _make_room(self, pinned: list[str]) -> None:
-        """What ended is committed; what is decided about `pinned` is not."""
-        ended, self._ended = self._ended, []
-        if ended or len(self._decider) > self.hot_limit:
-            await self._mind.call(self._decider.settle, ended, self.hot_limit, frozenset(pinned))
+    def _take_ended(self, pinned: Collection[str]) -> list[str]:
+        """What has ended and is committed, but for those pinned, which stay for the next time."""
+        ended, self._ended = self._ended, [each for each in self._ended if each in pinned]
+        return [each for each in ended if each not in pinned]
 
     async def _commit(self, draft: Draft, batch: Batch) -> None:
         done = [row.seq for row in batch.commands]

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,32 +21,40 @@ log = logging.getLogger("edow.orchestrator")
 
 
 class Mind:
-    """Runs one call at a time on its own thread and says when a call takes longer than `limit` seconds."""
+    """Runs one call at a time on its own thread and says when a call takes longer than `limit` seconds.
+
+    A step passes through here twice, so getting there and back has to be cheap: a queue there, a callback back.
+    """
 
     def __init__(self, limit: float, busy_with: Callable[[], str]) -> None:
         self._limit = limit
         self._busy_with = busy_with
-        self._pool: ThreadPoolExecutor | None = None
+        self._queue: SimpleQueue[Callable[[], None] | None] | None = None
         self.slow = 0  # how often the limit was passed
 
     def start(self, prepare: Callable[[], None]) -> None:
         """`prepare` runs first, on the thread itself."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, "edow-engine", initializer=prepare)
+        if self._queue is None:
+            self._queue = SimpleQueue()
+            self._queue.put(prepare)
+            Thread(target=_serve, args=[self._queue], name="edow-engine", daemon=True).start()
 
     def stop(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = None
+        """The thread ends after the call under way."""
+        if self._queue is not None:
+            self._queue.put(None)
+            self._queue = None
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run `work` on the engine thread."""
-        if self._pool is None:
+        if self._queue is None:
             raise RuntimeError("the engine thread is not running")
         loop = asyncio.get_running_loop()
+        answer: asyncio.Future[R] = loop.create_future()
         alarm = loop.call_later(self._limit, self._complain)
+        self._queue.put(partial(_run, partial(work, *args, **kwargs), loop, answer))
         try:
-            return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+            return await answer
         finally:
             alarm.cancel()
 
@@ -55,3 +65,26 @@ class Mind:
             self._busy_with() or "(unknown)",
             self._limit,
         )
+
+
+def _serve(queue: SimpleQueue[Callable[[], None] | None]) -> None:
+    while (call := queue.get()) is not None:
+        call()
+
+
+def _run(work: Callable[[], Any], loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any]) -> None:
+    tell: Callable[[Any], None]
+    try:
+        result = work()
+        tell = answer.set_result
+    except BaseException as problem:
+        result, tell = problem, answer.set_exception
+    try:
+        loop.call_soon_threadsafe(_tell, answer, tell, result)
+    except RuntimeError:
+        pass  # the loop is closed: nobody waits any more
+
+
+def _tell(answer: asyncio.Future[Any], tell: Callable[[Any], None], result: object) -> None:
+    if not answer.done():  # else its caller has gone
+        tell(result)

@@ -5,6 +5,9 @@ error of the disk. It knows nothing of what the jobs do.
 
 While the thread is at rest and the disk is quick, handing a small job over takes longer than doing it: then it is done
 at once, on the caller's thread.
+
+What may be seen before it is on disk (a start) is often followed at once by a commit that takes it there (the first
+decision). While that is so, it is waited for: two syncs at the same time would only be in each other's way.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from threading import Lock, Thread
 from time import perf_counter
@@ -26,6 +30,7 @@ log = logging.getLogger("edow.sqlite")
 GROUP = 100  # jobs in one transaction
 IDLE_SECONDS = 0.5  # rest after which the WAL is brought back into the database
 QUICK_SECONDS = 0.002  # a disk is quick below this
+FOLLOW_SECONDS = 0.002  # within which a commit that waits for the disk must follow, to be waited for
 SLOWER = 0.2  # weight of the newest commit in the average
 WAITS = ("before",) if hasattr(os, "fdatasync") else ("before", "answer")  # a commit that waits for the disk
 
@@ -44,6 +49,9 @@ class Writer:
         self._number = 0  # of transactions so far
         self._synced = 0  # the newest of them that is known to be on disk
         self._log: int | None = None  # the WAL's descriptor
+        self._unanswered: deque[Job] = deque()  # committed, and waiting for a commit that takes them to the disk
+        self._seen_at: float | None = None  # when the newest was committed that may be seen before it is on disk
+        self._is_followed = False  # such a commit has followed the last time
         self._turn = Lock()  # held by whichever thread uses the connection
         self._seconds = QUICK_SECONDS  # that a small durable commit takes, lately
         self.inbox = Inbox(path)
@@ -68,6 +76,9 @@ class Writer:
         self._tell(job)
         if self._is_on_disk(job):
             job.settle()
+        elif self._is_followed:
+            self._unanswered.append(job)
+            job.loop.call_later(FOLLOW_SECONDS, self._give_up_waiting, job)
         else:
             self._hand_over(job)
         return True
@@ -94,8 +105,10 @@ class Writer:
         finally:
             with self._turn:
                 self._lock = self._connection = None
+            self._settle_unanswered()
             if self._log is not None:
                 os.close(self._log)
+                self._log = None
             connection.close()
             lock.close()
 
@@ -136,6 +149,20 @@ class Writer:
         except Closed:  # meanwhile; what is written is written
             self._sync([job])
             job.settle()
+
+    def _give_up_waiting(self, job: Job) -> None:
+        """On its own loop: nothing else has taken it to the disk in time."""
+        if self._is_on_disk(job):
+            job.settle()
+        elif not job.future.done():
+            self._is_followed = False
+            self._hand_over(job)
+
+    def _settle_unanswered(self) -> None:
+        jobs = list(self._unanswered)
+        if jobs:
+            self._sync(jobs)
+            settle(jobs)
 
     def _is_on_disk(self, job: Job) -> bool:
         """As far as its caller waits for that."""
@@ -180,10 +207,9 @@ class Writer:
                 job.result = job.function(connection)
             connection.execute("COMMIT")
             self._number += 1
-            if durable:
-                self._synced = self._number
             for job in jobs:
                 job.number = self._number
+            self._order(jobs, durable)
         except BaseException as problem:
             _roll_back(connection)
             if len(jobs) > 1:
@@ -191,6 +217,26 @@ class Writer:
             jobs[0].problem = translate(problem, self._path)
         self._written = True
         return True
+
+    def _order(self, jobs: list[Job], durable: bool) -> None:
+        """One thread at a time: what this commit has taken to the disk; whether such a commit follows soon on one that
+        is answered later than it is seen.
+        """
+        if durable:
+            self._synced = self._number
+            self._answer()
+            if self._seen_at is not None:
+                self._is_followed = perf_counter() - self._seen_at < FOLLOW_SECONDS
+                self._seen_at = None
+        elif any(job.disk == "answer" for job in jobs):
+            self._seen_at = perf_counter()
+
+    def _answer(self) -> None:
+        """Whoever waits for what is on disk now."""
+        covered: list[Job] = []
+        while self._unanswered and self._unanswered[0].number <= self._synced:
+            covered.append(self._unanswered.popleft())
+        settle(covered)
 
     def _note(self, job: Job, seconds: float) -> None:
         """How quick the disk is, by small durable commits alone."""

@@ -14,10 +14,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all services check bench bench-peers matrix failures format clean
+.PHONY: help demo test test-all services check bench bench-transports bench-peers matrix failures format clean
 
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS="..." is handed on to demo, test, test-all, services and bench; PYTHON=python3.12 picks the interpreter.'
 
@@ -43,6 +43,11 @@ check: $(READY) ## Lint, formatting, types and layers
 
 bench: $(READY) ## Measure this machine
 	$(BIN)/edow bench $(ARGS)
+
+bench-transports: $(READY) ## Measure every transport, and write docs/performance.md
+	$(PYTHON) scripts/services up
+	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
+		$(BIN)/python benchmarks/transports.py --write $(ARGS)
 
 bench-peers: $(READY) ## Measure EDOW beside its peers (PostgreSQL, Redis and npm needed)
 	$(BIN)/python benchmarks/peers/run.py $(ARGS)

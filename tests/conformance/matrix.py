@@ -16,6 +16,20 @@ from edow.transport.contract import Features
 
 PROVEN, MISSING, FAILED = "✓", "–", "✗"
 SIGNS = {"passed": PROVEN, "skipped": MISSING, "failed": FAILED}
+NAMES = {
+    "Sqlite": "SQLite",
+    "Postgresql": "PostgreSQL",
+    "Redis": "Redis Streams",
+    "Nats": "NATS JetStream",
+    "Rabbitmq": "RabbitMQ",
+    "RabbitmqClassic": "RabbitMQ, classic queues",
+    "Pubsub": "Pub/Sub",
+    "Sqs": "SQS",
+    "SqsThroughSns": "SNS + SQS",
+    "SqsStandardQueues": "SQS, standard queues",
+    "ElasticMq": "SQS on ElasticMQ",
+}
+"""What people call it, by the name of its suite."""
 TITLE = """# What each transport guarantees
 
 Written by `make matrix` from a run of one suite against the real servers; do not edit.
@@ -50,7 +64,8 @@ class Matrix:
         transport = test.funcargs.get("transport")
         if transport is None:
             return  # the server is not there
-        name = test.cls.__name__.removeprefix("Test")
+        suite = test.cls.__name__.removeprefix("Test")
+        name = NAMES.get(suite, suite)
         self._features[name] = transport.features
         row = self._cells.setdefault(" ".join(test.function.__doc__.split()), {})
         if row.get(name) != FAILED:

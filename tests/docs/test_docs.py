@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -160,9 +161,16 @@ def test_links_resolve(name: str) -> None:
 
 
 def test_every_page_is_reached_from_the_readme() -> None:
-    """No page of docs/ is an orphan."""
-    linked = {link.partition("#")[0] for link in markdown.links("README.md")}
+    """No page of docs/ is an orphan; those of a folder are reached from its own README."""
+    linked = linked_from("README.md")
+    linked |= {name for page in linked if page.endswith("/README.md") for name in linked_from(page)}
     assert {name for name in NAMES if name.startswith("docs/")} <= linked
+
+
+def linked_from(name: str) -> set[str]:
+    """The pages that a page has links to."""
+    files = {link.partition("#")[0] for link in markdown.links(name) if not link.startswith("https://")}
+    return {os.path.normpath(Path(name).parent / file) for file in files if file}
 
 
 def test_the_pattern_language_can_say_no() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -41,16 +41,19 @@ class Place(msgspec.Struct, frozen=True):
         store = Address(self.store)
         return str(store), str(Address(self.transport)) if self.transport else str(store)
 
-    @contextmanager
-    def another(self) -> Iterator[Place]:
+    @asynccontextmanager
+    async def another(self) -> AsyncIterator[Place]:
         """For the ceiling: a fresh part of the same servers, or a fresh file on the same disk."""
         with tempfile.TemporaryDirectory(prefix="bare-", dir=self.folder) as name:
-            yield Place.on(self.given, Path(name))
+            async with Place.on(self.given, Path(name)) as place:
+                yield place
 
     @classmethod
-    def on(cls, given: tuple[str | None, str | None], folder: Path) -> Place:
-        """What the user named, apart from everything else there."""
-        return cls(folder, *scratch(*given, folder), given)
+    @asynccontextmanager
+    async def on(cls, given: tuple[str | None, str | None], folder: Path) -> AsyncIterator[Place]:
+        """What the user named, apart from everything else there; gone afterwards."""
+        async with scratch(given, folder, MODULES) as (store, transport):
+            yield cls(folder, store, transport, given)
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ async def run(names: Sequence[str], options: Options, stage: Stage) -> list[Meas
 async def _run(name: str, options: Options, stage: Stage) -> Measurement:
     stage.say(name, "loud")
     with tempfile.TemporaryDirectory(prefix="edow-bench-", ignore_cleanup_errors=True) as made:
-        folder = Path(made)
-        measurement = await SCENARIOS[name](options, Place.on((options.store, options.transport), folder), stage)
+        async with Place.on((options.store, options.transport), Path(made)) as place:
+            measurement = await SCENARIOS[name](options, place, stage)
     stage.say(f"{name}: {measurement.headline}", "good")
     return measurement

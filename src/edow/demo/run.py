@@ -54,7 +54,8 @@ async def run(options: Options, stage: Stage) -> Outcome:
         samples.write(folder / "samples")
         effects.create(folder / "effects.db", shop.opening_stock())
         applied = stack.enter_context(closing(effects.Effects(folder / "effects.db")))
-        store, transport = scratch(options.store, options.transport, folder)
+        part = scratch((options.store, options.transport), folder, MODULES, keep=options.keep)
+        store, transport = await stack.enter_async_context(part)
         environment = {effects.DATABASE: str(folder / "effects.db")}
         system = await stack.enter_async_context(System(store, transport))
         client = await stack.enter_async_context(Client(store=system.store))

@@ -45,7 +45,8 @@ async def run(options: Options, stage: Stage) -> Outcome:
     """Raises ServiceDied when a process ends unasked."""
     async with working_folder("edow-verify-", options.keep) as folder, AsyncExitStack() as stack:
         counters.create(folder / "counters.db")
-        store, transport = scratch(options.store, options.transport, folder)
+        part = scratch((options.store, options.transport), folder, MODULES, keep=options.keep)
+        store, transport = await stack.enter_async_context(part)
         environment = {counters.DATABASE: str(folder / "counters.db")}
         system = await stack.enter_async_context(System(store, transport))
         client = await stack.enter_async_context(Client(store=system.store))

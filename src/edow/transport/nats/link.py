@@ -25,6 +25,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
 LOOK_SECONDS = 5.0  # between looks at a connection that seems well
 REPLACE_SECONDS = 30.0  # a client that has not come back by itself after so long is replaced
+DISCARD_SECONDS = 1.0
 OLDEST_SERVER = (2, 10)
 
 Resume = Callable[[bool], Awaitable[None]]  # the argument: whether the client is a new one, without subscriptions
@@ -264,6 +265,7 @@ class Link:
 async def _discard(client: Client) -> None:
     """Close it whatever state it is in, the socket too."""
     try:
-        await client.close()
+        async with asyncio.timeout(DISCARD_SECONDS):  # after a handshake that failed the library would wait for ever
+            await client.close()
     except Exception as problem:
         log.debug("closing a connection: %r", problem)

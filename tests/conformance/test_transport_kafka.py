@@ -30,7 +30,7 @@ from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.contract import Delivery, Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.kafka import cluster, connect, settings
-from edow.transport.kafka.feed import Feed
+from edow.transport.kafka.reader import Reader
 from scripts.servers import Box
 from scripts.servers import kafka as kafka_server
 from tests.conformance.transport_suite import (
@@ -116,6 +116,15 @@ async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:
                 await asyncio.sleep(0.1)
 
 
+async def told(elsewhere: Transport, wanted: dict[str, tuple[int, int]]) -> None:
+    """Until the brokers know so much of each topic: how many messages wait, and how many are in flight."""
+    found: dict[str, tuple[int, int]] = {}
+    async with asyncio.timeout(SOON):
+        while found != wanted:
+            described = await elsewhere.describe(list(wanted))
+            found = {each.topic: (each.groups[0].waiting, each.groups[0].in_flight) for each in described}
+
+
 # a server that comes and goes
 
 
@@ -164,7 +173,7 @@ async def test_all_modes_go_on_by_themselves_after_a_restart(private: Box, opene
     for topic, reader in readers.items():
         await transport.publish([Message(topic, b"before")])
         assert await drain(reader, 1) == [b"before"]
-    await transport.describe([tasks, results])  # the broker has been told of these acknowledgements
+    await told(await opened(private.url), {tasks: (0, 0), results: (0, 0)})
 
     await asyncio.to_thread(private.kill)
     with pytest.raises(PublishFailed) as caught:
@@ -283,6 +292,8 @@ async def test_a_session_that_the_broker_does_not_allow_is_told_at_subscribe(pri
         ("?prefix=a b", "prefix"),
         ("?sesion_timeout=3", "session_timeout"),
         ("?group.id=mine", "EDOW sets it"),
+        ("?group.protocol=share", "share groups are not used"),
+        ("?share.acknowledgement.mode=explicit", "share groups are not used"),
         ("?sasl.password=s3cret", "USER:PASSWORD"),
         ("?max_message_bytes=0", "max_message_bytes"),
     ],
@@ -344,8 +355,8 @@ async def test_what_was_done_beyond_a_gap_is_not_done_again_after_a_crash(
     await transport.publish(numbered(topic, 200))
     got = await take(first, 200)
     await first.ack(got[1:100])
-    await transport.describe([topic])  # which tells the broker
-    monkeypatch.setattr(Feed, "_send", lambda *_, **__: None)  # from here on it could as well be dead
+    await told(await opened(partitions=1), {topic: (0, 101)})
+    monkeypatch.setattr(Reader, "_commit", lambda *_, **__: None)  # from here on it could as well be dead
     await first.close()
     monkeypatch.undo()
     second = await member(transport, topic)
@@ -479,7 +490,7 @@ async def test_what_a_member_cannot_take_now_comes_when_it_can(opened: Connect) 
     subscriber = await member(transport, topic)
     await transport.publish(numbered(topic, 500))
     (first,) = await take(subscriber, 1)
-    while not subscriber._feeds[0]._held_up:  # noqa: ASYNC110
+    while not subscriber._readers[0].held_up:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     await subscriber.ack([first])
     assert await drain(subscriber, 499) == [b"%d" % number for number in range(1, 500)]
@@ -507,11 +518,8 @@ async def test_other_processes_are_told_what_is_in_hand(opened: Connect) -> None
     await transport.publish(numbered(topic, 10))
     held = await take(subscriber, 4)
     await subscriber.ack(held[1:3])
-    async with asyncio.timeout(SOON):
-        while True:
-            ((stats,),) = [each.groups for each in await elsewhere.describe([topic])]
-            if (stats.waiting, stats.in_flight) == (6, 2):
-                break
+    await told(elsewhere, {topic: (6, 2)})
+    ((stats,),) = [each.groups for each in await elsewhere.describe([topic])]
     assert stats.oldest_at is not None
 
 

@@ -7,9 +7,10 @@ Whoever takes the partition over leaves those out.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import deque
-from collections.abc import Iterator
-from itertools import takewhile
+from collections.abc import Iterable
+from itertools import islice, pairwise, takewhile
 
 import msgspec
 
@@ -37,6 +38,13 @@ class Progress(msgspec.Struct, frozen=True):
 
     def is_done(self, offset: int) -> bool:
         return offset < self.offset or (offset < self.end and offset not in self.open)
+
+
+def told(progress: Progress) -> str:
+    """The metadata of a commit that says this."""
+    steps = [later - earlier for earlier, later in pairwise([progress.offset, *sorted(progress.open)])]
+    text = msgspec.json.encode((progress.in_flight, progress.end - progress.offset, steps)).decode()
+    return text if len(text) < MOST_TEXT else ""
 
 
 def read_progress(offset: int, metadata: str | None) -> Progress:
@@ -77,7 +85,6 @@ class Partition:
         self.bytes = 0  # of all bodies kept here
         self.leaving = False  # another member gets this partition: nothing is handed out any more
         self.gone = False  # it has it
-        self.offered = False  # it is in its subscriber's queue
         self.full = False  # far ahead of the first message that is not done
         self.changed = False  # there is something to commit
         self._start = start
@@ -85,33 +92,27 @@ class Partition:
         self._tracked = tracked
         self._open: dict[int, KafkaDelivery] = {}  # fetched and not done, in order
         self._holder: dict[str, int] = {}  # by key: whose end the key's later messages wait for
-        self._behind: dict[str, deque[KafkaDelivery]] = {}  # by key: those that wait
+        self._behind: dict[str, list[KafkaDelivery]] = {}  # by key: those that wait, in order
         self._top = start.end  # behind the last message that is done
 
-    def add(self, offset: int, key: str | None, body: bytes) -> bool:
-        """A message was fetched; whether one is ready that was not before. What was fetched before, or is done, is
-        left out.
-        """
+    def add(self, offset: int, key: str | None, body: bytes) -> None:
+        """A message was fetched. What was fetched before, or is done, is left out."""
         if offset < self.next:
-            return False
+            return
         self.next = offset + 1
-        if offset < self._start.end and self._start.is_done(offset):
+        if self._start.is_done(offset):
             self.changed = True
-            return False
-        delivery = KafkaDelivery(self.topic, body, key, 1, offset, self, offset)
+            return
+        delivery = KafkaDelivery(self.topic, body, key, 1, None, self, offset)
         self.bytes += len(body)
-        if not self._tracked:
-            self.ready.append(delivery)
-            return True
-        self._open[offset] = delivery
-        if key is not None:
-            if key in self._holder:
-                self._behind.setdefault(key, deque()).append(delivery)
-                return False
-            if self._gated:
+        if self._tracked:
+            self._open[offset] = delivery
+            if key is not None and key in self._holder:
+                self._behind.setdefault(key, []).append(delivery)
+                return
+            if self._gated and key is not None:
                 self._holder[key] = offset
         self.ready.append(delivery)
-        return True
 
     def take(self, limit: int) -> list[KafkaDelivery]:
         """Hand out up to `limit` of those that are ready."""
@@ -128,45 +129,39 @@ class Partition:
         """Whether it is still in the hands it was given to."""
         return self._open.get(delivery.offset) is delivery
 
-    def done(self, delivery: KafkaDelivery) -> bool:
-        """Acknowledged; whether that made another one ready."""
+    def done(self, delivery: KafkaDelivery) -> None:
+        """Acknowledged; the next of its key may be ready now."""
         del self._open[delivery.offset]
         self.in_flight -= 1
         self.bytes -= len(delivery.body)
         self.changed = True
         self._top = max(self._top, delivery.offset + 1)
         key = delivery.key
-        return key is not None and self._holder.get(key) == delivery.offset and self._let_next(key)
+        if key is None or self._holder.get(key) != delivery.offset:
+            return
+        if behind := self._behind.get(key):
+            self._holder[key] = behind[0].offset
+            self.ready.append(behind.pop(0))
+        else:
+            self._behind.pop(key, None)
+            del self._holder[key]
 
     def give_back(self, delivery: KafkaDelivery) -> KafkaDelivery | None:
         """It goes to somebody again: a copy, for the one that was handed out means nothing any more. None: not before
         an earlier one of its key.
         """
-        again = KafkaDelivery(delivery.topic, delivery.body, delivery.key, 1, delivery.offset, self, delivery.offset)
+        again = KafkaDelivery(delivery.topic, delivery.body, delivery.key, 1, None, self, delivery.offset)
         self._open[delivery.offset] = again
         self.in_flight -= 1
         self.changed = True
         key = delivery.key
-        if key is None or self._holder.setdefault(key, again.offset) >= again.offset:
-            if key is not None:
-                self._holder[key] = again.offset
+        if key is None:
             return again
-        behind = self._behind.setdefault(key, deque())
-        behind.insert(sum(each.offset < again.offset for each in behind), again)
-        return None
-
-    def _let_next(self, key: str) -> bool:
-        """The one whose end was waited for is done; whether another took its place."""
-        behind = self._behind.get(key)
-        if behind is None:
-            del self._holder[key]
-            return False
-        following = behind.popleft()
-        if not behind:
-            del self._behind[key]
-        self._holder[key] = following.offset
-        self.ready.append(following)
-        return True
+        if self._holder.setdefault(key, again.offset) < again.offset:
+            insort(self._behind.setdefault(key, []), again, key=lambda each: each.offset)
+            return None
+        self._holder[key] = again.offset
+        return again
 
     @property
     def span(self) -> int:
@@ -178,34 +173,24 @@ class Partition:
         """The first message that is not done."""
         return next(iter(self._open), self.next)
 
-    def progress(self) -> tuple[int, str]:
-        """Offset and metadata to commit."""
-        first = before = self.first
-        end, steps = max(first, self._top), list[int]()
-        for offset in self._not_done(end):
-            if len(steps) == TOLD:
-                end = offset
-                break
-            steps.append(offset - before)
-            before = offset
-        text = msgspec.json.encode((self.in_flight, end - first, steps)).decode()
-        return first, text if len(text) < MOST_TEXT else ""
-
-    def _not_done(self, end: int) -> Iterator[int]:
-        """Offsets before `end`, in order: first those that were fetched, then those known from the start."""
-        yield from takewhile(lambda offset: offset < end, self._open)
-        if self.next < self._start.end:
-            yield from sorted(offset for offset in self._start.open if offset >= self.next)
+    def progress(self) -> Progress:
+        """How far it is; of more than can be told, the first."""
+        first = self.first
+        end = max(first, self._top)
+        later = sorted(offset for offset in self._start.open if offset >= self.next)
+        open_ = [*islice(takewhile(lambda offset: offset < end, self._open), TOLD + 1), *later][: TOLD + 1]
+        if len(open_) > TOLD:
+            end = open_.pop()
+        return Progress(first, end, frozenset(open_), self.in_flight)
 
 
-def fair(partitions: deque[Partition], limit: int) -> list[KafkaDelivery]:
-    """Up to `limit` messages, of each partition about as many. A partition is in the queue while it has some ready."""
+def fair(partitions: Iterable[Partition], limit: int) -> list[KafkaDelivery]:
+    """Up to `limit` messages, of each partition about as many."""
     taken: list[KafkaDelivery] = []
-    share = max(1, limit // max(1, len(partitions)))
-    while partitions and len(taken) < limit:
-        partition = partitions.popleft()
-        taken += partition.take(min(share, limit - len(taken)))
-        partition.offered = bool(partition.ready)
-        if partition.offered:
-            partitions.append(partition)
+    busy = [each for each in partitions if each.ready and not each.leaving]
+    while busy and len(taken) < limit:
+        share = max(1, (limit - len(taken)) // len(busy))
+        for partition in busy:
+            taken += partition.take(min(share, limit - len(taken)))
+        busy = [each for each in busy if each.ready]
     return taken

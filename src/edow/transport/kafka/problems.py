@@ -7,7 +7,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,28 +22,28 @@ LINES = 100  # that are remembered for this
 
 log = logging.getLogger("edow.kafka")
 
-LOGIN = frozenset({KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED})
-TLS = frozenset({KafkaError._SSL})
-FORBIDDEN = frozenset(
-    {
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    }
-)
-WRONG = frozenset(
-    {
-        KafkaError._INVALID_ARG,
-        KafkaError.INVALID_CONFIG,
-        KafkaError.INVALID_PARTITIONS,
-        KafkaError.INVALID_REPLICATION_FACTOR,
-        KafkaError.POLICY_VIOLATION,
-        KafkaError.TOPIC_EXCEPTION,
-        KafkaError.MSG_SIZE_TOO_LARGE,
-        KafkaError.INCONSISTENT_GROUP_PROTOCOL,
-        KafkaError.UNSUPPORTED_VERSION,
-    }
-)
+PERMISSION = "give its user the permission (docs/brokers/kafka.md lists what is needed)"
+SESSION = "session_timeout must be within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
+
+# What will be the same however often it is tried, and what to do about it.
+WRONG = {
+    KafkaError._AUTHENTICATION: "check user and password, sasl.mechanism and security.protocol",
+    KafkaError.SASL_AUTHENTICATION_FAILED: "check user and password, sasl.mechanism and security.protocol",
+    KafkaError._SSL: "check security.protocol and the ssl.* options",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: PERMISSION,
+    KafkaError.GROUP_AUTHORIZATION_FAILED: PERMISSION,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: PERMISSION,
+    KafkaError.INVALID_SESSION_TIMEOUT: SESSION,
+    KafkaError._INVALID_ARG: "",
+    KafkaError.INVALID_CONFIG: "",
+    KafkaError.INVALID_PARTITIONS: "",
+    KafkaError.INVALID_REPLICATION_FACTOR: "",
+    KafkaError.POLICY_VIOLATION: "",
+    KafkaError.TOPIC_EXCEPTION: "",
+    KafkaError.MSG_SIZE_TOO_LARGE: "",
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL: "",
+    KafkaError.UNSUPPORTED_VERSION: "",
+}
 PASSING = frozenset(
     {
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -78,28 +77,9 @@ def error_of(problem: BaseException | None) -> KafkaError:
 def translate(error: KafkaError, doing: str) -> EdowError:
     """`doing` says what failed, and for whom: "kafka://host: publishing to 'topic'"."""
     code, text = error.code(), f"{doing}: {error.str()}"
-    if code in LOGIN:
-        return InvalidInput(f"{text}: check user and password, sasl.mechanism and security.protocol")
-    if code in TLS:
-        return InvalidInput(f"{text}: check security.protocol and the ssl.* options")
-    if code in FORBIDDEN:
-        return InvalidInput(f"{text}: give its user the permission (docs/brokers/kafka.md lists what is needed)")
-    if code == KafkaError.INVALID_SESSION_TIMEOUT:
-        return InvalidInput(
-            f"{text}: session_timeout must be within the broker's group.min.session.timeout.ms and "
-            "group.max.session.timeout.ms"
-        )
     if code in WRONG:
-        return InvalidInput(text)
+        return InvalidInput(f"{text}: {WRONG[code]}" if WRONG[code] else text)
     return NotYet(text) if code in PASSING else TransportUnavailable(text)
-
-
-async def answer(future: Future[Result], doing: str) -> Result:
-    """What the broker answered. Raises InvalidInput or TransportUnavailable."""
-    try:
-        return await asyncio.wrap_future(future)
-    except KafkaException as problem:
-        raise translate(error_of(problem), doing) from problem
 
 
 async def persist(attempt: Callable[[], Awaitable[Result]], seconds: float) -> Result:

@@ -61,19 +61,18 @@ class Publisher:
             if len(producer) == 0:
                 self._replaced.remove(producer)
 
-    def turn(self, topic: str, partitions: int) -> int:
+    def turn(self, topic: str) -> int:
         """Messages without a key go to the partitions in turn: as evenly as can be, also when they are few."""
-        return next(self._turns.setdefault(topic, count())) % partitions
+        return next(self._turns.setdefault(topic, count()))
 
     async def publish(self, records: Sequence[Record], timestamp: int) -> None:
         """`timestamp` in milliseconds. Raises PublishFailed, or InvalidInput for what will never be taken."""
         reports = Reports(asyncio.get_running_loop())
         queued = 0
         for index, record in enumerate(records):
-            report = partial(reports.report, index)
             try:
-                if not self._queue(record, report, timestamp):
-                    await self._queue_later(record, report, timestamp)
+                while not self._queue(record, partial(reports.report, index), timestamp):  # noqa: ASYNC110
+                    await asyncio.sleep(ROOM_SECONDS)  # whatever lies in the queue leaves it; nobody tells when
                 queued += 1
             except KafkaException as problem:
                 reports.failed[index] = error_of(problem)
@@ -95,13 +94,6 @@ class Publisher:
         except BufferError:
             return False
         return True
-
-    async def _queue_later(self, record: Record, report: Report, timestamp: int) -> None:
-        """Whatever lies in the queue leaves it in time, delivered or not; nobody tells when."""
-        while True:
-            await asyncio.sleep(ROOM_SECONDS)
-            if self._queue(record, report, timestamp):
-                return
 
     def _failure(self, records: Sequence[Record], failed: Mapping[int, KafkaError]) -> EdowError:
         """What will never be taken comes first: it comes back however often the batch is published again."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from edow.address import Address
 from edow.errors import InvalidInput
@@ -17,11 +19,14 @@ OVERHEAD = 48_000  # bytes of a batch beside the body: key, headers, lengths
 LONGEST_KEY = 32_000  # bytes
 HEARTBEATS = 10  # in a session
 LONGEST_POLL = 60.0  # seconds that an event loop may be stuck before its member is taken for dead
-MOST_MESSAGE_BYTES = 50_000_000
-BROKERS_DEFAULT = -1  # what create-topic requests say for "as you are configured"
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 LONGEST_NAME = 249
 RESULTS = topics.result_topic(0).rstrip("0")
+
+SHARE_GROUPS = (
+    "they can neither prolong the lease of a long task nor keep the order of keys. Members of a consumer group work on "
+    "many messages of a partition at once without them"
+)
 
 Value = str | int | float | bool
 Config = dict[str, Value]
@@ -58,40 +63,23 @@ FIXED = {
 }
 
 
+Seconds = Annotated[float, Meta(ge=0.1)]
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Options of the URL; times in seconds."""
 
-    prefix: str = ""  # goes before the names of topics and groups
-    partitions: int = 12  # of a new task topic: as many members of a group can share it
-    replicas: int = BROKERS_DEFAULT  # of a new topic's messages
-    retention: float = 7 * 86_400.0  # of a new topic: after this a message is gone, read or not
+    prefix: Annotated[str, Meta(pattern="^[a-zA-Z0-9._-]*$")] = ""  # goes before the names of topics and groups
+    partitions: Annotated[int, Meta(ge=1)] = 12  # of a new task topic: as many members of a group can share it
+    replicas: Annotated[int, Meta(ge=1)] | None = None  # of a new topic's messages; None: as the brokers are configured
+    retention: Seconds = 7 * 86_400.0  # of a new topic: after this a message is gone, read or not
     fsync: bool = False  # a new topic's messages are on every replica's disk before they are acknowledged
-    max_message_bytes: int = 3 * 1024 * 1024  # a payload of 2 MiB and what surrounds it, with room
-    session_timeout: float = 6.0  # a dead member's partitions go to others after this
-    handover: float = 2.0  # how long work in hand may take to end when its partition goes to another member
-    window: int = 10_000  # offsets of a partition from the first message that is not done to the last one fetched
-    prefetch: int = 2_000  # messages that a subscriber keeps ready
-    timeout: float = 10.0  # for an answer of the brokers
-
-    def __post_init__(self) -> None:
-        for field in ("partitions", "prefetch"):
-            _within(field, getattr(self, field), 1)
-        _within("window", self.window, 100)
-        for field in ("retention", "session_timeout", "timeout"):
-            _within(field, getattr(self, field), 0.1)
-        _within("max_message_bytes", self.max_message_bytes, 1, MOST_MESSAGE_BYTES)
-        _within("handover", self.handover, 0, LONGEST_POLL / 2)
-        if self.replicas != BROKERS_DEFAULT:
-            _within("replicas", self.replicas, 1)
-        if self.prefix and not LEGAL_NAME.fullmatch(self.prefix):
-            raise ValueError(f"prefix {self.prefix!r} has characters other than letters, digits, '.', '_' and '-'")
-
-
-def _within(field: str, value: float, least: float, most: float = float("inf")) -> None:
-    if value < least:
-        raise ValueError(f"{field} is {value:g}; it must be at least {least:g}")
-    if value > most:
-        raise ValueError(f"{field} is {value:g}; it must be at most {most:g}")
+    max_message_bytes: Annotated[int, Meta(ge=1, le=50_000_000)] = 3 * 1024 * 1024  # 2 MiB and what surrounds them
+    session_timeout: Seconds = 6.0  # a dead member's partitions go to others after this
+    handover: Annotated[float, Meta(ge=0, le=30)] = 2.0  # for work in hand when its partition goes to another member
+    window: Annotated[int, Meta(ge=100)] = 10_000  # offsets from the first that is not done to the last fetched
+    prefetch: Annotated[int, Meta(ge=1)] = 2_000  # messages that a subscriber keeps ready
+    timeout: Seconds = 10.0  # for an answer of the brokers
 
 
 class Names:
@@ -147,11 +135,14 @@ class Clients:
     def __init__(self, address: Address) -> None:
         """Raises InvalidInput for an option that nobody knows or that must stay as EDOW sets it."""
         self.settings, self._own = address.settings(Settings, lambda name: "." in name)
+        self.names = Names(self.settings.prefix)
         if address.path:
             raise InvalidInput(f"{address}: a Kafka URL has no path; a prefix for names is an option: ?prefix=mine.")
         for name in self._own:
             if name in FIXED:
                 raise InvalidInput(f"{address}: option {name!r} cannot be set: {FIXED[name]}")
+        if any(name.startswith("share.") for name in self._own) or self._own.get("group.protocol") == "share":
+            raise InvalidInput(f"{address}: share groups are not used: {SHARE_GROUPS}")
         self._shared: Config = {
             "bootstrap.servers": ",".join(address.hosts) or DEFAULT_HOST,
             "client.id": "edow",

@@ -1,67 +1,57 @@
-"""A subscriber: hands out what its shares have ready, and sees to it that nothing handed out is forgotten."""
+"""A subscriber: hands out what its readers have ready, and sees to it that nothing handed out is forgotten."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count, islice
 
 from confluent_kafka import KafkaError
 
 from edow.errors import Closed, EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import Delivery
-from edow.transport.kafka.feed import Feed, Plan
 from edow.transport.kafka.partition import KafkaDelivery, Partition, Place, Progress, fair
 from edow.transport.kafka.problems import log, translate
-from edow.transport.kafka.share import Rules, Share
-
-FLUSH_SECONDS = 3.0
+from edow.transport.kafka.reader import Plan, Reader
 
 
 class KafkaSubscriber:
-    """Of any mode. `lease_seconds` None: nothing expires. `doing`: what an error message begins with."""
+    """Of any mode, with a consumer for each plan. `lease_seconds` None: nothing expires. `prefetch` as in Settings.
+    `doing`: what an error message begins with.
+    """
 
-    def __init__(self, rules: Rules, lease_seconds: float | None, doing: str) -> None:
-        self._rules = rules
+    def __init__(self, plans: Iterable[Plan], lease_seconds: float | None, prefetch: int, doing: str) -> None:
+        self.is_closed = False
         self._lease_seconds = lease_seconds
+        self._prefetch = prefetch
         self._doing = doing
         self._loop = asyncio.get_running_loop()
-        self._shares: list[Share] = []
-        self._feeds: list[Feed] = []
-        self._queue: deque[Partition] = deque()  # those with something ready
         self._leases: dict[KafkaDelivery, float] = {}  # until when; the first to end comes first
         self._delayed: list[tuple[float, int, KafkaDelivery]] = []
         self._serial = count()
         self._woken = asyncio.Event()
         self._trouble: EdowError | None = None
-        self._closed = False
-
-    def add(self, plan: Plan, topics: Mapping[str, str], starts: Mapping[Place, Progress], name: str) -> None:
-        """Read with one more consumer; `topics` and `starts` as in Share."""
-        share = Share(self, self._rules, topics, starts)
-        self._shares.append(share)
-        self._feeds.append(Feed(plan, share, name))
+        self._readers = [Reader(plan, self) for plan in plans]
 
     async def settle(self, seconds: float) -> None:
-        """Until each share has had partitions; at most for this long. Raises InvalidInput for what will never work."""
+        """Until each reader has had partitions; at most for this long. Raises InvalidInput for what will never work."""
         deadline = self._loop.time() + seconds
-        while not all(share.settled for share in self._shares) and self._loop.time() < deadline:
+        while not all(reader.settled for reader in self._readers) and self._loop.time() < deadline:
             await self._wait(deadline)
             if self._trouble is not None:
                 raise self._trouble
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
         """See the contract."""
-        if self._closed:
+        if self.is_closed:
             raise Closed("this subscriber is closed: subscribe again")
         deadline = self._loop.time() + wait_seconds
-        while not self._closed:
+        while not self.is_closed:
             now = self._loop.time()
             due = self._bring_back(now)
-            if self._queue:
-                return self._hand_out(limit, now)
+            if taken := self._hand_out(limit, now):
+                return [*taken]
             if self._trouble is not None:
                 trouble, self._trouble = self._trouble, None
                 raise TransportUnavailable(str(trouble)) from trouble
@@ -74,72 +64,49 @@ class KafkaSubscriber:
         """See the contract."""
         for each in self._ours(deliveries):
             self._leases.pop(each, None)
-            if each.partition.done(each):
-                self.offer(each.partition)
+            each.partition.done(each)
             if each.partition.leaving:
-                self._wake_feeds()
+                self._wake_readers()
+        self._woken.set()  # what waited behind them may be ready
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract."""
-        self._give_back(self._ours(deliveries), self._loop.time() + delay_seconds if delay_seconds > 0 else 0.0)
+        self._give_back(self._ours(deliveries), self._loop.time() + delay_seconds)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract."""
         if self._lease_seconds is None:
             return []
         until = self._loop.time() + self._lease_seconds
-        kept = set()
-        for each in self._ours(deliveries):
+        kept = self._ours(deliveries)
+        for each in kept:
             self._leases.pop(each, None)
             self._leases[each] = until
-            kept.add(each)
-        return [each for each in deliveries if each not in kept]
-
-    async def flush(self) -> None:
-        """When the broker knows how far we are, if it is there at all."""
-        if self._closed or not self._rules.tracked:
-            return
-        waiting = [share.flush() for share in self._shares]
-        self._wake_feeds()
-        await asyncio.wait(waiting, timeout=FLUSH_SECONDS)
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
+        held = set[Delivery](kept)
+        return [each for each in deliveries if each not in held]
 
     async def close(self) -> None:
         """See the contract."""
-        if self._closed:
-            return
-        self._closed = True
-        self._woken.set()
-        await asyncio.gather(*(feed.close() for feed in self._feeds))
+        if not self.is_closed:
+            self.is_closed = True
+            self._woken.set()
+            await asyncio.gather(*(reader.close() for reader in self._readers))
+
+    def progress(self) -> Iterator[tuple[str, Place, Progress]]:
+        """How far it is, by group and partition: newer than what the brokers were told."""
+        for reader in self._readers:
+            if reader.plan.tracked and not self.is_closed:
+                for place, partition in reader.partitions.items():
+                    yield reader.plan.group, place, partition.progress()
 
     # -- Hub --
 
-    def offer(self, partition: Partition) -> None:
-        """It has something to hand out."""
-        if not partition.leaving and not partition.offered:
-            partition.offered = True
-            self._queue.append(partition)
-            self._woken.set()
+    def room(self) -> int:
+        """See `edow.transport.kafka.reader.Hub`."""
+        return self._prefetch - sum(len(partition.ready) for partition in self._partitions())
 
-    def withdraw(self, partition: Partition) -> None:
-        """See `edow.transport.kafka.share.Hub`."""
-        if partition.offered:
-            partition.offered = False
-            self._queue.remove(partition)
-        if partition.gone:
-            self._leases = {each: until for each, until in self._leases.items() if each.partition is not partition}
-            self._delayed = [entry for entry in self._delayed if entry[2].partition is not partition]
-            heapq.heapify(self._delayed)
-
-    def ready(self) -> int:
-        """How many messages can be handed out now."""
-        return sum(len(partition.ready) for partition in self._queue)
-
-    def settled(self) -> None:
-        """A share has had partitions."""
+    def wake(self) -> None:
+        """See `edow.transport.kafka.reader.Hub`."""
         self._woken.set()
 
     def troubled(self, error: KafkaError) -> None:
@@ -153,6 +120,9 @@ class KafkaSubscriber:
 
     # -- its own --
 
+    def _partitions(self) -> list[Partition]:
+        return [partition for reader in self._readers for partition in reader.partitions.values()]
+
     async def _wait(self, deadline: float) -> None:
         """Until something happens, or this moment has come."""
         self._woken.clear()
@@ -162,13 +132,15 @@ class KafkaSubscriber:
         except TimeoutError:
             pass
 
-    def _hand_out(self, limit: int, now: float) -> list[Delivery]:
-        taken = fair(self._queue, limit)
-        if self._lease_seconds is not None:
+    def _hand_out(self, limit: int, now: float) -> list[KafkaDelivery]:
+        partitions = self._partitions()
+        first = next(self._serial) % max(1, len(partitions))  # each has its turn at being first
+        taken = fair(partitions[first:] + partitions[:first], limit)
+        if taken and self._lease_seconds is not None:
             self._leases.update(dict.fromkeys(taken, now + self._lease_seconds))
-        if 2 * self.ready() <= self._rules.prefetch:
-            self._wake_feeds()
-        return [*taken]
+        if taken and 2 * self.room() >= self._prefetch:
+            self._wake_readers()
+        return taken
 
     def _ours(self, deliveries: Iterable[Delivery]) -> list[KafkaDelivery]:
         """Those that are in the hands they were given to."""
@@ -179,29 +151,15 @@ class KafkaSubscriber:
         ]
 
     def _give_back(self, deliveries: Sequence[KafkaDelivery], due: float) -> None:
-        again = []
+        """They come before everything that is ready, at that moment."""
         for each in deliveries:
             self._leases.pop(each, None)
             if (copy := each.partition.give_back(each)) is not None:
-                again.append(copy)
-        if due:
-            for each in again:
-                heapq.heappush(self._delayed, (due, next(self._serial), each))
-            self._woken.set()
-        else:
-            self._restore(again)
-
-    def _restore(self, deliveries: Sequence[KafkaDelivery]) -> None:
-        """They come before everything that is ready."""
-        for each in reversed(deliveries):
-            if not each.partition.gone:
-                each.partition.ready.appendleft(each)
-                self.offer(each.partition)
+                heapq.heappush(self._delayed, (due, next(self._serial), copy))
+        self._woken.set()
 
     def _bring_back(self, now: float) -> float:
         """Whatever is due: leases that have run out, delays that are over. When the next will be."""
-        while self._delayed and self._delayed[0][0] <= now:
-            self._restore([heapq.heappop(self._delayed)[2]])
         expired = []
         for each, until in self._leases.items():
             if until > now:
@@ -209,12 +167,16 @@ class KafkaSubscriber:
             expired.append(each)
         for each in expired:
             del self._leases[each]
-        self._give_back(self._ours(expired), 0.0)
-        return min(self._next_lease(), self._delayed[0][0] if self._delayed else float("inf"))
+        self._give_back(self._ours(expired), now)
+        due = []
+        while self._delayed and self._delayed[0][0] <= now:
+            due.append(heapq.heappop(self._delayed)[2])
+        for each in reversed(due):
+            if not each.partition.gone:
+                each.partition.ready.appendleft(each)
+        following = [*islice(self._leases.values(), 1), *(entry[0] for entry in self._delayed[:1])]
+        return min(following, default=float("inf"))
 
-    def _next_lease(self) -> float:
-        return next(iter(self._leases.values()), float("inf"))
-
-    def _wake_feeds(self) -> None:
-        for feed in self._feeds:
-            feed.wake()
+    def _wake_readers(self) -> None:
+        for reader in self._readers:
+            reader.wake()

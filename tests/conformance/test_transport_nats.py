@@ -20,6 +20,7 @@ from nats.js import JetStreamContext
 from edow.address import Address
 from edow.errors import InvalidInput, TransportUnavailable
 from edow.model.message import Message
+from edow.model.topics import result_topic
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.nats import NatsTransport, connect, names
 from tests.conformance.transport_suite import (
@@ -35,6 +36,7 @@ from tests.conformance.transport_suite import (
 )
 from tests.servers import server_url
 
+RESULTS = result_topic(0)
 DOZEN = [Message("t", b"%d" % number, f"k{number % 4}") for number in range(12)]
 
 
@@ -81,9 +83,9 @@ async def prefixed() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def transport(prefixed: str) -> AsyncIterator[NatsTransport]:
-    """With a topic t that has a group g."""
+    """With a topic t that has a group g, and one of results that has, too."""
     async with opened(prefixed) as transport:
-        await transport.ensure([TopicSpec("t", ("g",))])
+        await transport.ensure([TopicSpec("t", ("g",)), TopicSpec(RESULTS, ("g",))])
         yield transport
 
 
@@ -117,31 +119,32 @@ async def test_what_every_group_has_acknowledged_leaves_the_disk(
 ) -> None:
     """The stream keeps a message until the last group is done with it, with a key or without."""
     await transport.ensure([TopicSpec("t", ("late",))])
-    await transport.publish(numbered("t", 5) + numbered("t", 5, "k"))
-    stream = names.stream_of(subject)
+    await transport.publish([*numbered("t", 5), *numbered("t", 5, "k"), *numbered(RESULTS, 5, "k")])
+    streams = [names.stream_of(each) for each in (subject, names.subject_of("", subject[:-1] + RESULTS))]
+
+    async def left() -> list[int]:
+        await transport.describe(["t", RESULTS])  # waits until the server has dealt with the acknowledgements
+        return [(await broker.stream_info(stream)).state.messages for stream in streams]
+
     await drain(await member(transport), 10)
-    assert (await broker.stream_info(stream)).state.messages == 10
-    await drain(await member(transport, "exclusive", group="late"), 10)
-    await transport.describe(["t"])  # waits until the server has dealt with the acknowledgements
-    assert (await broker.stream_info(stream)).state.messages == 0
+    assert await left() == [10, 5]
+    await drain(await member(transport, group="late"), 10)
+    await drain(await member(transport, "exclusive", RESULTS), 5)
+    assert await left() == [0, 0]
 
 
-async def test_partitions_are_made_when_the_first_key_turns_up(
+async def test_a_group_has_a_consumer_for_each_partition(
     transport: NatsTransport, broker: JetStreamContext, subject: str
 ) -> None:
-    """A group without keyed messages has one consumer; then one more for each partition, and `describe` tells them."""
-    stream = names.stream_of(subject)
-    subscriber = await member(transport)
-    await transport.publish(numbered("t", 3))
-    await drain(subscriber, 3)
-    assert [each.name for each in await broker.consumers_info(stream)] == ["g"]
-    await transport.publish([Message("t", b"%d" % number, f"k{number}") for number in range(50)])
-    assert sorted(await drain(subscriber, 50)) == sorted(b"%d" % number for number in range(50))
-    assert len(await broker.consumers_info(stream)) == 17
-    await transport.publish(numbered("t", 7, "hot"))
+    """And one for messages without a key; a topic of results has one for all. `describe` tells the partitions apart."""
+    found = await broker.consumers_info(names.stream_of(subject))
+    assert {each.name for each in found} == {"g", *(f"g-k{number}" for number in range(16))}
+    (alone,) = await broker.consumers_info(names.stream_of(names.subject_of("", subject[:-1] + RESULTS)))
+    assert alone.name == "g"
+    await transport.publish([*numbered("t", 3), *numbered("t", 7, "hot")])
     (stats,) = await transport.describe(["t"])
     (group,) = stats.groups
-    assert (group.waiting + group.in_flight, group.published, len(group.partitions)) == (7, 60, 16)
+    assert (group.waiting + group.in_flight, group.published, len(group.partitions)) == (10, 10, 16)
     assert sorted(each.waiting for each in group.partitions)[-2:] == [0, 7]
 
 
@@ -219,48 +222,46 @@ async def test_a_key_counts_towards_the_largest_message(transport: NatsTransport
 
 
 async def test_a_mode_is_for_the_whole_group(transport: NatsTransport) -> None:
-    """A group that is read by one cannot be shared, nor the other way round once it has partitions."""
-    await transport.ensure([TopicSpec("t", ("one",))])
-    await member(transport, "exclusive", group="one")
+    """A group that is read by one cannot be shared, nor one that has partitions be read by one."""
+    await member(transport, "exclusive", RESULTS)
     with pytest.raises(InvalidInput, match="is read by one subscriber"):
-        await member(transport, group="one")
-    subscriber = await member(transport)
-    await transport.publish(numbered("t", 1, "k"))
-    await drain(subscriber, 1)
-    with pytest.raises(InvalidInput, match="is shared by its members"):
+        await member(transport, topic=RESULTS)
+    with pytest.raises(InvalidInput, match="has partitions: its groups are shared"):
         await member(transport, "exclusive")
     with pytest.raises(InvalidInput, match="no group 'nobody'"):
         await member(transport, group="nobody")
+    with pytest.raises(InvalidInput, match="no group 'nobody'"):
+        await member(transport, "exclusive", RESULTS, group="nobody")
 
 
 async def test_whoever_takes_over_shuts_the_former_reader_out(transport: NatsTransport, prefixed: str) -> None:
     """A reader that was only slow gets nothing more, is told so, and its late acknowledgements mean nothing."""
-    slow = await member(transport, "exclusive")
-    await transport.publish(numbered("t", 10))
+    slow = await member(transport, "exclusive", RESULTS)
+    await transport.publish(numbered(RESULTS, 10))
     got = await take(slow, 10)
     await slow.ack(got[:3])
     async with opened(prefixed) as elsewhere:
-        heir = await member(elsewhere, "exclusive")
+        heir = await member(elsewhere, "exclusive", RESULTS)
         await slow.ack(got[3:])
-        await transport.publish([Message("t", b"new")])
+        await transport.publish([Message(RESULTS, b"new")])
         assert await drain(heir, 8) == [*(b"%d" % number for number in range(3, 10)), b"new"]
-        with pytest.raises(TransportUnavailable, match="another subscriber reads topic 't'"):
+        with pytest.raises(TransportUnavailable, match="another subscriber reads topic 'edow"):
             await receive_nothing(slow)
 
 
 async def test_an_exclusive_reader_acknowledges_in_any_order(transport: NatsTransport) -> None:
     """What was acknowledged out of turn counts once everything before it is done, too."""
-    reader = await member(transport, "exclusive")
-    await transport.publish(numbered("t", 6))
+    reader = await member(transport, "exclusive", RESULTS)
+    await transport.publish(numbered(RESULTS, 6))
     got = await take(reader, 6)
     await reader.ack([got[5], got[1], got[0]])
     await reader.close()
-    reader = await member(transport, "exclusive")
+    reader = await member(transport, "exclusive", RESULTS)
     again = await take(reader, 4)
     assert bodies(again) == [b"2", b"3", b"4", b"5"]
     await reader.ack(reversed(again))
     await reader.close()
-    assert await (await member(transport, "exclusive")).receive(10, QUIET) == []
+    assert await (await member(transport, "exclusive", RESULTS)).receive(10, QUIET) == []
 
 
 async def test_a_lease_longer_than_anothers_is_kept_by_the_member_itself(
@@ -268,8 +269,8 @@ async def test_a_lease_longer_than_anothers_is_kept_by_the_member_itself(
 ) -> None:
     """The server's lease is the shortest of all members; others extend theirs, to their end, without being asked."""
     async with opened(prefixed) as elsewhere:
-        patient = await member(transport, lease=6 * LEASE)
         hasty = await member(elsewhere, lease=LEASE)
+        patient = await member(transport, lease=6 * LEASE)
         await transport.publish(numbered("t", 1))
         held = await take(patient, 1)
         assert await hasty.receive(1, 4 * LEASE) == []
@@ -294,7 +295,7 @@ async def test_a_member_with_little_room_finds_messages_wherever_they_are(
 
 
 async def test_many_members_share_messages_with_keys(prefixed: str) -> None:
-    """Members that begin while partitions are being made: nothing is lost, doubled or reordered."""
+    """Members with little and with much room: nothing is lost, doubled or reordered."""
     async with opened(prefixed) as first, opened(prefixed) as second, opened(prefixed) as third:
         await first.ensure([TopicSpec("t", ("g",))])
         members = await asyncio.gather(*(member(each) for each in (first, second, third)))

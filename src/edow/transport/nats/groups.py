@@ -1,230 +1,204 @@
-"""Groups: the durable consumers of a topic's stream, by what a group is used for.
+"""Groups: the durable consumers of a topic's stream.
 
-A group begins as one consumer of the whole stream, which holds every message until its mode is known.
+A group has a consumer for messages without a key, and one for each partition, of which the server gives out one message
+at a time (max_ack_pending 1): that is the order by key, also across nacks and lost leases, whichever member gets what.
 
-shared: members pull from that consumer. When the first message with a key turns up there, the group gets a consumer for
-each partition, of which the server gives out one message at a time (max_ack_pending 1): that is the order by key, also
-across nacks and lost leases, whichever member gets what. From then on the first consumer has the messages without a
-key.
-
-exclusive: each subscriber makes a consumer of its own that begins where the former's acknowledgements end, and deletes
-the former. So what was not acknowledged is delivered again, in order, and a reader that was only slow is shut out.
+Where a topic has no partitions the group is one consumer of everything. In mode exclusive each subscriber makes one of
+its own that begins where the former's acknowledgements end, and deletes the former. So what was not acknowledged is
+delivered again, in order, and a reader that was only slow is shut out.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+
+import msgspec
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from edow.errors import InvalidInput, TransportUnavailable
 from edow.transport.contract import GroupStats, PartitionStats
-from edow.transport.nats.api import (
-    CONSUMER_EXISTS,
-    CONSUMER_NOT_FOUND,
-    SECOND,
-    STREAM_NOT_FOUND,
-    Api,
-    Config,
-    ConsumerInfo,
-    Refused,
-)
-from edow.transport.nats.names import (
-    ConsumerName,
-    group_name,
-    group_of,
-    parse_consumer,
-    partition_subject,
-)
-from edow.transport.nats.topics import Topic, Topics
+from edow.transport.nats.link import Link
+from edow.transport.nats.names import ConsumerName, Topic, group_name, group_of, parse_consumer, partition_subject
+
+HOLD_SECONDS = 10 * 365 * 24 * 3600.0  # a delivery that does not expire
+FORGOTTEN_SECONDS = 60.0  # without a word of its reader, after which a listener's consumer is
+MEMBERS = 4096  # of a group, at most
+PAGE = 256  # of the server's list of consumers
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+CONSUMER_EXISTS = (10105, 10148)  # with another configuration
+NO_MESSAGE = 10037
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Shared(NamedTuple):
-    """How a group's messages are to be pulled. `consumers`: the first, then those of the partitions if it has them."""
+class Problem(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
 
-    consumers: list[str]
-    ack_wait: float
-    changed: bool  # others must know
+
+class Reply(msgspec.Struct):
+    """What the server answers, as far as it matters where it is not read by the library."""
+
+    error: Problem | None = None
 
 
 class Groups:
     """Errors: InvalidInput for a group that was not ensured or is used in another mode, TransportUnavailable."""
 
-    def __init__(self, api: Api, topics: Topics) -> None:
-        self._api = api
-        self._topics = topics
+    def __init__(self, link: Link) -> None:
+        self._link = link
 
-    async def share(self, topic: Topic, group: str, lease_seconds: float) -> Shared:
-        """Make the group ready for a member with this lease. The smallest lease of all members is the server's; a
-        member with a longer one extends its own in time.
-        """
-        info = await self._first(topic, group)
-        wait = min(_number(info.config, "ack_wait"), round(lease_seconds * SECOND))
-        names = [info.name]
-        if _is_split(info, topic):
-            names += [str(each) for each in _partitions(group, topic)]
-        shorter = wait < _number(info.config, "ack_wait")
-        if shorter:
-            await asyncio.gather(*(self._shorten(topic.stream, name, wait) for name in names))
-        return Shared(names, wait / SECOND, shorter)
+    async def make(self, topic: Topic, groups: Iterable[str]) -> None:
+        """Those that do not exist. The consumer without a role is made last: where it is, all are."""
+        names = map(group_name, groups)
+        existing = {name.group for name in await self._consumers(topic) if name.role != "k"}
+        for group in set(names) - existing:
+            keyed = [ConsumerName(group, "k", number) for number in range(topic.partitions)]
+            await asyncio.gather(*(self._create(topic, self._config(topic, name)) for name in keyed))
+            await self._create(topic, self._config(topic, ConsumerName(group)))
 
-    async def split(self, topic: Topic, group: str) -> None:
-        """Give it a consumer for each partition. Idempotent, safe in several processes at once: nothing with a key is
-        acknowledged at the first consumer before all of them exist, so all begin before the first such message.
+    async def share(self, topic: Topic, group: str, lease_seconds: float) -> list[str]:
+        """The consumers to pull from, the one for messages without a key first. The smallest lease of all members is
+        the server's; a member with a longer one extends its own in time.
         """
-        info = await self._first(topic, group)
-        if _is_split(info, topic):
-            return
-        common: Config = {
-            **info.config,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": info.ack_floor.stream_seq + 1,
-            "max_ack_pending": 1,
-        }
-        await asyncio.gather(
-            *(
-                self._api.add_consumer(topic.stream, common | _of_partition(each, topic))
-                for each in _partitions(group, topic)
-            )
+        found = await self.of_group(topic, group)
+        if any(name.role == "x" for name in found):
+            raise InvalidInput(f"group {group!r} of topic {topic.name!r} is read by one subscriber, not shared")
+        configs = [info.config for info in found.values()]
+        shorter = [each.evolve(ack_wait=lease_seconds) for each in configs if (each.ack_wait or 0) > lease_seconds]
+        await asyncio.gather(*(self._link.ask(self._link.js.add_consumer(topic.stream, each)) for each in shorter))
+        return [str(name) for name in sorted(found)]
+
+    async def lease(self, topic: Topic, consumer: str) -> float:
+        """The server's, for this consumer."""
+        info = await self._link.ask(self._link.js.consumer_info(topic.stream, consumer))
+        assert info is not None
+        return float(info.config.ack_wait)
+
+    async def take_over(self, topic: Topic, group: str, former: str = "") -> str | None:
+        """The name of a consumer that is the caller's alone; None when the caller, who had `former`, is shut out."""
+        if topic.partitions:
+            raise InvalidInput(f"topic {topic.name!r} has partitions: its groups are shared by their members")
+        found = await self.of_group(topic, group)
+        newest = max(found)
+        if former and str(newest) != former:
+            return None
+        name = ConsumerName(newest.group, "x", newest.number + 1)
+        floor = found[newest].ack_floor
+        config = self._config(topic, name).evolve(
+            ack_policy=AckPolicy.ALL,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=1 + (floor.stream_seq if floor is not None else 0),
         )
-        await self._api.set_consumer(topic.stream, info.config | {"filter_subject": topic.subject}, "update")
+        if not await self._create(topic, config):
+            raise TransportUnavailable(f"another reader takes over {topic.name!r} just now")
+        await asyncio.gather(*(self.delete(topic, str(each)) for each in found))
+        return str(name)
 
-    async def take_over(self, topic: Topic, group: str) -> str:
-        """The name of a consumer that is the caller's alone."""
-        found = await self._consumers_of(topic, group)
-        if any(each.role == "k" for each in found):
-            raise InvalidInput(f"group {group!r} of topic {topic.name!r} is shared by its members, not read by one")
-        newest = max(found, key=lambda each: each.number)
-        former = await self._info(topic, str(newest))
-        name = str(ConsumerName(newest.group, "x", newest.number + 1))
-        config = {
-            **self._topics.consumer(group),
-            "name": name,
-            "durable_name": name,
-            "ack_policy": "all",
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": former.ack_floor.stream_seq + 1,
-        }
-        try:
-            await self._api.set_consumer(topic.stream, config, "create", CONSUMER_EXISTS)
-        except Refused as problem:
-            raise TransportUnavailable(f"another reader takes over {topic.name!r} just now: {problem}") from problem
-        await asyncio.gather(*(self._api.delete_consumer(topic.stream, str(each)) for each in found))
-        return name
+    async def listen(self, topic: Topic, name: str, start: int) -> None:
+        """Make a consumer, kept by nobody, of what was published from there on. One of this name is replaced."""
+        await self.delete(topic, name)
+        config = ConsumerConfig(
+            name=name,
+            ack_policy=AckPolicy.NONE,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            inactive_threshold=FORGOTTEN_SECONDS,
+            mem_storage=True,
+            num_replicas=1,
+        )
+        await self._create(topic, config)
 
-    async def exists(self, topic: Topic, name: str) -> bool:
-        """Whether the consumer is still there."""
-        try:
-            await self._api.consumer(topic.stream, name, (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND))
-        except Refused:
-            return False
-        return True
-
-    async def listen(self, topic: Topic, name: str, since: str) -> str:
-        """Make a consumer, kept by nobody, of what was published since then, or from now on. Its time of birth."""
-        config: Config = {
-            "name": name,
-            "ack_policy": "none",
-            "deliver_policy": "new",
-            "inactive_threshold": 60 * SECOND,
-            "mem_storage": True,
-            "num_replicas": 1,
-        }
-        if since:
-            config |= {"deliver_policy": "by_start_time", "opt_start_time": since}
-        await self._api.delete_consumer(topic.stream, name)
-        return (await self._api.set_consumer(topic.stream, config, "create")).ts
-
-    async def unlisten(self, topic: Topic, name: str) -> None:
-        await self._api.delete_consumer(topic.stream, name)
-
-    async def state(self, topic: Topic) -> list[ConsumerInfo]:
-        """Every consumer of the topic as it is now."""
-        return await self._api.consumers(topic.stream)
+    async def delete(self, topic: Topic, consumer: str) -> None:
+        """Also when there is none."""
+        deleting = self._link.js.delete_consumer(topic.stream, consumer)
+        await self._link.ask(deleting, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
 
     async def describe(self, topic: Topic) -> list[GroupStats]:
         """See the contract. A message that waits to be delivered again counts as in flight."""
-        by_group: dict[str, list[ConsumerInfo]] = {}
-        stream, infos = await asyncio.gather(self._api.stream("INFO", topic.stream), self.state(topic))
-        for info in infos:
-            if "durable_name" in info.config:
-                by_group.setdefault(parse_consumer(info.name).group, []).append(info)
+        stream, consumers = await asyncio.gather(
+            self._link.ask(self._link.js.stream_info(topic.stream)), self._consumers(topic)
+        )
+        published = None if stream is None else stream.state.last_seq
+        groups: dict[str, list[tuple[ConsumerName, ConsumerInfo]]] = {}
+        for name, info in sorted(consumers.items(), key=lambda pair: pair[0]):
+            if info.config.durable_name:
+                groups.setdefault(name.group, []).append((name, info))
         return [
             GroupStats(
-                group_of(name),
-                sum(info.num_pending for info in infos),
-                sum(info.num_ack_pending for info in infos),
-                await self._oldest(topic, infos),
-                stream.state.last_seq,
-                _partition_stats(infos),
+                group_of(group),
+                sum(info.num_pending or 0 for _, info in found),
+                sum(info.num_ack_pending or 0 for _, info in found),
+                await self._oldest(topic, [info for _, info in found]),
+                published,
+                tuple(PartitionStats(str(name.number), _behind(info)) for name, info in found if name.role == "k"),
             )
-            for name, infos in by_group.items()
+            for group, found in groups.items()
         ]
 
     async def _oldest(self, topic: Topic, infos: Sequence[ConsumerInfo]) -> int | None:
         found = await asyncio.gather(
             *(
-                self._api.first_message(
-                    topic.stream, info.ack_floor.stream_seq + 1, str(info.config.get("filter_subject") or ">")
+                self._link.ask(
+                    self._link.js.get_msg(
+                        topic.stream,
+                        1 + (info.ack_floor.stream_seq if info.ack_floor is not None else 0),
+                        info.config.filter_subject or ">",
+                        next=True,
+                    ),
+                    NO_MESSAGE,
                 )
                 for info in infos
-                if info.num_pending or info.num_ack_pending
+                if _behind(info)
             )
         )
-        times = [(each - _EPOCH) // (datetime.resolution) for each in found if each is not None]
-        return min(times, default=None)
+        times = [each.time for each in found if each is not None and each.time is not None]
+        return min(((time - _EPOCH) // datetime.resolution for time in times), default=None)
 
-    async def _first(self, topic: Topic, group: str) -> ConsumerInfo:
-        try:
-            return await self._api.consumer(topic.stream, group_name(group), (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND))
-        except Refused:
-            await self._consumers_of(topic, group)
-        raise InvalidInput(f"group {group!r} of topic {topic.name!r} is read by one subscriber, not shared")
-
-    async def _info(self, topic: Topic, name: str) -> ConsumerInfo:
-        try:
-            return await self._api.consumer(topic.stream, name, (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND))
-        except Refused as problem:
-            raise TransportUnavailable(f"another reader takes over {topic.name!r} just now: {problem}") from problem
-
-    async def _consumers_of(self, topic: Topic, group: str) -> list[ConsumerName]:
+    async def of_group(self, topic: Topic, group: str) -> dict[ConsumerName, ConsumerInfo]:
+        """Its consumers as they are now."""
         wanted = group_name(group)
-        try:
-            names = await self._api.consumer_names(topic.stream)
-        except Refused:
-            names = []
-        found = [each for each in map(parse_consumer, names) if each.group == wanted]
+        found = {name: info for name, info in (await self._consumers(topic)).items() if name.group == wanted}
         if not found:
             raise InvalidInput(f"topic {topic.name!r} has no group {group!r}: make it with transport.ensure() first")
         return found
 
-    async def _shorten(self, stream: str, name: str, wait: int) -> None:
-        info = await self._api.consumer(stream, name)
-        await self._api.set_consumer(stream, info.config | {"ack_wait": wait}, "update")
+    async def _consumers(self, topic: Topic) -> dict[ConsumerName, ConsumerInfo]:
+        found: dict[ConsumerName, ConsumerInfo] = {}
+        while True:
+            listing = self._link.js.consumers_info(topic.stream, len(found))
+            page = await self._link.ask(listing, STREAM_NOT_FOUND) or []
+            found |= {parse_consumer(info.name): info for info in page}
+            if len(page) < PAGE:
+                return found
+
+    def _config(self, topic: Topic, name: ConsumerName) -> ConsumerConfig:
+        """Of what is published from now on. Its deliveries expire once a member has said when."""
+        subject = partition_subject(topic.subject, name.number) if name.role == "k" else topic.subject
+        return ConsumerConfig(
+            name=str(name),
+            durable_name=str(name),
+            deliver_policy=DeliverPolicy.NEW,
+            filter_subject=subject if topic.partitions else None,
+            ack_wait=HOLD_SECONDS,
+            max_ack_pending=1 if name.role == "k" else self._link.options.in_flight,
+            max_waiting=MEMBERS,
+        )
+
+    async def _create(self, topic: Topic, config: ConsumerConfig) -> bool:
+        """Whether there was none of this name. The library's own words would change one that exists."""
+        request = {"stream_name": topic.stream, "config": config.as_dict(), "action": "create"}
+        subject = f"{self._link.api}.CONSUMER.CREATE.{topic.stream}.{config.name}"
+        answer = msgspec.json.decode(await self._link.request(subject, msgspec.json.encode(request)), type=Reply)
+        if answer.error is None:
+            return True
+        if answer.error.err_code in CONSUMER_EXISTS:
+            return False
+        raise TransportUnavailable(f"{self._link.address} refuses {subject}: {answer.error.description}")
 
 
-def _is_split(info: ConsumerInfo, topic: Topic) -> bool:
-    return info.config.get("filter_subject") == topic.subject
-
-
-def _partitions(group: str, topic: Topic) -> list[ConsumerName]:
-    return [ConsumerName(group_name(group), "k", number) for number in range(topic.partitions)]
-
-
-def _partition_stats(infos: Sequence[ConsumerInfo]) -> tuple[PartitionStats, ...]:
-    named = [(name, info) for info in infos if (name := parse_consumer(info.name)).role == "k"]
-    named.sort(key=lambda pair: pair[0])
-    return tuple(PartitionStats(str(name.number), info.num_pending + info.num_ack_pending) for name, info in named)
-
-
-def _of_partition(name: ConsumerName, topic: Topic) -> Config:
-    subject = partition_subject(topic.subject, name.number)
-    return {"name": str(name), "durable_name": str(name), "filter_subject": subject}
-
-
-def _number(config: Config, name: str) -> int:
-    value = config.get(name, 0)
-    return value if isinstance(value, int) else 0
+def _behind(info: ConsumerInfo) -> int:
+    return (info.num_pending or 0) + (info.num_ack_pending or 0)

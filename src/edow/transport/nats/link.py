@@ -1,8 +1,7 @@
-"""One connection that is there again whenever it can be.
+"""One connection that is there again whenever it can be, and what it is asked.
 
-The client library reconnects by itself; where it gives up for good (some errors of the server close it, and its own
-tasks can die) it is replaced by a new one. Either way everybody who depends on the connection is told (`on_resume`)
-before it is called usable again, so that requests lost with the old connection are made anew.
+The client library's own reconnecting is not used: some errors of the server end it for good. Whenever a connection is
+gone another client takes its place, and `epoch` counts them: whoever depends on it compares, and begins anew.
 """
 
 from __future__ import annotations
@@ -10,48 +9,61 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError, NoServersError
+from nats.errors import NoServersError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, ServiceUnavailableError
 
 from edow.address import Address
 from edow.errors import EdowError, InvalidInput, TransportUnavailable
-from edow.transport.nats.options import Login, NatsOptions, login
+from edow.transport.nats.options import NatsOptions, login
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 2.0
-LOOK_SECONDS = 5.0  # between looks at a connection that seems well
-REPLACE_SECONDS = 30.0  # a client that has not come back by itself after so long is replaced
+LOOK_SECONDS = 0.5  # between looks at a connection that seems well: the library's callbacks may fail
 DISCARD_SECONDS = 1.0
 OLDEST_SERVER = (2, 10)
+NOT_ENABLED = (10039, 10074, 10076)  # JetStream for the account, replicas without a cluster, JetStream
 
-Resume = Callable[[bool], Awaitable[None]]  # the argument: whether the client is a new one, without subscriptions
+Answer = TypeVar("Answer")
 
 log = logging.getLogger("edow.transport.nats")
 
 
 class Link:
-    """`client` may be used while `up` is set; `lost` is set, and replaced, each time that the connection breaks."""
+    """`lost` is set while there is no connection that can be used, `up` while there is one."""
 
     def __init__(self, address: Address, options: NatsOptions) -> None:
         self.address = address
         self.options = options
         self.client = Client()
+        self.js = JetStreamContext(self.client)
+        self.epoch = 0
         self.up = asyncio.Event()
         self.lost = asyncio.Event()
-        self.refusals = 0  # how often the server has said that something is not permitted,
-        self.refusal = ""  # ... and the last such time, what
-        self._listeners: list[Resume] = []
-        self._stir = asyncio.Event()
+        self.on_resume: Callable[[], Awaitable[None]] | None = None  # before a new connection is called usable
+        self._cluster: list[str] = []  # other servers, as the last one has told
+        self._refusal = ""  # what the server has said is not permitted, the last time
         self._watching: asyncio.Task[None] | None = None
-        self._opening_error: BaseException | None = None
+        self._problem: Exception | None = None
+
+    @property
+    def api(self) -> str:
+        """Where JetStream's requests go."""
+        return f"$JS.{self.options.domain}.API" if self.options.domain else "$JS.API"
 
     async def open(self) -> None:
-        """Raises TransportUnavailable when no server answers, InvalidInput when one refuses us."""
-        self.client = await self._connect(login(self.address, self.options))
+        """Raises TransportUnavailable when no server answers, InvalidInput when one refuses us or has no JetStream."""
+        await self._connect()
+        try:
+            await self.ask(self.js.account_info())
+        except BaseException:
+            await _discard(self.client)
+            raise
         self.up.set()
         self._watching = asyncio.create_task(self._watch(), name="edow-nats-link")
 
@@ -63,24 +75,13 @@ class Link:
             await asyncio.gather(self._watching, return_exceptions=True)
         await _discard(self.client)
 
-    def on_resume(self, listener: Resume) -> None:
-        """Called after each reconnection; in the order in which they were added."""
-        self._listeners.append(listener)
-
-    def off_resume(self, listener: Resume) -> None:
-        """Called no more. Idempotent."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
-
-    async def ready(self, seconds: float) -> Client:
-        """The client, once it is usable. Raises TransportUnavailable when it is not within so many seconds."""
-        if not self.up.is_set():
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.up.wait()
-            except TimeoutError:
-                raise TransportUnavailable(f"{self.address} does not answer") from None
-        return self.client
+    async def ready(self, seconds: float) -> None:
+        """Raises TransportUnavailable when there is no connection within so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.up.wait()
+        except TimeoutError:
+            raise TransportUnavailable(f"{self.address} does not answer") from None
 
     async def send(self, subject: str, payload: bytes = b"", reply: str = "") -> None:
         """Into the buffer for the server. Raises TransportUnavailable while there is no connection."""
@@ -91,48 +92,71 @@ class Link:
         except (NatsError, OSError) as problem:
             raise TransportUnavailable(f"{self.address}: {problem}") from problem
 
-    async def request(self, subject: str, payload: bytes = b"") -> bytes:
-        """The answer. Raises TransportUnavailable when there is none, InvalidInput when we may not ask."""
-        refusals = self.refusals
-        if not self.client.is_connected:
-            raise TransportUnavailable(f"{self.address} does not answer")
-        asking = asyncio.ensure_future(self.client.request(subject, payload, self.options.request_timeout))
+    async def ask(self, question: Coroutine[Any, Any, Answer], *expected: int) -> Answer | None:
+        """The answer, or None when it is an error that is expected. Raises TransportUnavailable when there is none,
+        InvalidInput when we may not ask or have asked what makes no sense.
+        """
+        refusal = self._refusal
+        asking = asyncio.ensure_future(question)
         try:
-            await asyncio.wait([asking])  # in the library, on Python 3.11, a cancellation may get lost
-            answer = asking.result()
-        except NoRespondersError as problem:
-            raise TransportUnavailable(f"{self.address}: JetStream does not answer ({subject})") from problem
+            await asyncio.wait([asking])  # not awaited itself: in the library, a cancellation may get lost
+            return asking.result()
+        except APIError as problem:
+            if problem.err_code in expected:
+                return None
+            raise self._refused(problem) from problem
         except TimeoutError as problem:
-            if self.refusals > refusals:
-                raise InvalidInput(f"{self.address}: {self.refusal}: permit it to this user") from problem
-            seconds = self.options.request_timeout
-            raise TransportUnavailable(f"{self.address} has not answered {subject} in {seconds:g} s") from problem
+            if self._refusal is not refusal:
+                raise InvalidInput(f"{self.address}: {self._refusal}: permit it to this user") from problem
+            raise TransportUnavailable(f"{self.address} has not answered in time") from problem
         except (NatsError, OSError) as problem:
-            raise TransportUnavailable(f"{self.address}: {problem}") from problem
+            raise TransportUnavailable(f"{self.address}: {str(problem) or type(problem).__name__}") from problem
         finally:
             asking.cancel()
+
+    async def request(self, subject: str, payload: bytes = b"") -> bytes:
+        """The same for a question that the library has no words for."""
+        answer = await self.ask(self.client.request(subject, payload, self.options.request_timeout))
+        assert answer is not None
         data: bytes = answer.data
         return data
 
+    def _refused(self, problem: APIError) -> EdowError:
+        if isinstance(problem, ServiceUnavailableError) and problem.err_code is None:
+            return TransportUnavailable(f"{self.address}: JetStream does not answer")
+        text = f"{self.address} refuses: {problem.description} ({problem.err_code or problem.code})"
+        if (problem.code or 0) < 500 or problem.err_code in NOT_ENABLED:
+            return InvalidInput(text)
+        return TransportUnavailable(text)
+
     # ── connecting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _connect(self, to: Login) -> Client:
-        """A client that has connected once: from then on it comes back by itself."""
-        client = Client()
-        self._opening_error = None
+    async def _connect(self) -> None:
+        """A new client, connected."""
+        client, self._problem = Client(), None
         try:
-            await client.connect(**self._client_options(client, to))
+            await client.connect(**self._client_options(client))
             self._check(client)
         except BaseException as problem:
             await _discard(client)
             if isinstance(problem, EdowError) or not isinstance(problem, Exception):
                 raise
-            raise self._explained(self._first_cause(problem)) from problem
-        client.options.update(allow_reconnect=True, max_reconnect_attempts=-1, reconnect_time_wait=0.25)
-        return client
+            raise self._explained(problem) from problem
+        scheme = "tls" if self.options.tls else "nats"
+        self._cluster = [f"{scheme}://{server.netloc}" for server in client.discovered_servers]
+        old, self.client = self.client, client
+        self.js = client.jetstream(prefix=self.api, timeout=self.options.request_timeout)
+        self.lost = asyncio.Event()
+        self.epoch += 1
+        await _discard(old)
 
-    def _client_options(self, client: Client, to: Login) -> dict[str, Any]:
-        options = self.options
+    def _client_options(self, client: Client) -> dict[str, Any]:
+        options, to = self.options, login(self.address, self.options)
+
+        async def closed() -> None:
+            if client is self.client:
+                self.lost.set()
+
         given: dict[str, Any] = {}
         if to.user is not None:
             given |= {"user": to.user, "password": self._in_confidence(client, to.password or "")}
@@ -145,18 +169,16 @@ class Link:
         if options.nkey:
             given |= {"nkeys_seed": options.nkey}
         return given | {
-            "servers": to.servers,
+            "servers": [*to.servers, *self._cluster],
             "name": "edow",
             "inbox_prefix": options.inbox,
             "connect_timeout": options.connect_timeout,
             "ping_interval": options.ping_interval,
-            "allow_reconnect": False,  # the first attempt tells what is wrong
+            "allow_reconnect": False,
             "max_reconnect_attempts": 1,
             "reconnect_time_wait": FIRST_PAUSE_SECONDS,
             "error_cb": self._on_error,
-            "disconnected_cb": self._on_disconnected,
-            "reconnected_cb": self._on_change,
-            "closed_cb": self._on_change,
+            "closed_cb": closed,
         }
 
     def _in_confidence(self, client: Client, secret: str) -> Callable[[], str]:
@@ -178,11 +200,8 @@ class Link:
         if not info.get("headers"):
             raise InvalidInput(f"{self.address} has headers switched off (no_header_support); EDOW needs them")
 
-    def _first_cause(self, problem: BaseException) -> BaseException:
-        """The library's last word may be that it has no server left to try."""
-        return self._opening_error or problem
-
-    def _explained(self, problem: BaseException) -> EdowError:
+    def _explained(self, problem: Exception) -> EdowError:
+        problem = self._problem or problem  # the last word may be that no server is left
         text = str(problem).strip().removeprefix("nats: ") or type(problem).__name__
         if isinstance(problem, ssl.SSLError):
             return InvalidInput(f"{self.address}: TLS fails: {text}")
@@ -197,69 +216,41 @@ class Link:
     # ── staying connected ─────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _on_error(self, problem: Exception) -> None:
-        text = str(problem).strip()
+        text = str(problem).strip().removeprefix("nats: ")
         if "permissions violation" in text.lower():
-            self.refusals += 1
-            self.refusal = text.removeprefix("nats: ")
+            self._refusal = text
             log.warning("%s: %s", self.address, text)
         elif not isinstance(problem, NoServersError):
-            self._opening_error = problem
-            log.debug("%s: %r", self.address, problem)
-
-    async def _on_disconnected(self) -> None:
-        if self.up.is_set():
-            log.warning("the connection to %s is lost; trying again until it is back", self.address)
-        self.up.clear()
-        self.lost.set()
-        self.lost = asyncio.Event()
-        self._stir.set()
-
-    async def _on_change(self) -> None:
-        self._stir.set()
+            self._problem = problem
 
     async def _watch(self) -> None:
-        """For ever: bring the connection back to use."""
-        pause = FIRST_PAUSE_SECONDS
-        missing = 0.0
-        clock = asyncio.get_running_loop().time
+        """For ever: replace a connection that is gone."""
         while True:
-            await self._stirred(pause if missing else LOOK_SECONDS)
-            if self.up.is_set() and self.client.is_connected:
-                continue
-            if self.up.is_set():
-                await self._on_disconnected()
-            missing = missing or clock()
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             try:
-                if await self._resumed(replace=clock() - missing > REPLACE_SECONDS):
-                    pause, missing = FIRST_PAUSE_SECONDS, 0.0
-            except Exception as problem:
-                log.debug("%s is not back yet: %r", self.address, problem)
-
-    async def _stirred(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stir.wait()
-        except TimeoutError:
-            pass
-        self._stir.clear()
-
-    async def _resumed(self, replace: bool) -> bool:
-        fresh = self.client.is_closed or (replace and not self.client.is_connected)
-        if fresh:
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self.lost.wait()
+            except TimeoutError:
+                if self.client.is_connected:
+                    continue
+            log.warning("the connection to %s is lost; trying again until it is back", self.address)
             self.up.clear()
-            old, self.client = self.client, await self._connect(login(self.address, self.options))
-            await _discard(old)
-        if not self.client.is_connected:
-            return False
-        client, lost = self.client, self.lost
-        self._check(client)
-        for listener in list(self._listeners):
-            await listener(fresh)
-        if client.is_connected and lost is self.lost:
+            self.lost.set()
+            await self._come_back()
             self.up.set()
             log.warning("the connection to %s is back", self.address)
-        return self.up.is_set()
+
+    async def _come_back(self) -> None:
+        pause = 0.0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            try:
+                await self._connect()
+                if self.on_resume is not None:
+                    await self.on_resume()
+                return
+            except Exception as problem:
+                log.info("%s is not back yet: %r", self.address, problem)
 
 
 async def _discard(client: Client) -> None:

@@ -1,8 +1,8 @@
 """From EDOW's names to the broker's and back.
 
 A topic is a stream and a subject of that name; messages with a key go to `topic.@.N`, N being the key's partition.
-A group is a durable consumer, and more of them where it needs more: see `edow.transport.nats.groups`. Letters that NATS
-does not allow become `=XX`; since `@`, `-` and `=` itself do too, no two names meet.
+A group is a durable consumer, or more: see `edow.transport.nats.groups`. Letters that NATS does not allow become `=XX`;
+since `@`, `-` and `=` itself do too, no two names meet.
 """
 
 from __future__ import annotations
@@ -18,14 +18,24 @@ LONGEST = 200  # a stream's name is a directory's; a consumer's, with what is ad
 KEY = "Edow-Key"  # header: the partition key, percent-encoded
 
 _ODD = re.compile(r"[^A-Za-z0-9_]")
+_CONSUMER = re.compile(r"(.+)-([kx])(\d+)")
+
+
+class Topic(NamedTuple):
+    """`subject` is the one for messages without a key."""
+
+    name: str
+    subject: str
+    stream: str
+    partitions: int
 
 
 class ConsumerName(NamedTuple):
     """`role`: "" for the group's first consumer, "k" for a partition's, "x" for a reader's in mode exclusive."""
 
     group: str
-    role: str
-    number: int
+    role: str = ""
+    number: int = 0
 
     def __str__(self) -> str:
         return f"{self.group}-{self.role}{self.number}" if self.role else self.group
@@ -33,20 +43,14 @@ class ConsumerName(NamedTuple):
 
 def parse_consumer(name: str) -> ConsumerName:
     """The reverse of `str`. Consumers that are not EDOW's are groups of their own."""
-    group, dash, rest = name.rpartition("-")
-    if dash and rest[:1] in ("k", "x") and rest[1:].isdigit():
-        return ConsumerName(group, rest[0], int(rest[1:]))
-    return ConsumerName(name, "", 0)
+    match = _CONSUMER.fullmatch(name)
+    return ConsumerName(match[1], match[2], int(match[3])) if match else ConsumerName(name)
 
 
 def subject_of(prefix: str, topic: str) -> str:
     """Where messages without a key are published. Raises InvalidInput for a topic without a name, or too long a one."""
-    if not topic:
-        raise InvalidInput(f"a topic needs a name, not {topic!r}")
     subject = ".".join(_encode(token) or "=" for token in (prefix + topic).split("."))
-    if len(subject) > LONGEST:
-        raise InvalidInput(f"topic {topic!r} is too long for NATS with its prefix: {len(subject)} bytes of {LONGEST}")
-    return subject
+    return _checked("topic", topic, subject)
 
 
 def stream_of(subject: str) -> str:
@@ -56,12 +60,7 @@ def stream_of(subject: str) -> str:
 
 def group_name(group: str) -> str:
     """Raises InvalidInput for a group without a name, or too long a one."""
-    if not group:
-        raise InvalidInput(f"a group needs a name, not {group!r}")
-    name = _encode(group)
-    if len(name) > LONGEST:
-        raise InvalidInput(f"group {group!r} is too long for NATS: {len(name)} bytes of {LONGEST}")
-    return name
+    return _checked("group", group, _encode(group))
 
 
 def group_of(name: str) -> str:
@@ -73,11 +72,6 @@ def group_of(name: str) -> str:
 
 def partition_subject(subject: str, partition: int | str) -> str:
     return f"{subject}.@.{partition}"
-
-
-def notice_subject(subject: str) -> str:
-    """Where members of the topic's groups tell each other that something has changed. No stream keeps it."""
-    return f"{subject}.@"
 
 
 def partition_of(key: str, partitions: int) -> int:
@@ -100,3 +94,11 @@ def decode_key(value: str) -> str:
 
 def _encode(text: str) -> str:
     return _ODD.sub(lambda odd: "".join(f"={byte:02X}" for byte in odd[0].encode("utf-8", "surrogatepass")), text)
+
+
+def _checked(what: str, given: str, encoded: str) -> str:
+    if not given:
+        raise InvalidInput(f"a {what} needs a name, not {given!r}")
+    if len(encoded) > LONGEST:
+        raise InvalidInput(f"{what} {given!r} is too long for NATS: {len(encoded)} bytes of {LONGEST}, prefix included")
+    return encoded

@@ -1,31 +1,34 @@
-"""Pulling: requests to consumers for so many messages, and what comes back for them.
+"""Pulling: what the subscribers of all modes have in common.
 
-A request ends when it has brought its messages, when the server says so, or, should that word be lost with a
-connection, when its time is over: nobody waits for a request that the server has forgotten.
+A request to a consumer for so many messages ends when it has brought them, when the server says so, or, should that
+word be lost with a connection, when its time is over: nobody waits for a request that the server has forgotten.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Sequence
 from secrets import token_hex
 from typing import NamedTuple
 
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.aio.subscription import Subscription as Inbox
 from nats.errors import Error as NatsError
 from nats.js.api import Header
 
-from edow.errors import TransportUnavailable
+from edow.errors import Closed, TransportUnavailable
+from edow.transport.contract import Delivery
 from edow.transport.nats.link import Link
-from edow.transport.nats.names import KEY, decode_key, notice_subject
-from edow.transport.nats.topics import Topic
+from edow.transport.nats.names import KEY, Topic, decode_key
+from edow.transport.nats.topics import Topics
 
 LATE_SECONDS = 2.0  # for the word that a request is over
 PAUSE_SECONDS = 0.25  # after a refusal
+LEAST_SECONDS = 0.001
 MAX_BYTES = 64 * 1024 * 1024  # of what one request brings
 
 _ACK = "$JS.ACK."
+_OVER = ("404", "408")
 _NORMAL = ("Batch Completed", "Message Size Exceeds MaxBytes")
 _GONE = ("Consumer Deleted", "Consumer Not Found")
 
@@ -33,10 +36,11 @@ _GONE = ("Consumer Deleted", "Consumer Not Found")
 class Stamp(NamedTuple):
     """What a delivery's acknowledgement subject tells."""
 
+    stream: str
     consumer: str
     times: int  # that it was delivered
     seq: int
-    time: int  # nanoseconds
+    pending: int  # messages after it that nobody has had
 
 
 class Slot:
@@ -47,12 +51,13 @@ class Slot:
         self.consumer = consumer
         self.index = index
         self.left = 0
-        self.asked = 0
-        self.used = False  # the last request has brought all that was asked for
+        self.backlog = 0  # messages that may be had at once, as far as we know
+        self.is_busy = False  # some are in somebody's hands, and may come again
         self.serial = 0
         self.until = 0.0
         self.not_before = 0.0
         self.suspect = False  # the server has answered as if there were no such consumer
+        self.answered = ""  # what was acknowledged last
 
     def is_idle(self, now: float) -> bool:
         """Whether to ask (again)."""
@@ -62,150 +67,169 @@ class Slot:
 
     def over(self, code: str, description: str, now: float) -> None:
         """The server's word on the request."""
-        self.left = 0
-        if code not in ("404", "408") and not description.startswith(_NORMAL):
+        self.left = self.backlog = 0
+        if code not in _OVER and not description.startswith(_NORMAL):
             self.not_before = now + PAUSE_SECONDS
         if code == "503" or description.startswith(_GONE):
             self.suspect = True
 
 
-class Puller:
-    """The requests of one subscriber. `arrived` is called for each message; `woken`: there may be something to do."""
+class PullSubscriber:
+    """Subclasses say what to ask for, and what becomes of what arrives."""
 
-    def __init__(
-        self,
-        link: Link,
-        prefix: str,
-        arrived: Callable[[Slot, Msg, Stamp], None],
-        noticed: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, link: Link, topics: Topics) -> None:
         self._link = link
-        self._api = prefix
-        self._inbox = f"{link.options.inbox}.{token_hex(8)}"
-        self._arrived = arrived
-        self._noticed = noticed
-        self._subscription: Subscription | None = None
-        self._notices: list[Subscription] = []
+        self._topics = topics
+        self._groups = topics.groups
+        self._reads: Sequence[Topic] = ()
+        self._slots: list[Slot] = []
         self._by_consumer: dict[tuple[str, str], Slot] = {}
-        self.slots: list[Slot] = []
-        self.woken = asyncio.Event()
+        self._inbox: Inbox | None = None
+        self._subject = ""
+        self._epoch = 0  # of the connection that all this is about
+        self._woken = asyncio.Event()
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
-    async def open(self, fresh: bool = True) -> None:
-        """Also after a reconnection: requests of the time before are forgotten."""
-        if fresh:
-            client = self._link.client
-            self._subscription = await client.subscribe(f"{self._inbox}.>", cb=self._received, pending_bytes_limit=0)
-            subjects = {notice_subject(slot.topic.subject) for slot in self.slots} if self._noticed else ()
-            self._notices = [await client.subscribe(subject, cb=self._notice) for subject in subjects]
-        for slot in self.slots:
-            slot.left, slot.not_before = 0, 0.0
-        self.woken.set()
+    async def open(self, topics: Sequence[Topic]) -> None:
+        """Raises InvalidInput, TransportUnavailable."""
+        self._reads = topics
+        await self._connect()
 
-    def add(self, topic: Topic, consumer: str) -> Slot:
-        """A consumer to pull from, if it is not there yet."""
-        known = self._by_consumer.get((topic.stream, consumer))
-        if known is not None:
-            return known
-        slot = Slot(topic, consumer, len(self.slots))
-        self.slots.append(slot)
-        self._by_consumer[topic.stream, consumer] = slot
-        self.woken.set()
-        return slot
+    async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
+        """See the contract."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wait_seconds
+        if self._closed:
+            raise Closed("this subscriber is closed: subscribe again")
+        while not self._closed:
+            pause = await self._ask_all(limit)
+            if taken := await self._take(limit):
+                return taken
+            left = deadline - clock()
+            if left <= 0:
+                break
+            await self._wait(max(LEAST_SECONDS, min(left, pause)))
+        return []
 
-    async def ask(self, slot: Slot, batch: int, seconds: float) -> None:
-        """For so many messages, as they come, within the time."""
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Nothing expires, unless a subclass says so."""
+        return []
+
+    async def close(self) -> None:
+        """See the contract."""
+        self._closed = True
+        self._woken.set()
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="edow-nats-close")
+        await asyncio.shield(self._closing)
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
+    async def settle(self) -> None:
+        """Returns when the server has dealt with all acknowledgements so far."""
+        replies = [slot.answered for slot in self._slots if slot.answered]
+        await asyncio.gather(*(self._link.request(reply, b"+WPI") for reply in replies))
+
+    # ── what subclasses do ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _begin(self) -> None:
+        """At first, and whenever the server may have forgotten something. Raises InvalidInput, TransportUnavailable."""
+        raise NotImplementedError
+
+    async def _ask(self, limit: int) -> float:
+        """Request what is missing; for how long to wait then."""
+        raise NotImplementedError
+
+    def _arrived(self, slot: Slot, message: Msg, stamp: Stamp) -> None:
+        raise NotImplementedError
+
+    async def _take(self, limit: int) -> list[Delivery]:
+        raise NotImplementedError
+
+    async def _leave(self) -> None:
+        """Nothing arrives any more."""
+
+    # ── requests ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask_all(self, limit: int) -> float:
+        """The same, after whatever has to be put right first."""
+        if not self._link.up.is_set():
+            return PAUSE_SECONDS
+        if self._epoch != self._link.epoch:
+            await self._connect()
+        if suspects := {slot.topic.name for slot in self._slots if slot.suspect}:
+            await self._topics.ensure_again(suspects)
+            await self._restart()
+        return await self._ask(limit)
+
+    async def _connect(self) -> None:
+        epoch, subject = self._link.epoch, f"{self._link.options.inbox}.{token_hex(8)}"
+        await self._restart()
+        try:
+            self._inbox = await self._link.client.subscribe(f"{subject}.>", cb=self._received, pending_bytes_limit=0)
+        except (NatsError, OSError) as problem:
+            raise TransportUnavailable(f"{self._link.address}: {problem}") from problem
+        self._subject, self._epoch = subject, epoch
+
+    async def _restart(self) -> None:
+        """Requests of the time before are forgotten."""
+        await self._begin()
+        self._by_consumer = {(slot.topic.stream, slot.consumer): slot for slot in self._slots}
+        for slot in self._slots:
+            slot.left, slot.suspect = 0, False
+
+    async def _request(self, slot: Slot, batch: int, seconds: float) -> None:
+        """So many messages, as they come, within the time."""
         slot.serial += 1
-        slot.used = False
-        slot.left = slot.asked = batch
+        slot.left = batch
         slot.until = asyncio.get_running_loop().time() + seconds + LATE_SECONDS
         most = b',"max_bytes":%d' % MAX_BYTES if batch > 1 else b""
         body = b'{"batch":%d,"expires":%d%s}' % (batch, round(seconds * 1e9), most)
-        subject = f"{self._api}.CONSUMER.MSG.NEXT.{slot.topic.stream}.{slot.consumer}"
+        subject = f"{self._link.api}.CONSUMER.MSG.NEXT.{slot.topic.stream}.{slot.consumer}"
         try:
-            await self._link.send(subject, body, f"{self._inbox}.{slot.index}.{slot.serial}")
+            await self._link.send(subject, body, f"{self._subject}.{slot.index}.{slot.serial}")
         except TransportUnavailable:
             slot.left = 0
 
-    async def wait(self, seconds: float) -> None:
-        """Until woken, for at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.woken.wait()
-        except TimeoutError:
-            pass
-        self.woken.clear()
-
-    async def renew(self) -> None:
-        """Take back all requests. What they have brought by now has arrived."""
-        old, client = self._subscription, self._link.client
-        self._inbox = f"{self._link.options.inbox}.{token_hex(8)}"
-        self._subscription = await client.subscribe(f"{self._inbox}.>", cb=self._received, pending_bytes_limit=0)
-        for slot in self.slots:
-            slot.left, slot.used = 0, False
-        if old is not None:
-            await self._retire(old)
-
-    async def close(self) -> None:
-        """Returns when nothing can arrive any more."""
-        subscription, self._subscription = self._subscription, None
-        notices, self._notices = self._notices, []
-        if subscription is not None:
-            for each in notices:
-                await self._forget(each)
-            await self._retire(subscription)
-
-    async def _retire(self, subscription: Subscription) -> None:
-        """The library would forget it at once, and lose what the server has sent by then, or wait for a PONG, which it
-        does not survive being interrupted at. So the server is told first, then asked something.
-        """
-        client = self._link.client
-        try:
-            if client.is_connected:
-                await client._send_unsubscribe(subscription._id)
-                await self._link.request(f"{self._api}.INFO")
-            for _ in range(subscription.pending_msgs + 2):
-                await asyncio.sleep(0)  # the library's own task hands over what has come
-        except (NatsError, OSError, TransportUnavailable):
-            pass  # the connection has just broken, and what would arrive with it
-        finally:
-            await self._forget(subscription)
-
-    async def _forget(self, subscription: Subscription) -> None:
-        try:
-            await subscription.unsubscribe()
-        except (NatsError, OSError):
-            pass  # of a connection that is gone
-
-    async def notify(self, topic: Topic) -> None:
-        """Have all members of the topic's groups look at what has changed."""
-        await self._link.send(notice_subject(topic.subject))
-
-    async def _notice(self, message: Msg) -> None:
-        if self._noticed is not None:
-            self._noticed()
-
     async def _received(self, message: Msg) -> None:
         if message.reply.startswith(_ACK):
-            stream, stamp = _stamp(message.reply)
-            slot = self._by_consumer.get((stream, stamp.consumer))
-            if slot is not None:
-                slot.left = max(0, slot.left - 1)
-                slot.used = not slot.left
+            stamp = _stamp(message.reply)
+            if slot := self._by_consumer.get((stamp.stream, stamp.consumer)):
+                slot.left, slot.backlog = max(0, slot.left - 1), stamp.pending
                 self._arrived(slot, message, stamp)
         else:
-            self._told(message)
-        self.woken.set()
+            index, serial = map(int, message.subject.split(".")[-2:])
+            slot, headers = self._slots[index], message.headers or {}
+            code = headers.get(Header.STATUS, "")
+            if serial == slot.serial and slot.left and code != "100":
+                slot.over(code, headers.get(Header.DESCRIPTION, ""), asyncio.get_running_loop().time())
+        self._woken.set()
 
-    def _told(self, message: Msg) -> None:
-        headers = message.headers or {}
-        code = headers.get(Header.STATUS, "")
-        if code == "100":
-            return
-        index, _, serial = message.subject[len(self._inbox) + 1 :].partition(".")
-        slot = self.slots[int(index)]
-        if serial == str(slot.serial) and slot.left:
-            now = asyncio.get_running_loop().time()
-            slot.over(code, headers.get(Header.DESCRIPTION, ""), now)
+    async def _wait(self, seconds: float) -> None:
+        """Until something has happened."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+        except TimeoutError:
+            pass
+        self._woken.clear()
+
+    async def _close(self) -> None:
+        inbox, client = self._inbox, self._link.client
+        if inbox is not None and self._epoch == self._link.epoch:
+            # The library would forget it at once, and lose what the server has sent by then: tell the server first.
+            try:
+                await client._send_unsubscribe(inbox._id)
+                await self._link.ask(self._link.js.account_info())
+                for _ in range(inbox.pending_msgs + 2):
+                    await asyncio.sleep(0)  # the library's own task hands over what has come
+                await inbox.unsubscribe()
+            except (NatsError, OSError, TransportUnavailable):
+                pass  # the connection has just broken, and what would arrive with it
+        await self._leave()
 
 
 def key_of(message: Msg) -> str | None:
@@ -214,9 +238,9 @@ def key_of(message: Msg) -> str | None:
     return None if value is None else decode_key(value)
 
 
-def _stamp(reply: str) -> tuple[str, Stamp]:
-    """Stream and stamp: `$JS.ACK.[domain.account.]stream.consumer.count.seq.consumer_seq.time.pending[.more]`."""
+def _stamp(reply: str) -> Stamp:
+    """`$JS.ACK.[domain.account.]stream.consumer.count.seq.consumer_seq.time.pending[.more]`."""
     tokens = reply.split(".")
     at = 2 if len(tokens) == 9 else 4
-    stream, consumer, count, seq, _, time = tokens[at : at + 6]
-    return stream, Stamp(consumer, int(count), int(seq), int(time))
+    stream, consumer, count, seq, _, _, pending = tokens[at : at + 7]
+    return Stamp(stream, consumer, int(count), int(seq), int(pending))

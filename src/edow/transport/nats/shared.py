@@ -1,7 +1,7 @@
 """Mode `shared`: a member pulls exactly as many messages as it was asked for, so none waits in a member that is busy.
 
-Where a group has a consumer for each partition, a member has a request for one message at each of them, and the rest of
-what it was asked for at the first. A member with less room than that looks where there is something (`_probe`).
+Where a topic has partitions, a member has a request for one message at each of them, and one for the rest of what it
+was asked for where messages have no key. With less room than that it looks first where there are some.
 """
 
 from __future__ import annotations
@@ -14,19 +14,17 @@ from itertools import islice
 
 from nats.aio.msg import Msg
 
-from edow.errors import Closed, EdowError, TransportUnavailable
+from edow.errors import EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
-from edow.transport.nats.groups import Groups
+from edow.transport.nats.groups import HOLD_SECONDS
 from edow.transport.nats.link import Link
-from edow.transport.nats.pulls import Puller, Slot, Stamp, key_of
-from edow.transport.nats.topics import Topic
+from edow.transport.nats.names import parse_consumer
+from edow.transport.nats.pulls import PullSubscriber, Slot, Stamp, key_of
+from edow.transport.nats.topics import Topics
 
-TEND_SECONDS = 5.0  # between looks at what other members have changed
-REQUEST_SECONDS = 1.0  # for which a member that has stopped receiving may still be sent something
+REQUEST_SECONDS = 2.0  # for which a member that has stopped receiving may still be sent something
 PROBE_SECONDS = 0.1  # for which a member without much room waits at one place
-PATIENCE = 8  # probes between looks at partitions that seem to be taken
-LEAST_SECONDS = 0.001
-FEW = 8  # asked for beside partitions, where little comes
+TEND_SECONDS = 1.0  # between looks at other members' leases
 EARLY = 0.95  # of a lease, after which we hold it lost: before the server, whose clock has begun earlier, does
 
 log = logging.getLogger("edow.transport.nats")
@@ -39,59 +37,20 @@ class SharedDelivery(Delivery, eq=False):
     arrived: float = 0.0
     until: float = 0.0  # end of the lease, on the loop's clock
 
-    @property
-    def reply(self) -> str:
-        assert isinstance(self.token, str)
-        return self.token
 
-
-class SharedSubscriber:
+class SharedSubscriber(PullSubscriber):
     """One member of a group."""
 
-    def __init__(self, link: Link, groups: Groups, prefix: str, subscription: Subscription) -> None:
-        self._link = link
-        self._groups = groups
+    def __init__(self, link: Link, topics: Topics, subscription: Subscription) -> None:
+        super().__init__(link, topics)
         self._group = subscription.group
         self._lease = subscription.lease_seconds
-        self._term = EARLY * self._lease
-        self._wait = self._lease  # the server's: the smallest lease of all members
-        self._tend_now = asyncio.Event()
-        self._puller = Puller(link, prefix, self._arrived, self._tend_now.set)
-        self._topics: list[Topic] = []
+        self._server_lease = HOLD_SECONDS  # the smallest of all members
         self._ready: deque[SharedDelivery] = deque()
-        self._held: dict[str, SharedDelivery] = {}
-        self._answered: dict[Slot | None, str] = {}  # the last reply at each consumer since `settle`
-        self._keyed: list[tuple[Topic, str]] = []  # messages with a key that came before there were partitions
-        self._tasks: list[asyncio.Task[None]] = []
+        self._held: dict[object, SharedDelivery] = {}
         self._turn = 0
-        self._closed = False
-        self._closing: asyncio.Task[None] | None = None
-
-    async def open(self, topics: Sequence[Topic]) -> None:
-        """Raises InvalidInput, TransportUnavailable."""
-        self._topics = list(topics)
-        await self._adopt()
-        await self._puller.open()
-        self._link.on_resume(self._resume)
-        self._tasks = [asyncio.create_task(self._tend(), name="edow-nats-tend")]
-        if self._lease > self._wait * 1.001:
-            self._keep()
-
-    async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
-        """See the contract."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + wait_seconds
-        if self._closed:
-            raise Closed("this subscriber is closed: subscribe again")
-        while not self._closed:
-            if taken := await self._take(limit):
-                return taken
-            left = deadline - clock()
-            pause = await self._ask(limit, min(REQUEST_SECONDS, max(PROBE_SECONDS, left)))
-            if left <= 0:
-                break
-            await self._puller.wait(max(LEAST_SECONDS, min(left, pause)))
-        return []
+        self._look_at = 0.0
+        self._tending: asyncio.Task[None] | None = None
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract."""
@@ -106,208 +65,128 @@ class SharedSubscriber:
         now = asyncio.get_running_loop().time()
         lost: list[Delivery] = []
         for each in deliveries:
-            mine = self._mine(each, now)
-            if mine is None:
+            if mine := self._mine(each, now):
+                await self._link.send(str(mine.token), b"+WPI")
+                mine.until = now + EARLY * self._lease
+            else:
                 lost.append(each)
-                continue
-            await self._link.send(mine.reply, b"+WPI")
-            mine.until = now + self._term
         return lost
-
-    async def close(self) -> None:
-        """See the contract."""
-        self._closed = True
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="edow-nats-close")
-        await asyncio.shield(self._closing)
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
-    async def settle(self) -> None:
-        """Returns when the server has dealt with all answers so far."""
-        answered, self._answered = list(self._answered.values()), {}
-        await asyncio.gather(*(self._link.request(reply, b"+WPI") for reply in answered))
 
     # ── receiving ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    async def _begin(self) -> None:
+        found = [(topic, await self._groups.share(topic, self._group, self._lease)) for topic in self._reads]
+        if not self._slots:
+            places = [(topic, consumer) for topic, consumers in found for consumer in consumers]
+            self._slots = [Slot(topic, consumer, index) for index, (topic, consumer) in enumerate(places)]
+        await self._tend_once()
+        if self._tending is None:
+            self._tending = asyncio.create_task(self._tend(), name="edow-nats-tend")
+
     def _arrived(self, slot: Slot, message: Msg, stamp: Stamp) -> None:
-        topic = slot.topic
-        if slot.index < len(self._topics) and topic.is_keyed(message.subject):
-            self._keyed.append((topic, message.reply))
-            self._tend_now.set()
-            return
         now = asyncio.get_running_loop().time()
         self._ready.append(
             SharedDelivery(
-                topic.name, message.data, key_of(message), stamp.times, message.reply, slot=slot, arrived=now
+                slot.topic.name, message.data, key_of(message), stamp.times, message.reply, slot=slot, arrived=now
             )
         )
 
     async def _take(self, limit: int) -> list[Delivery]:
         """What has arrived; its lease begins now, and if it has waited here, at the server too."""
-        clock = asyncio.get_running_loop().time
-        while self._ready and clock() - self._ready[0].arrived > 0.9 * self._wait:
+        clock, lease = asyncio.get_running_loop().time, min(self._lease, self._server_lease)
+        while self._ready and clock() - self._ready[0].arrived > 0.9 * lease:
             self._ready.popleft()  # it is somebody else's, or about to be
         for each in islice(self._ready, limit):
-            if clock() - each.arrived > 0.05 * self._wait:
-                await self._link.send(each.reply, b"+WPI")
+            if clock() - each.arrived > 0.05 * lease:
+                await self._link.send(str(each.token), b"+WPI")
                 each.arrived = clock()
-        until = clock() + self._term  # from here on nothing is awaited, so that nothing is lost by a cancellation
+        until = clock() + EARLY * self._lease  # from here on nothing is awaited, so that nothing is lost by cancelling
         taken = [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
         for each in taken:
             each.until = until
-            self._held[each.reply] = each
+            self._held[each.token] = each
         return [*taken]
 
-    async def _ask(self, limit: int, seconds: float) -> float:
-        """Request what is missing to the limit, for so long; for how long to wait then."""
+    async def _ask(self, limit: int) -> float:
         now = asyncio.get_running_loop().time()
-        slots = self._puller.slots
-        idle = [slot for slot in slots if slot.is_idle(now)]
-        free = limit - sum(slot.left for slot in slots)
-        if self._keyed:
-            return PROBE_SECONDS  # they will come from partitions, at which nothing is asked for yet
-        if not self._link.up.is_set() or free <= 0 or not idle:
-            return PROBE_SECONDS if free > 0 else seconds
-        if len(idle) > free:
-            return await self._probe(idle, free)
-        main = sum(slot.index < len(self._topics) for slot in idle)
-        for slot in idle:
-            batch = 1 if slot.index >= len(self._topics) else 1 + self._share(slot, (free - len(idle)) // main)
-            await self._puller.ask(slot, batch, seconds)
-        return seconds
+        idle = [slot for slot in self._slots if slot.is_idle(now)]
+        room = limit - len(self._ready) - sum(slot.left for slot in self._slots)
+        places, seconds = idle, REQUEST_SECONDS
+        if room < len(idle):
+            places, seconds = await self._where(idle, room), PROBE_SECONDS
+        unkeyed = sum(not _is_keyed(slot) for slot in places)
+        for slot in places:
+            more = 0 if _is_keyed(slot) else (room - len(places)) // unkeyed
+            await self._request(slot, 1 + more, seconds)
+        return seconds if room > 0 else REQUEST_SECONDS
 
-    def _share(self, slot: Slot, most: int) -> int:
-        """What to ask for without a key: beside partitions, only as much more as has come before."""
-        if len(self._puller.slots) == len(self._topics):
-            return most
-        return min(most, 4 * slot.asked if slot.used else FEW)
-
-    async def _probe(self, idle: Sequence[Slot], free: int) -> float:
-        """There is room for less than a message from each: ask first where there are some."""
-        topics = {slot.topic.stream: slot.topic for slot in idle}
-        states = await asyncio.gather(*(self._groups.state(topic) for topic in topics.values()))
-        known = {(stream, info.name): info for stream, infos in zip(topics, states, strict=True) for info in infos}
+    async def _where(self, idle: Sequence[Slot], room: int) -> list[Slot]:
+        """At most `room` of these: where there are messages; else where some may come again; else in turns."""
+        now = asyncio.get_running_loop().time()
+        if room > 0 and now >= self._look_at:
+            await self._look()
+            self._look_at = now + PROBE_SECONDS
         self._turn += 1
-        turned = [idle[(self._turn + n) % len(idle)] for n in range(len(idle))]
+        start = self._turn % len(idle)
+        turned = sorted([*idle[start:], *idle[:start]], key=lambda slot: not slot.is_busy)
+        return ([slot for slot in turned if slot.backlog] or turned)[: max(0, room)]
 
-        def rank(slot: Slot) -> int:
-            info = known.get((slot.topic.stream, slot.consumer))
-            if info is None:
-                return 3
-            taken = info.num_ack_pending if slot.index >= len(self._topics) else 0
-            if self._turn % PATIENCE == 0:
-                return 0 if info.num_pending or info.num_ack_pending else 1
-            return 0 if info.num_pending and not taken else 1 if info.num_ack_pending else 2
+    async def _look(self) -> None:
+        for topic in {slot.topic for slot in self._slots}:
+            found = {str(name): info for name, info in (await self._groups.of_group(topic, self._group)).items()}
+            for slot in self._slots:
+                if slot.topic == topic and (info := found.get(slot.consumer)):
+                    slot.is_busy = bool(info.num_ack_pending)
+                    slot.backlog = 0 if slot.is_busy and _is_keyed(slot) else info.num_pending or 0
 
-        for slot in sorted(turned, key=rank)[:free]:
-            await self._puller.ask(slot, 1, PROBE_SECONDS)
-        return PROBE_SECONDS
-
-    # ── acknowledging ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _mine(self, delivery: Delivery, now: float) -> SharedDelivery | None:
         """It, while it is in our hands."""
-        if not isinstance(delivery, SharedDelivery) or self._held.get(delivery.reply) is not delivery:
-            return None
-        if delivery.until < now:
-            del self._held[delivery.reply]
-            return None
-        return delivery
+        mine = self._held.get(delivery.token)
+        return mine if mine is delivery and mine.until >= now else None
 
     async def _answer(self, deliveries: Sequence[Delivery], answer: bytes) -> None:
         now = asyncio.get_running_loop().time()
         for each in deliveries:
             mine = self._mine(each, now)
-            if mine is not None:
-                await self._link.send(mine.reply, answer)
-                self._held.pop(mine.reply, None)
-                self._answered[mine.slot] = mine.reply
-
-    def _keep(self) -> None:
-        """Our lease is longer than the server's: extend there, up to its end."""
-        if len(self._tasks) == 1:
-            self._tasks.append(asyncio.create_task(self._keep_forever(), name="edow-nats-keep"))
-
-    async def _keep_forever(self) -> None:
-        clock = asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(self._wait / 3)
-            now = clock()
-            try:
-                for reply, each in list(self._held.items()):
-                    if each.until >= now:
-                        await self._link.send(reply, b"+WPI")
-            except TransportUnavailable:
-                pass  # the next time
-
-    # ── what others do ────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _adopt(self) -> None:
-        found = await asyncio.gather(*(self._groups.share(topic, self._group, self._lease) for topic in self._topics))
-        for topic, shared in zip(self._topics, found, strict=True):
-            self._puller.add(topic, shared.consumers[0])
-        known = len(self._puller.slots)
-        for topic, shared in zip(self._topics, found, strict=True):
-            for consumer in shared.consumers[1:]:
-                self._puller.add(topic, consumer)
-        if len(self._puller.slots) > known and self._tasks:
-            await self._puller.renew()  # all that was asked for was asked for elsewhere
-        self._wait = min(shared.ack_wait for shared in found)
-        for topic, shared in zip(self._topics, found, strict=True):
-            if shared.changed:
-                await self._puller.notify(topic)
+            if mine is not None and mine.slot is not None:
+                reply = str(mine.token)
+                await self._link.send(reply, answer)
+                self._held.pop(reply, None)
+                mine.slot.answered = reply
 
     async def _tend(self) -> None:
-        """For ever: partitions when they are needed, and what other members have changed."""
+        """For ever: where our lease is longer than the server's, extend there, up to its end."""
         while True:
-            try:
-                async with asyncio.timeout(TEND_SECONDS):
-                    await self._tend_now.wait()
-            except TimeoutError:
-                pass
-            self._tend_now.clear()
+            await asyncio.sleep(min(TEND_SECONDS, self._server_lease / 3))
             try:
                 await self._tend_once()
             except EdowError as problem:
-                log.warning("group %s of %s: %s", self._group, ", ".join(each.name for each in self._topics), problem)
-                await asyncio.sleep(PROBE_SECONDS)
+                log.info("group %s: %s", self._group, problem)  # the next time
 
     async def _tend_once(self) -> None:
-        if not self._link.up.is_set():
-            return
         now = asyncio.get_running_loop().time()
-        self._held = {reply: each for reply, each in self._held.items() if each.until >= now}
-        keyed = list(self._keyed)
-        for topic in {topic.name: topic for topic, _ in keyed}.values():
-            await self._groups.split(topic, self._group)
-            await self._puller.notify(topic)
-        await self._adopt()
-        for _, reply in keyed:
-            await self._link.send(reply)  # it comes again, from its partition
-        del self._keyed[: len(keyed)]
-        self._puller.woken.set()
-        if self._lease > self._wait * 1.001:
-            self._keep()
+        self._held = {token: each for token, each in self._held.items() if each.until >= now}
+        topics = {slot.topic: slot.consumer for slot in reversed(self._slots)}
+        self._server_lease = min([await self._groups.lease(topic, consumer) for topic, consumer in topics.items()])
+        if self._server_lease < 0.999 * self._lease:
+            for token in list(self._held):
+                await self._link.send(str(token), b"+WPI")
 
-    async def _resume(self, fresh: bool) -> None:
-        await self._puller.open(fresh)
-        self._tend_now.set()
-
-    async def _close(self) -> None:
-        self._link.off_resume(self._resume)
-        self._puller.woken.set()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._puller.close()
-        held = [*self._held, *(each.reply for each in self._ready), *(reply for _, reply in self._keyed)]
+    async def _leave(self) -> None:
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+        held = [*self._held, *(each.token for each in self._ready)]
         self._held.clear()
         self._ready.clear()
         try:
-            for reply in held:
-                await self._link.send(reply, b"-NAK")
+            for token in held:
+                await self._link.send(str(token), b"-NAK")
         except TransportUnavailable:
             pass  # their leases run out
+
+
+def _is_keyed(slot: Slot) -> bool:
+    return parse_consumer(slot.consumer).role == "k"

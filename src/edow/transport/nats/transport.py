@@ -9,16 +9,14 @@ from edow.address import Address
 from edow.errors import Closed, InvalidInput
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.nats.api import Api
 from edow.transport.nats.groups import Groups
 from edow.transport.nats.link import Link
 from edow.transport.nats.options import NatsOptions, read
 from edow.transport.nats.publisher import Publisher
-from edow.transport.nats.reader import BroadcastReader, ExclusiveReader
+from edow.transport.nats.pulls import PullSubscriber
+from edow.transport.nats.readers import BroadcastReader, ExclusiveReader
 from edow.transport.nats.shared import SharedSubscriber
 from edow.transport.nats.topics import Topics
-
-DEFAULT_MAX_PAYLOAD = 1024 * 1024  # the server's, unless it says otherwise
 
 
 def connect(address: Address, clock: Callable[[], int]) -> NatsTransport:
@@ -32,9 +30,9 @@ class NatsTransport:
     def __init__(self, address: Address, options: NatsOptions) -> None:
         self._address = address
         self._options = options
-        self._build()
-        self._subscribers: set[SharedSubscriber | ExclusiveReader | BroadcastReader] = set()
+        self._subscribers: set[PullSubscriber] = set()
         self._is_open = False
+        self._build()
 
     @property
     def features(self) -> Features:
@@ -56,19 +54,9 @@ class NatsTransport:
 
     async def open(self) -> None:
         """Raises TransportUnavailable when no server answers; InvalidInput when it refuses us or has no JetStream."""
-        if self._is_open:
-            return
-        await self._link.open()
-        try:
-            await self._api.check()
-            await self._publisher.open()
-        except BaseException:
-            await self._link.close()
-            self._build()
-            raise
-        self._link.on_resume(self._topics.ensure_again)
-        self._link.on_resume(self._publisher.open)
-        self._is_open = True
+        if not self._is_open:
+            await self._link.open()
+            self._is_open = True
 
     async def close(self) -> None:
         if not self._is_open:
@@ -105,22 +93,21 @@ class NatsTransport:
         await self._ready()
         found = await self._topics.find(topics)
         await asyncio.gather(*(each.settle() for each in self._subscribers if not each.is_closed))
-        stats = await asyncio.gather(*(self._groups.describe(found[name]) for name in topics))
+        stats = await asyncio.gather(*(self._topics.groups.describe(found[name]) for name in topics))
         return [TopicStats(name, groups) for name, groups in zip(topics, stats, strict=True)]
 
     def _subscriber(self, subscription: Subscription) -> SharedSubscriber | ExclusiveReader | BroadcastReader:
         if subscription.mode == "exclusive":
-            return ExclusiveReader(self._link, self._groups, self._api.prefix, subscription.group)
+            return ExclusiveReader(self._link, self._topics, subscription.group)
         if subscription.mode == "broadcast":
-            return BroadcastReader(self._link, self._groups, self._api.prefix)
-        return SharedSubscriber(self._link, self._groups, self._api.prefix, subscription)
+            return BroadcastReader(self._link, self._topics)
+        return SharedSubscriber(self._link, self._topics, subscription)
 
     def _build(self) -> None:
         """Also after closing: a closed client cannot be opened again."""
         self._link = Link(self._address, self._options)
-        self._api = Api(self._link)
-        self._topics = Topics(self._api, self._options)
-        self._groups = Groups(self._api, self._topics)
+        self._topics = Topics(self._link, Groups(self._link))
+        self._link.on_resume = self._topics.ensure_again
         self._publisher = Publisher(self._link, self._topics)
 
     async def _ready(self) -> None:

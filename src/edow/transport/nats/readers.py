@@ -1,0 +1,176 @@
+"""Modes `exclusive` and `broadcast`: one reader, everything in order, read ahead as far as it likes.
+
+exclusive: the server is told how far everything is done, one acknowledgement for a whole batch. What is nacked is kept
+here until it is due.
+broadcast: a consumer that nobody keeps. Where it may have missed something it is made anew, behind the last message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from secrets import token_hex
+
+from nats.aio.msg import Msg
+
+from edow.errors import EdowError, TransportUnavailable
+from edow.transport.contract import Delivery
+from edow.transport.nats.link import Link
+from edow.transport.nats.names import Topic
+from edow.transport.nats.pulls import PullSubscriber, Slot, Stamp, key_of
+from edow.transport.nats.topics import Topics
+from edow.transport.numbered import Again, NumberedDelivery
+
+AHEAD = 2_000  # messages that are read ahead, of all topics together,
+LEAST_AHEAD = 20  # ... and of each at least
+REQUEST_SECONDS = 5.0
+
+log = logging.getLogger("edow.transport.nats")
+
+
+class Reader(PullSubscriber):
+    """What both have in common."""
+
+    def __init__(self, link: Link, topics: Topics) -> None:
+        super().__init__(link, topics)
+        self._ready: dict[str, deque[NumberedDelivery]] = {}  # by topic; the first has its turn
+        self._again = Again()
+        self._last: dict[str, int] = {}  # by topic: number of the last message that arrived
+
+    async def open(self, topics: Sequence[Topic]) -> None:
+        """Raises InvalidInput, TransportUnavailable."""
+        self._slots = [Slot(topic, "", index) for index, topic in enumerate(topics)]
+        self._ready = {topic.name: deque() for topic in topics}
+        await super().open(topics)
+
+    async def _ask(self, limit: int) -> float:
+        """Read on wherever little is left."""
+        now, ahead = asyncio.get_running_loop().time(), max(LEAST_AHEAD, AHEAD // len(self._slots))
+        for slot in self._slots:
+            missing = ahead - len(self._ready[slot.topic.name])
+            if slot.is_idle(now) and missing > ahead // 2:
+                await self._request(slot, missing, REQUEST_SECONDS)
+        return self._again.seconds(_microseconds())
+
+    async def _take(self, limit: int) -> list[Delivery]:
+        taken = self._again.take(_microseconds(), limit)
+        for ready in self._ready.values():
+            while ready and len(taken) < limit:
+                delivery = ready.popleft()
+                if not self._again.holds_back(delivery):
+                    taken.append(delivery)
+        first = next(iter(self._ready))
+        self._ready[first] = self._ready.pop(first)
+        return taken
+
+    def _put(self, topic: str, message: Msg, stamp: Stamp) -> None:
+        self._last[topic] = stamp.seq
+        self._ready[topic].append(NumberedDelivery(topic, message.data, key_of(message), stamp.times, stamp.seq))
+
+
+class ExclusiveReader(Reader):
+    """Whoever subscribes next takes over from this one, whose `receive` says so then."""
+
+    def __init__(self, link: Link, topics: Topics, group: str) -> None:
+        super().__init__(link, topics)
+        self._group = group
+        self._open: dict[str, dict[int, str]] = {}  # by topic, in order: number of what is not done -> where to tell
+        self._done: set[tuple[str, int]] = set()  # what is, though something before it is not
+        self._owed: dict[str, str] = {}  # by topic: how far all is done, as the server has still to hear
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """See the contract. While there is no connection it is kept for when there is."""
+        for each in self._mine(deliveries):
+            each.done = True
+            todo = self._open[each.topic]
+            self._done.add((each.topic, each.seq))
+            while todo and (first := (each.topic, next(iter(todo)))) in self._done:
+                self._done.discard(first)
+                self._owed[each.topic] = todo.pop(first[1])
+        self._woken.set()  # something may have waited behind it
+        await self._pay()
+
+    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
+        """See the contract."""
+        for each in self._mine(deliveries):
+            self._again.put(each, _microseconds() + int(delay_seconds * 1_000_000))
+        self._woken.set()
+
+    def _mine(self, deliveries: Sequence[Delivery]) -> Iterator[NumberedDelivery]:
+        """Those that are not done."""
+        for each in deliveries:
+            if isinstance(each, NumberedDelivery) and not each.done and each.seq in self._open.get(each.topic, ()):
+                yield each
+
+    async def _begin(self) -> None:
+        for slot in self._slots:
+            taken = await self._groups.take_over(slot.topic, self._group, slot.consumer)
+            if taken is None:
+                raise TransportUnavailable(
+                    f"another subscriber reads topic {slot.topic.name!r} for group {self._group!r} now, or the server "
+                    "has lost what this one had read: subscribe again"
+                )
+            slot.consumer = taken
+            self._owed.pop(slot.topic.name, None)  # the new consumer delivers it again
+            self._open.setdefault(slot.topic.name, {})
+
+    def _arrived(self, slot: Slot, message: Msg, stamp: Stamp) -> None:
+        name = slot.topic.name
+        todo, is_new = self._open[name], stamp.seq > self._last.get(name, 0)
+        if is_new or stamp.seq in todo:
+            todo[stamp.seq] = message.reply
+        elif not todo or stamp.seq < next(iter(todo)):
+            self._owed[name] = message.reply
+        if is_new and not self._closed:
+            self._put(name, message, stamp)
+
+    async def _ask(self, limit: int) -> float:
+        await self._pay()
+        return await super()._ask(limit)
+
+    async def _pay(self) -> None:
+        if self._owed and self._link.client.is_connected:
+            for slot in self._slots:
+                if reply := self._owed.pop(slot.topic.name, ""):
+                    slot.answered = reply
+                    await self._link.send(reply)
+
+
+class BroadcastReader(Reader):
+    """Nothing is acknowledged."""
+
+    def __init__(self, link: Link, topics: Topics) -> None:
+        super().__init__(link, topics)
+        self._name = f"edow-{token_hex(8)}"
+        self._born: dict[str, datetime | None] = {}  # by topic: when its stream was made
+
+    async def ack(self, deliveries: Sequence[Delivery]) -> None:
+        """Not needed."""
+
+    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
+        """Nothing is delivered again."""
+
+    async def _begin(self) -> None:
+        for slot in self._slots:
+            slot.consumer, name = self._name, slot.topic.name
+            made, last = await self._topics.state(slot.topic)
+            if self._born.setdefault(name, made) != made:
+                self._born[name], self._last[name] = made, 0  # all that is there is new
+            await self._groups.listen(slot.topic, self._name, 1 + self._last.setdefault(name, last))
+
+    def _arrived(self, slot: Slot, message: Msg, stamp: Stamp) -> None:
+        if stamp.seq > self._last[slot.topic.name]:
+            self._put(slot.topic.name, message, stamp)
+
+    async def _leave(self) -> None:
+        try:
+            await asyncio.gather(*(self._groups.delete(slot.topic, self._name) for slot in self._slots))
+        except EdowError as problem:
+            log.debug("the server forgets the listener %s by itself: %s", self._name, problem)
+
+
+def _microseconds() -> int:
+    return int(asyncio.get_running_loop().time() * 1_000_000)

@@ -78,7 +78,6 @@ async def _rabbitmq(address: Address, names: list[str]) -> None:
 
 
 async def _nats(address: Address, names: list[str]) -> None:
-    from edow.transport.nats.api import Api
     from edow.transport.nats.link import Link
     from edow.transport.nats.names import stream_of, subject_of
     from edow.transport.nats.options import read
@@ -87,11 +86,10 @@ async def _nats(address: Address, names: list[str]) -> None:
     link = Link(address, options)
     await link.open()
     try:
-        streams = link.client.jsm(prefix=Api(link).prefix)
         prefix = stream_of(subject_of(options.prefix, "x")).removesuffix("x")
-        for info in await streams.streams_info():
+        for info in await link.js.streams_info():
             if info.config.name and info.config.name.startswith(prefix):
-                await streams.delete_stream(info.config.name)
+                await link.js.delete_stream(info.config.name)
     finally:
         await link.close()
 

@@ -4,6 +4,7 @@ On a laptop such a test is skipped, with the reason; where `CI` or `EDOW_REQUIRE
 """
 
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -37,6 +38,12 @@ def private_server(
         _absent(server.NAME, f"{server.TITLE} is not up here, so there is none to start a private one of")
     with private(server, options=options, password=password, start=start) as mine:
         yield mine
+
+
+def program(name: str, package: str) -> str:
+    """Where a program of Debian's is that a test starts itself; skipped or failed as `server_url`."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
+    return found or _absent(f"postgres` or `apt-get install {package}", f"{name} is not installed")
 
 
 def servers_required() -> bool:

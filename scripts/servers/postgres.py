@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL, PIPE, STDOUT, run
 
@@ -35,6 +36,8 @@ _SETTINGS = {
 
 def install(tools: Tools) -> None:
     tools.program("postgres", "postgresql", also_in=_FOLDERS)
+    with suppress(Trouble):  # a pooler is for a few tests alone, which say so where it is not there
+        tools.program("pgbouncer", "pgbouncer")
 
 
 def command(box: Box) -> Command:

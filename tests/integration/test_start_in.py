@@ -18,7 +18,8 @@ import pytest
 import edow
 from edow.app import System, connect_store
 from edow.client import Client
-from edow.client.outbox import Forwarder, Outbox
+from edow.client.forwarder import Forwarder
+from edow.client.outbox import Outbox
 from edow.errors import AlreadyExists, InvalidInput, NotFound, SignatureMismatch, StoreUnavailable, WrongState
 from edow.model import inbox
 from edow.sqlite import SqliteFile
@@ -88,8 +89,8 @@ async def forwarder(url: str, store: Store) -> AsyncIterator[Forwarder]:
 
 
 def own(url: str) -> str:
-    """For asyncpg alone: the program's tables are in the schema."""
-    return f"{url.partition('?')[0]}?search_path={schema_of(url)}"
+    """Where the program's tables are."""
+    return f"{url.partition('?')[0]}?schema={schema_of(url)}"
 
 
 async def order(connection: asyncpg.Connection, url: str, number: int, **options: Any) -> str:

@@ -18,7 +18,8 @@ async def ceiling(place: Place, traffic: Traffic, rounds: int = 1) -> float:
 
 async def _two_processes(place: Place, traffic: Traffic) -> float:
     async with (
-        place.another() as own, Fleet(MODULES, own.store, own.folder, own.transport) as fleet,
+        place.another() as own,
+        Fleet(MODULES, own.store, own.folder, own.transport) as fleet,
         System(own.store, own.transport) as system,
     ):
         peer = await fleet.spawn("peer", ["-m", "edow.bench.peer", str(traffic.batch)])

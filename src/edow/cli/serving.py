@@ -48,16 +48,27 @@ def orchestrator(
     modules: options.Modules,
     store: options.Store = None,
     transport: options.Transport = None,
+    outbox: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--outbox",
+            metavar="URL",
+            envvar="EDOW_OUTBOX",
+            help="PostgreSQL database whose edow_outbox to empty; repeatable.",
+        ),
+    ] = None,
 ) -> None:
-    """Advance the executions of these modules' workflows until stopped. Any number may share one store."""
-    from edow.app import System
+    """Advance the executions of these modules' workflows until stopped. Any number may share one store.
 
-    _serve(
-        modules,
-        lambda registry: System(store, transport, registry),
-        lambda system: [system.orchestrator()],
-        "orchestrator",
-    )
+    With --outbox it also hands on what edow.start_in has put into databases of your own.
+    """
+    from edow.app import System
+    from edow.client.forwarder import Forwarder
+
+    def parts(system: System) -> list[Part]:
+        return [system.orchestrator(), *(Forwarder(url, system.store) for url in outbox or ())]
+
+    _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator")
 
 
 def worker(

@@ -2,32 +2,23 @@
 
 What a program changes in its database and the execution that is to follow from it become true together, or neither
 does. Where EDOW's store is in the same database, the execution is stored there at once. Where it is not, the start
-waits in a table, `edow_outbox`, and a `Forwarder` hands it on to the store after the commit; exactly once, because the
-execution's id is decided when it is written down.
+waits in a table, `edow_outbox`, until it is handed on after the commit: see `edow.client.forwarder`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import logging
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import Any, ParamSpec
 
-import msgspec
-
-from edow.address import Address
 from edow.client.ids import IdSource
 from edow.client.link import wall_clock
-from edow.client.starting import StartOptions, new_start, options_of
-from edow.errors import AlreadyExists, InvalidInput, NotFound, Unavailable, WrongState
-from edow.store.contract import StartRequest, Store
+from edow.client.starting import new_start, options_of
+from edow.errors import AlreadyExists, InvalidInput, NotFound, WrongState
+from edow.store.contract import StartRequest
 from edow.workflow.definition import Workflow
-
-if TYPE_CHECKING:
-    import asyncpg
 
 P = ParamSpec("P")
 
@@ -52,21 +43,6 @@ STORE = (
     " (CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS bigint)) RETURNING number)"
     f" SELECT pg_notify('{CHANNEL}', '') FROM stored"
 )
-TAKE = (
-    "SELECT number, execution, workflow, input, trace FROM edow_outbox"
-    " WHERE problem IS NULL ORDER BY number LIMIT $1 FOR UPDATE SKIP LOCKED"
-)
-DELETE = "DELETE FROM edow_outbox WHERE number = ANY ($1::bigint[])"
-REFUSE = "UPDATE edow_outbox SET problem = $2 WHERE number = $1"
-PATIENCE = "SET LOCAL idle_in_transaction_session_timeout = '60s'"  # with a forwarder that is suspended
-
-BATCH = 500
-POLL_SECONDS = 1.0  # safety net behind notifications
-STOP_SECONDS = 10.0
-PAUSES = (0.1, 5.0)  # after trouble: first and longest
-
-log = logging.getLogger("edow.client")
-
 Ask = Callable[[str, Sequence[object]], Awaitable[Sequence[Any]]]
 
 _ids = IdSource(wall_clock, secrets.randbits)
@@ -111,8 +87,8 @@ class Outbox:
             await _write_down(ask, request)
         else:
             raise NotFound(
-                f"this database has no EDOW store in schema {self._schema!r}, and no table edow_outbox: run "
-                f"edow.client.outbox.Forwarder on it, which makes the table, or make it by{TABLE}"
+                f"this database has no EDOW store in schema {self._schema!r}, and no table edow_outbox: start an "
+                f"orchestrator with --outbox and the URL of this database, which makes the table, or make it by{TABLE}"
             )
         return id
 
@@ -173,115 +149,3 @@ async def _ask_sqlalchemy(connection: Any, text: str, values: Sequence[object]) 
     result = await connection.execute(sql(re.sub(r"\$(\d+)", r":p\1", text)), named)
     row: Sequence[Any] = result.one()
     return row
-
-
-class Forwarder:
-    """Hands what waits in the `edow_outbox` of the database at `url` on to a store. Several may do so at once.
-
-    `url` is asyncpg's: `postgresql://user:password@host/database`. Start and stop are idempotent; `run_once` hands on
-    one batch, for those who drive it themselves.
-    """
-
-    def __init__(self, url: str, store: Store) -> None:
-        self.place = str(Address(url))
-        self._url = url
-        self._store = store
-        self._connection: asyncpg.Connection[asyncpg.Record] | None = None
-        self._news = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
-        self._stopping = False
-
-    async def start(self) -> None:
-        """Begin, once the table is there. Raises what the database complains of."""
-        if self._running is None:
-            await self._connect()
-            self._stopping = False
-            self._running = asyncio.create_task(self._run(), name="edow-forwarder")
-
-    async def stop(self) -> None:
-        """Finish the batch under way, if that does not take long; else it is handed on again by whoever comes next."""
-        running, self._running = self._running, None
-        if running is not None:
-            self._stopping = True
-            self._news.set()
-            await asyncio.wait([running], timeout=STOP_SECONDS)
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        await self._disconnect()
-
-    async def run_once(self) -> int:
-        """Hand on up to a batch; how many there were. The rows go in a transaction that begins before the store is told
-        and ends after it has answered: whatever dies in between, they are told again, and the store knows their ids.
-        """
-        connection = self._connection or await self._connect()
-        async with connection.transaction():
-            await connection.execute(PATIENCE)
-            rows = await connection.fetch(TAKE, BATCH)
-            if rows:
-                await self._hand_on(connection, rows)
-        return len(rows)
-
-    async def _hand_on(self, connection: asyncpg.Connection[asyncpg.Record], rows: Sequence[asyncpg.Record]) -> None:
-        now = wall_clock()
-        requests = [_request(row, self._store.shards, now) for row in rows]
-        try:
-            await self._store.accept(requests, now)
-        except InvalidInput as problem:
-            if len(rows) > 1:
-                for row in rows:  # it is not known whose fault it was
-                    await self._hand_on(connection, [row])
-                return
-            log.error("%s: the store does not take start %r: %s", self.place, rows[0]["execution"], problem)
-            await connection.execute(REFUSE, rows[0]["number"], str(problem))
-        else:
-            await connection.execute(DELETE, [row["number"] for row in rows])
-
-    async def _run(self) -> None:
-        pause, longest = PAUSES
-        while not self._stopping:
-            try:
-                self._news.clear()
-                if not await self.run_once() and not self._stopping:
-                    await self._rest(POLL_SECONDS)
-                pause = PAUSES[0]
-            except Exception as problem:
-                if not isinstance(problem, Unavailable):
-                    await self._disconnect()
-                log.warning("%s: starts were not handed on: %s; trying again in %.2g s", self.place, problem, pause)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, longest)
-
-    async def _rest(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self._news.wait()
-        except TimeoutError:
-            pass
-
-    async def _connect(self) -> asyncpg.Connection[asyncpg.Record]:
-        import asyncpg
-
-        connection = await asyncpg.connect(self._url)
-        try:
-            if await connection.fetchval("SELECT to_regclass('edow_outbox')") is None:
-                await connection.execute(TABLE)
-            await connection.add_listener(CHANNEL, lambda *_: self._news.set())
-        except BaseException:
-            connection.terminate()
-            raise
-        self._connection = connection
-        return connection
-
-    async def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.close(timeout=1)
-            except Exception:
-                connection.terminate()
-
-
-def _request(row: asyncpg.Record, shards: int, now: int) -> StartRequest:
-    options = StartOptions(row["execution"], trace=row["trace"])
-    body = msgspec.Raw(row["input"].encode())
-    return new_start(row["execution"], row["workflow"], body, options, (shards, now))

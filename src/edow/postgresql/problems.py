@@ -44,6 +44,7 @@ _ABSENT = (
     said.UndefinedColumnError,
     said.InvalidSchemaNameError,
 )
+_UNPREPARED = (said.InvalidSQLStatementNameError, said.DuplicatePreparedStatementError)
 _VALUES = (said.DataError, said.ProgramLimitExceededError)
 
 
@@ -79,6 +80,8 @@ def _of_server(problem: asyncpg.PostgresError, place: str, what: str) -> EdowErr
     said_ = _told(problem)
     if isinstance(problem, _ACCESS):
         return StoreUnusable(f"{place} refuses: {said_}; {_remedy(problem)}")
+    if isinstance(problem, _UNPREPARED):
+        return StoreUnusable(f"{place} keeps no prepared statements: {said_}; behind a pooler write prepare=false")
     if isinstance(problem, _ABSENT):
         return StoreUnusable(f"{place} is not as it was: {said_}; open it again, or restore it from a backup")
     if isinstance(problem, _VALUES):

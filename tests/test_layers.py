@@ -65,6 +65,11 @@ TABLE = {
     "trigger": Rule(VOCABULARY | PURE | EDGES),
     # layer 4: faces
     **dict.fromkeys(FACES, Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", PUBLIC})),
+    # A user's own outbox and a run's own schema are PostgreSQL's, whatever keeps the executions.
+    **dict.fromkeys(
+        ("client", "testing"),
+        Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", PUBLIC}, lazily=frozenset({"postgresql"})),
+    ),
     "app": Rule(
         VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", "sqlite", "postgresql"}
     ),  # composes the drivers

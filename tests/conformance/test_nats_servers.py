@@ -32,7 +32,7 @@ def box() -> Iterator[Box]:
 
 async def test_a_restart_in_mid_stream_loses_nothing_and_needs_nobody(box: Box) -> None:
     """A server killed while messages flow: everything published arrives, and all go on by themselves."""
-    seen: list[bytes] = []
+    seen: set[bytes] = set()
     restarted = asyncio.Event()
 
     async def seen_all(count: int) -> bool:
@@ -42,7 +42,7 @@ async def test_a_restart_in_mid_stream_loses_nothing_and_needs_nobody(box: Box) 
         while True:
             got = await persistently(lambda: subscriber.receive(20, 1.0))
             await persistently(partial(subscriber.ack, got))
-            seen.extend(bodies(got))
+            seen.update(bodies(got))
 
     async def publish(transport: Transport) -> list[bytes]:
         sent: list[bytes] = []
@@ -63,7 +63,7 @@ async def test_a_restart_in_mid_stream_loses_nothing_and_needs_nobody(box: Box) 
         async with asyncio.timeout(4 * SOON):
             sent = await publishing
             await until(lambda: seen_all(len(sent)))
-        assert set(seen) == set(sent)
+        assert seen == set(sent)
         working.cancel()
         with pytest.raises(asyncio.CancelledError):
             await working
@@ -151,7 +151,10 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_time(box: Box) ->
             await subscriber.close()
         await asyncio.to_thread(box.resume)
         await persistently(lambda: transport.publish([Message("t", b"x")]))
-        assert b"x" in await drain(await member(transport), 2)
+        found: list[bytes] = []
+        subscriber = await member(transport)
+        while b"x" not in found:  # before it may come the one whose fate nobody knows
+            found += await drain(subscriber, 1)
 
 
 # the server refuses

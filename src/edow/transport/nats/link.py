@@ -10,6 +10,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from nats.aio.client import Client
@@ -151,25 +152,16 @@ class Link:
         await _discard(old)
 
     def _client_options(self, client: Client) -> dict[str, Any]:
-        options, to = self.options, login(self.address, self.options)
+        options, given = self.options, login(self.address, self.options)
+        given["servers"] += self._cluster
+        for name in given.keys() & {"password", "token"}:
+            given[name] = partial(self._in_confidence, client, given[name])
 
         async def closed() -> None:
             if client is self.client:
                 self.lost.set()
 
-        given: dict[str, Any] = {}
-        if to.user is not None:
-            given |= {"user": to.user, "password": self._in_confidence(client, to.password or "")}
-        if to.token is not None:
-            given |= {"token": self._in_confidence(client, to.token)}
-        if to.tls is not None:
-            given |= {"tls": to.tls, "tls_handshake_first": options.tls_first}
-        if options.credentials:
-            given |= {"user_credentials": options.credentials}
-        if options.nkey:
-            given |= {"nkeys_seed": options.nkey}
         return given | {
-            "servers": [*to.servers, *self._cluster],
             "name": "edow",
             "inbox_prefix": options.inbox,
             "connect_timeout": options.connect_timeout,
@@ -181,14 +173,10 @@ class Link:
             "closed_cb": closed,
         }
 
-    def _in_confidence(self, client: Client, secret: str) -> Callable[[], str]:
+    def _in_confidence(self, client: Client, secret: str) -> str:
         """The library goes on in the clear with a server that does not require TLS; this is asked just before."""
-
-        def tell() -> str:
-            self._check(client)
-            return secret
-
-        return tell
+        self._check(client)
+        return secret
 
     def _check(self, client: Client) -> None:
         info = client._server_info

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -49,16 +49,6 @@ class NatsOptions(msgspec.Struct, frozen=True, kw_only=True):
         _within("dedupe", self.dedupe, 0.1, 86_400)
 
 
-class Login(NamedTuple):
-    """How to reach the servers, in the client's words."""
-
-    servers: list[str]
-    user: str | None
-    password: str | None
-    token: str | None
-    tls: ssl.SSLContext | None
-
-
 def read(address: Address) -> NatsOptions:
     """The options. Raises InvalidInput for what is unknown, out of range or contradictory."""
     options, _ = address.settings(NatsOptions)
@@ -76,15 +66,23 @@ def read(address: Address) -> NatsOptions:
     return options
 
 
-def login(address: Address, options: NatsOptions) -> Login:
-    """Reads the files that the options name. Raises InvalidInput when one cannot be read."""
+def login(address: Address, options: NatsOptions) -> dict[str, Any]:
+    """How to reach the servers, in the client's words. Raises InvalidInput when a file that is named cannot be read."""
     for path, mark in ((options.credentials, "BEGIN NATS USER JWT"), (options.nkey, "S")):
         _look_into(address, path, mark)
     scheme = "tls" if options.tls else "nats"
-    servers = [f"{scheme}://{host}" for host in address.hosts or ["localhost"]]
-    token = address.user if address.password is None else None
-    user = address.user if token is None else None
-    return Login(servers, user, address.password, token, _tls(address, options))
+    given: dict[str, Any] = {"servers": [f"{scheme}://{host}" for host in address.hosts or ["localhost"]]}
+    if address.user is not None and address.password is None:
+        given |= {"token": address.user}
+    elif address.user is not None:
+        given |= {"user": address.user, "password": address.password}
+    if options.tls:
+        given |= {"tls": _tls(address, options), "tls_handshake_first": options.tls_first}
+    if options.credentials:
+        given |= {"user_credentials": options.credentials}
+    if options.nkey:
+        given |= {"nkeys_seed": options.nkey}
+    return given
 
 
 def _look_into(address: Address, path: str, mark: str) -> None:
@@ -99,9 +97,7 @@ def _look_into(address: Address, path: str, mark: str) -> None:
         raise InvalidInput(f"{address}: {path!r} is no file of credentials (or nkey): there is no {mark!r} in it")
 
 
-def _tls(address: Address, options: NatsOptions) -> ssl.SSLContext | None:
-    if not options.tls:
-        return None
+def _tls(address: Address, options: NatsOptions) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=options.tls_ca or None)
         if options.tls_cert:

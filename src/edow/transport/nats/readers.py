@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from secrets import token_hex
@@ -36,39 +36,38 @@ class Reader(PullSubscriber):
 
     def __init__(self, link: Link, topics: Topics) -> None:
         super().__init__(link, topics)
-        self._ready: dict[str, deque[NumberedDelivery]] = {}  # by topic; the first has its turn
-        self._again = Again()
+        self._ready: deque[NumberedDelivery] = deque()
+        self._unread: Counter[str] = Counter()  # of these, by topic
         self._last: dict[str, int] = {}  # by topic: number of the last message that arrived
+        self._again = Again()
 
     async def open(self, topics: Sequence[Topic]) -> None:
         """Raises InvalidInput, TransportUnavailable."""
         self._slots = [Slot(topic, "", index) for index, topic in enumerate(topics)]
-        self._ready = {topic.name: deque() for topic in topics}
         await super().open(topics)
 
     async def _ask(self, limit: int) -> float:
         """Read on wherever little is left."""
         now, ahead = asyncio.get_running_loop().time(), max(LEAST_AHEAD, AHEAD // len(self._slots))
         for slot in self._slots:
-            missing = ahead - len(self._ready[slot.topic.name])
-            if slot.is_idle(now) and missing > ahead // 2:
+            missing = ahead - self._unread[slot.topic.name]
+            if missing > ahead // 2 and slot.is_idle(now):
                 await self._request(slot, missing, REQUEST_SECONDS)
         return self._again.seconds(_microseconds())
 
     async def _take(self, limit: int) -> list[Delivery]:
         taken = self._again.take(_microseconds(), limit)
-        for ready in self._ready.values():
-            while ready and len(taken) < limit:
-                delivery = ready.popleft()
-                if not self._again.holds_back(delivery):
-                    taken.append(delivery)
-        first = next(iter(self._ready))
-        self._ready[first] = self._ready.pop(first)
+        while self._ready and len(taken) < limit:
+            delivery = self._ready.popleft()
+            self._unread[delivery.topic] -= 1
+            if not self._again.holds_back(delivery):
+                taken.append(delivery)
         return taken
 
     def _put(self, topic: str, message: Msg, stamp: Stamp) -> None:
         self._last[topic] = stamp.seq
-        self._ready[topic].append(NumberedDelivery(topic, message.data, key_of(message), stamp.times, stamp.seq))
+        self._unread[topic] += 1
+        self._ready.append(NumberedDelivery(topic, message.data, key_of(message), stamp.times, stamp.seq))
 
 
 class ExclusiveReader(Reader):

@@ -294,6 +294,16 @@ async def test_a_member_with_little_room_finds_messages_wherever_they_are(
     assert {True, False} == set(order[:20])
 
 
+async def test_a_member_may_have_less_room_than_before(transport: NatsTransport) -> None:
+    """What it has asked for already counts; with a message or two of room it is still told at once."""
+    subscriber = await member(transport)
+    assert await subscriber.receive(500, 0) == []
+    for limit in (1, 3, 500, 2):
+        await transport.publish(numbered("t", 1))
+        assert await drain(subscriber, 1) == [b"0"]
+        assert await subscriber.receive(limit, 0) == []
+
+
 async def test_many_members_share_messages_with_keys(prefixed: str) -> None:
     """Members with little and with much room: nothing is lost, doubled or reordered."""
     async with opened(prefixed) as first, opened(prefixed) as second, opened(prefixed) as third:

@@ -34,17 +34,6 @@ NO_MESSAGE = 10037
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Problem(msgspec.Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-class Reply(msgspec.Struct):
-    """What the server answers, as far as it matters where it is not read by the library."""
-
-    error: Problem | None = None
-
-
 class Groups:
     """Errors: InvalidInput for a group that was not ensured or is used in another mode, TransportUnavailable."""
 
@@ -75,7 +64,6 @@ class Groups:
     async def lease(self, topic: Topic, consumer: str) -> float:
         """The server's, for this consumer."""
         info = await self._link.ask(self._link.js.consumer_info(topic.stream, consumer))
-        assert info is not None
         return float(info.config.ack_wait)
 
     async def take_over(self, topic: Topic, group: str, former: str = "") -> str | None:
@@ -87,11 +75,10 @@ class Groups:
         if former and str(newest) != former:
             return None
         name = ConsumerName(newest.group, "x", newest.number + 1)
-        floor = found[newest].ack_floor
         config = self._config(topic, name).evolve(
             ack_policy=AckPolicy.ALL,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=1 + (floor.stream_seq if floor is not None else 0),
+            opt_start_seq=_first_open(found[newest]),
         )
         if not await self._create(topic, config):
             raise TransportUnavailable(f"another reader takes over {topic.name!r} just now")
@@ -119,12 +106,9 @@ class Groups:
 
     async def describe(self, topic: Topic) -> list[GroupStats]:
         """See the contract. A message that waits to be delivered again counts as in flight."""
-        stream, consumers = await asyncio.gather(
-            self._link.ask(self._link.js.stream_info(topic.stream)), self._consumers(topic)
-        )
-        published = None if stream is None else stream.state.last_seq
+        stream = await self._link.ask(self._link.js.stream_info(topic.stream))
         groups: dict[str, list[tuple[ConsumerName, ConsumerInfo]]] = {}
-        for name, info in sorted(consumers.items(), key=lambda pair: pair[0]):
+        for name, info in sorted((await self._consumers(topic)).items(), key=lambda pair: pair[0]):
             if info.config.durable_name:
                 groups.setdefault(name.group, []).append((name, info))
         return [
@@ -133,28 +117,19 @@ class Groups:
                 sum(info.num_pending or 0 for _, info in found),
                 sum(info.num_ack_pending or 0 for _, info in found),
                 await self._oldest(topic, [info for _, info in found]),
-                published,
+                stream.state.last_seq,
                 tuple(PartitionStats(str(name.number), _behind(info)) for name, info in found if name.role == "k"),
             )
             for group, found in groups.items()
         ]
 
     async def _oldest(self, topic: Topic, infos: Sequence[ConsumerInfo]) -> int | None:
-        found = await asyncio.gather(
-            *(
-                self._link.ask(
-                    self._link.js.get_msg(
-                        topic.stream,
-                        1 + (info.ack_floor.stream_seq if info.ack_floor is not None else 0),
-                        info.config.filter_subject or ">",
-                        next=True,
-                    ),
-                    NO_MESSAGE,
-                )
-                for info in infos
-                if _behind(info)
-            )
+        firsts = (
+            self._link.js.get_msg(topic.stream, _first_open(info), info.config.filter_subject or ">", next=True)
+            for info in infos
+            if _behind(info)
         )
+        found = await asyncio.gather(*(self._link.ask(first, NO_MESSAGE) for first in firsts))
         times = [each.time for each in found if each is not None and each.time is not None]
         return min(((time - _EPOCH) // datetime.resolution for time in times), default=None)
 
@@ -190,14 +165,15 @@ class Groups:
 
     async def _create(self, topic: Topic, config: ConsumerConfig) -> bool:
         """Whether there was none of this name. The library's own words would change one that exists."""
-        request = {"stream_name": topic.stream, "config": config.as_dict(), "action": "create"}
+        request = msgspec.json.encode({"stream_name": topic.stream, "config": config.as_dict(), "action": "create"})
         subject = f"{self._link.api}.CONSUMER.CREATE.{topic.stream}.{config.name}"
-        answer = msgspec.json.decode(await self._link.request(subject, msgspec.json.encode(request)), type=Reply)
-        if answer.error is None:
-            return True
-        if answer.error.err_code in CONSUMER_EXISTS:
-            return False
-        raise TransportUnavailable(f"{self._link.address} refuses {subject}: {answer.error.description}")
+        asking = self._link.js._api_request(subject, request, self._link.options.request_timeout)
+        return await self._link.ask(asking, *CONSUMER_EXISTS) is not None
+
+
+def _first_open(info: ConsumerInfo) -> int:
+    """Number of the first message that may not be acknowledged."""
+    return 1 + (info.ack_floor.stream_seq if info.ack_floor is not None else 0)
 
 
 def _behind(info: ConsumerInfo) -> int:

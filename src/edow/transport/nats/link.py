@@ -11,7 +11,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -93,6 +93,10 @@ class Link:
         except (NatsError, OSError) as problem:
             raise TransportUnavailable(f"{self.address}: {problem}") from problem
 
+    @overload
+    async def ask(self, question: Coroutine[Any, Any, Answer]) -> Answer: ...
+    @overload
+    async def ask(self, question: Coroutine[Any, Any, Answer], *expected: int) -> Answer | None: ...
     async def ask(self, question: Coroutine[Any, Any, Answer], *expected: int) -> Answer | None:
         """The answer, or None when it is an error that is expected. Raises TransportUnavailable when there is none,
         InvalidInput when we may not ask or have asked what makes no sense.
@@ -117,9 +121,7 @@ class Link:
 
     async def request(self, subject: str, payload: bytes = b"") -> bytes:
         """The same for a question that the library has no words for."""
-        answer = await self.ask(self.client.request(subject, payload, self.options.request_timeout))
-        assert answer is not None
-        data: bytes = answer.data
+        data: bytes = (await self.ask(self.client.request(subject, payload, self.options.request_timeout))).data
         return data
 
     def _refused(self, problem: APIError) -> EdowError:
@@ -248,3 +250,6 @@ async def _discard(client: Client) -> None:
             await client.close()
     except Exception as problem:
         log.debug("closing a connection: %r", problem)
+    finally:
+        if client._transport:  # which the library leaves open when it could not send everything
+            client._transport.close()  # type: ignore[no-untyped-call]  # the library's

@@ -18,7 +18,6 @@ from nats.errors import Error as NatsError
 
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.nats.groups import Reply
 from edow.transport.nats.link import Link
 from edow.transport.nats.names import KEY, Topic, encode_key, partition_of, partition_subject
 from edow.transport.nats.topics import Topics
@@ -31,7 +30,20 @@ MESSAGE_ID = "Nats-Msg-Id"
 HEADER_BYTES = 1024  # of the server's limit, for what surrounds a body
 
 _HEADER = len(b"NATS/1.0\r\nNats-Msg-Id: \r\nEdow-Key: \r\n\r\n") + 40  # for an id
-_decode = msgspec.json.Decoder(Reply).decode
+
+
+class Problem(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class Confirmation(msgspec.Struct):
+    """The server's word on a message, as far as it matters."""
+
+    error: Problem | None = None
+
+
+_decode = msgspec.json.Decoder(Confirmation).decode
 
 
 class Sent:

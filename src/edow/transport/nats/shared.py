@@ -112,24 +112,27 @@ class SharedSubscriber(PullSubscriber):
         idle = [slot for slot in self._slots if slot.is_idle(now)]
         room = limit - len(self._ready) - sum(slot.left for slot in self._slots)
         places, seconds = idle, REQUEST_SECONDS
+        if room <= 0 or not idle:
+            return seconds
         if room < len(idle):
             places, seconds = await self._where(idle, room), PROBE_SECONDS
         unkeyed = sum(not _is_keyed(slot) for slot in places)
         for slot in places:
             more = 0 if _is_keyed(slot) else (room - len(places)) // unkeyed
             await self._request(slot, 1 + more, seconds)
-        return seconds if room > 0 else REQUEST_SECONDS
+        return seconds
 
     async def _where(self, idle: Sequence[Slot], room: int) -> list[Slot]:
-        """At most `room` of these: where there are messages; else where some may come again; else in turns."""
+        """At most `room` of these: where there are messages; else where some are likely to come."""
         now = asyncio.get_running_loop().time()
-        if room > 0 and now >= self._look_at:
+        if now >= self._look_at:
             await self._look()
             self._look_at = now + PROBE_SECONDS
         self._turn += 1
         start = self._turn % len(idle)
-        turned = sorted([*idle[start:], *idle[:start]], key=lambda slot: not slot.is_busy)
-        return ([slot for slot in turned if slot.backlog] or turned)[: max(0, room)]
+        turned = [*idle[start:], *idle[:start]]
+        turned.sort(key=lambda slot: (_is_keyed(slot), not slot.is_busy)[:: 1 if self._turn % 2 else -1])
+        return ([slot for slot in turned if slot.backlog] or turned)[:room]
 
     async def _look(self) -> None:
         for topic in {slot.topic for slot in self._slots}:

@@ -60,7 +60,6 @@ class Topics:
     async def state(self, topic: Topic) -> tuple[datetime | None, int]:
         """When its stream was made, and the number of the last message in it."""
         info = await self._link.ask(self._link.js.stream_info(topic.stream))
-        assert info is not None
         return info.created, info.state.last_seq
 
     def forget(self, name: str) -> None:
@@ -78,16 +77,14 @@ class Topics:
         self._ensured.setdefault(name, set()).update(groups)
 
     async def _make(self, name: str, has_groups: bool) -> Topic:
-        wanted = self._config(name, has_groups)
-        info = await self._link.ask(self._link.js.add_stream(wanted), STREAM_IN_USE)
+        js, wanted = self._link.js, self._config(name, has_groups)
+        info = await self._link.ask(js.add_stream(wanted), STREAM_IN_USE)
         if info is None:
-            topic = await self._look_up(name)
-            found = await self._link.ask(self._link.js.stream_info(topic.stream))
-            if has_groups and found is not None and found.config.retention == RetentionPolicy.LIMITS:
-                grown = found.config.evolve(retention=RetentionPolicy.INTEREST, max_age=0)
-                await self._link.ask(self._link.js.update_stream(grown))
-            return topic
-        return self._topic(name, info.config)
+            info = await self._link.ask(js.stream_info(str(wanted.name)))
+        topic = self._topic(name, info.config)
+        if has_groups and info.config.retention == RetentionPolicy.LIMITS:
+            await self._link.ask(js.update_stream(info.config.evolve(retention=RetentionPolicy.INTEREST, max_age=0)))
+        return topic
 
     async def _look_up(self, name: str) -> Topic:
         stream = stream_of(subject_of(self._link.options.prefix, name))

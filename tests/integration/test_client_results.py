@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 
 import edow
 from edow.client import Client
-from edow.client.waiter import CHUNK, PATIENCE
+from edow.client.waiter import CHUNK, CROWD, PATIENCE, EndWaiter
 from edow.errors import Closed, StoreUnavailable
 from edow.model import history
 from edow.model.execution import Status
@@ -86,6 +87,23 @@ async def test_thousands_of_waiters_share_one_read(client, store):
     store.notify()
     assert await asyncio.gather(*results) == [Parcel(1)] * len(handles)
     assert store.gets[before:] == [CHUNK, CHUNK]
+
+
+async def test_a_crowd_on_a_slow_store_is_answered_in_time(store, monkeypatch):
+    """However long a read took, those who wait rest no longer than a poll before the next."""
+    monkeypatch.setattr("edow.client.waiter.POLL_SECONDS", 0.01)
+    waiter = EndWaiter(store, itertools.count(0, 60).__next__)  # every look at the clock is a minute later
+    async with Client(store=store) as client:
+        handles = await client.start_many(ship, [(n,) for n in range(CROWD + 1)])
+    ends = asyncio.gather(*(waiter.ended(handle.id, 1) for handle in handles))
+    try:
+        async with asyncio.timeout(10):
+            await waiting(store)
+            for handle in handles:
+                store.end(handle.id, Status.COMPLETED, b'{"weight":1}')
+            assert [row.status for row in await ends] == [Status.COMPLETED] * len(handles)
+    finally:
+        await waiter.close()
 
 
 async def test_nobody_waiting_costs_nothing(client, store):

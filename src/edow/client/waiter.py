@@ -16,7 +16,7 @@ from edow.store.contract import Store, Watch
 POLL_SECONDS = 1.0
 CHUNK = 500  # rows asked for at once
 CROWD = 100  # above so many waiting, rest between reads
-REST = 8.0  # ... for so many times as long as the read took
+REST = 8.0  # ... for so many times as long as the read took, and at most the poll's time
 PATIENCE = 10  # failed reads in a row before the waiting callers are told
 
 Waiting = tuple[int, asyncio.Future[Execution | None]]  # (run that the caller knows, its future)
@@ -104,7 +104,7 @@ class EndWaiter:
             return
         self._failures = 0
         if len(ids) > CROWD:
-            await asyncio.sleep(REST * (self._clock() - began))
+            await asyncio.sleep(min(POLL_SECONDS, REST * (self._clock() - began)))
 
     async def _read(self, ids: list[str]) -> None:
         rows = await self._store.executions_get(ids)

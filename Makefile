@@ -49,8 +49,10 @@ bench-transports: $(READY) ## Measure every transport, and write docs/performanc
 	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
 		$(BIN)/python benchmarks/transports.py --write $(ARGS)
 
-bench-peers: $(READY) ## Measure EDOW beside its peers (PostgreSQL, Redis and npm needed)
-	$(BIN)/python benchmarks/peers/run.py $(ARGS)
+bench-peers: $(READY) ## Measure EDOW beside Temporal, DBOS, Restate (needs npm), Celery and taskiq
+	$(PYTHON) scripts/services up postgres redis
+	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
+		exec $(BIN)/python benchmarks/peers/run.py $(ARGS)
 
 matrix: $(READY) ## Prove what each transport guarantees, and write docs/matrix.md
 	$(PYTHON) scripts/services up

@@ -1,12 +1,22 @@
-"""DBOS: a library in the process that asks, with PostgreSQL (the URL is in EDOW_POSTGRES)."""
+"""DBOS: a library in the processes that start workflows, with PostgreSQL (the URL is in EDOW_POSTGRES).
+
+As in its own benchmark of local starts: async workflows and steps, several processes (here one per core), a pool of 16
+connections each.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 
+import psycopg
 from dbos import DBOS
-from load import arguments, measure
+from load import arguments, busy, database, idle, report, run, singly
+
+SERVER = os.environ["EDOW_POSTGRES"]
+DATABASE = "edow_bench_peers_dbos"
+PROCESSES = os.cpu_count() or 1
 
 
 @DBOS.step()
@@ -22,20 +32,41 @@ async def three_steps(number: int) -> int:
 
 
 async def load() -> None:
-    async def one(number: int) -> int:
-        return await three_steps(number)
+    """One alone in this process, then many in processes that do nothing else."""
+    alone = await idle(three_steps)
+    seconds, in_flight = arguments()
+    words = (sys.executable, __file__, str(seconds), str(in_flight // PROCESSES))
+    several = [
+        await asyncio.create_subprocess_exec(*words, f"process-{number}", stdout=asyncio.subprocess.PIPE)
+        for number in range(PROCESSES)
+    ]
+    rates = [(await each.communicate())[0] for each in several]
+    report(alone, sum(map(float, rates)))
 
-    await measure(one, *arguments())
+
+async def load_one() -> None:
+    print(await busy(singly(three_steps), *arguments()))
 
 
 def main() -> None:
-    server = os.environ["EDOW_POSTGRES"].rpartition("/")[0]
-    DBOS(config={"name": "peers", "system_database_url": f"{server}/peers_dbos", "log_level": "ERROR"})
+    executor = sys.argv[3] if len(sys.argv) > 3 else ""
+    if not executor:
+        fresh()
+    url = database(SERVER, DATABASE)
+    settings = {"system_database_url": url, "sys_db_pool_size": 16, "executor_id": executor or "alone"}
+    DBOS(config={"name": "peers", "log_level": "ERROR", **settings})
     DBOS.launch()
     try:
-        asyncio.run(load())
+        run(load_one() if executor else load())
     finally:
         DBOS.destroy()
+    if not executor:
+        fresh()
+
+
+def fresh() -> None:
+    with psycopg.connect(SERVER, autocommit=True) as server:
+        server.execute(f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
 
 
 if __name__ == "__main__":

@@ -40,8 +40,6 @@ class Reporter:
         self._clock = clock
         self._limit = max_message_bytes
         self._beats = 0
-        self._millisecond = 0
-        self._time = ""
 
     def completed(self, attempt: Attempt) -> Message:
         assert attempt.result is not None
@@ -93,7 +91,7 @@ class Reporter:
             type=wire.RESULT_TYPE,
             specversion=wire.SPEC_VERSION,
             subject=event.subject,
-            time=self._moment(self._clock()),
+            time=rfc3339(self._clock()),
             executionid=event.executionid,
             run=event.run,
             step=event.step,
@@ -102,20 +100,12 @@ class Reporter:
             idempotencykey=event.idempotencykey,
             correlationid=event.correlationid,
             traceparent=event.traceparent,
-            startedat=self._moment(attempt.started_at) if attempt.started_at else "",
+            startedat=rfc3339(attempt.started_at) if attempt.started_at else "",
             durationus=min(attempt.duration, wire.LONGEST_US),
             final=final,
             data=data,
         )
         return Message(event.replytopic, wire.encode(result))
-
-    def _moment(self, at: int) -> str:
-        """RFC 3339, formatted once a millisecond."""
-        millisecond = at // 1_000
-        if millisecond != self._millisecond:
-            self._millisecond = millisecond
-            self._time = rfc3339(at)
-        return self._time
 
 
 def _too_large(attempt: Attempt, size: int, limit: int) -> Failure:

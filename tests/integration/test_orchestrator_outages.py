@@ -184,6 +184,47 @@ async def test_two_orchestrators_share_the_shards(tmp_path: Any, mode: str):
         assert [await handle.result(SECONDS) for handle in handles] == [n + 2 for n in range(50)]
 
 
+async def test_who_cannot_reach_the_broker_leaves_the_shards_to_others(tmp_path: Any):
+    """They end what was under way; once it can reach the broker again it has its share again."""
+    setup = Setup(tmp_path, "separate")
+    async with (
+        running(setup, REGISTRY, worker=False, change=flaky_transport) as here,
+        running(setup, REGISTRY) as there,
+    ):
+        transport: Any = here.system.transport
+        half = here.system.store.shards // 2
+
+        async def shared() -> bool:
+            return len(here.orchestrator.shards) == len(there.orchestrator.shards) == half
+
+        await until(shared)
+        transport.away = True
+        handles = [await there.client.start(sums, n) for n in range(20)]
+        assert [await handle.result(SECONDS) for handle in handles] == [n + 2 for n in range(20)]
+        assert not here.orchestrator.shards
+        transport.away = False
+        await until(shared)
+
+
+async def test_who_has_lost_the_leases_keeps_no_results(tmp_path: Any):
+    """Also while a commit waits for a store that is away: whoever has the shards then needs them."""
+    async with running(Setup(tmp_path, "separate"), REGISTRY, change=flaky_store(*STORE_VERBS)) as here:
+        store: Any = here.system.store
+        subscriber: Any = here.orchestrator._cycle.subscriber
+        closed, close = asyncio.Event(), subscriber.close
+
+        async def told() -> None:
+            closed.set()
+            await close()
+
+        subscriber.close = told
+        store.away = True
+        handle = await here.client.start(sums, 1)
+        await asyncio.wait_for(closed.wait(), SECONDS)
+        store.away = False
+        assert await handle.result(SECONDS) == 3
+
+
 @modes
 async def test_a_stolen_lease(tmp_path: Any, mode: str):
     """An orchestrator whose leases another owner has taken commits nothing more, and recovers by itself."""

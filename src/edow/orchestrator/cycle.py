@@ -48,7 +48,8 @@ class Sorted(msgspec.Struct):
 class Cycle:
     """One orchestrator's heart. `leases` is read at each commit: shard -> epoch."""
 
-    def __init__(self, edges: Edges, decider: Decider, mind: Mind, inputs: Inputs) -> None:
+    def __init__(self, edges: Edges, decider: Decider, mind: Mind, inputs: Inputs, patience: float) -> None:
+        """`patience`: seconds after which what cannot be published is left to the outbox."""
         self._store, transport, self._now, self._joined = edges
         self._decider = decider
         self._mind = mind
@@ -63,7 +64,7 @@ class Cycle:
         self.horizon_us = 30_000_000
         self.stats = Stats()
         self._persist = Persistence(self.stats)
-        self._outgoing = Outgoing(self._store, transport, self._persist, self.stats)
+        self._outgoing = Outgoing(self._store, transport, self.stats, patience)
 
     async def run_once(self, wait_seconds: float) -> bool:
         """Take what has arrived within the wait and see it decided; True if there was anything."""
@@ -89,18 +90,29 @@ class Cycle:
                 if committing.done():
                     self._committing = None
 
-    async def abandon(self) -> None:
-        """Let the commit under way end, however it ends; then forget everything in memory."""
-        self._persist.give_up()
+    async def abandon(self, leaving: bool = False) -> None:
+        """Let the commit under way end, however it ends; then forget everything in memory.
+
+        A commit of which nobody knows whether it was applied is tried until somebody does, for it might be applied
+        after all was read again. Only whoever is leaving need not care: his successor has another epoch.
+        """
+        giving_up = (self._outgoing, self._persist) if leaving else (self._outgoing,)
+        for each in giving_up:
+            each.give_up()
         try:
             await self.settle()
         except Unavailable as problem:
-            log.warning("commit not applied: %s", problem)
+            log.warning("not finished: %s", problem)
         finally:
-            self._persist.resume()
+            for each in giving_up:
+                each.resume()
         await self._mind.call(self._decider.forget)
         self._published.clear()
         self._ended.clear()
+
+    async def reaches_broker(self, seconds: float) -> bool:
+        """Whether messages get through, within so many seconds. Where the store carries them that is its matter."""
+        return self._joined or await self._outgoing.reaches_broker(seconds, self._now())
 
     async def republish(self, shards: Collection[int]) -> None:
         """Publish what the shards' last owner committed and may not have published."""

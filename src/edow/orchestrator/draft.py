@@ -18,7 +18,7 @@ from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure
 from edow.model.message import Message
 from edow.model.times import rfc3339
-from edow.orchestrator.outgoing import Suspect
+from edow.orchestrator.outgoing import Suspect, calling_off
 from edow.store.contract import Append, DeadLetter, Heartbeat, LetterState, NewExecution, Update
 
 SEGMENT_EVENTS = 500  # a row of history holds at most this many events
@@ -87,15 +87,7 @@ class Draft:
     def finish(self) -> None:
         """One broadcast for all cancellations of the batch."""
         if self._cancels:
-            event = wire.CancelEvent(
-                id=f"cancel/{self._cancels[0]}",
-                source=wire.ORCHESTRATOR,
-                type=wire.CANCEL_TYPE,
-                specversion=wire.SPEC_VERSION,
-                time=self._time,
-                data=self._cancels,
-            )
-            self.messages.append(Message(topics.CONTROL, wire.encode(event)))
+            self.messages.append(calling_off(self._cancels, self._time))
 
     def absorb(self, hot: Hot, decision: Decision) -> None:
         """Add what one execution decided, and move its in-memory row to where the commit will put it."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
+from edow.errors import StoreUnavailable
 from edow.orchestrator.config import OrchestratorConfig
 from edow.store.contract import Store
 
@@ -18,19 +20,35 @@ class Leases:
         self._now = now
         # Not only the name: whoever starts again under it, or beside it, must not pass for this one.
         self._owner = f"{config.name}/{secrets.token_hex(4)}"
+        self._until = 0
 
     @property
     def interval(self) -> float:
         """Seconds between two renewals."""
         return self._config.lease_ttl / 3
 
+    @property
+    def expired(self) -> bool:
+        """Whether others may hold what we held, as far as our clock knows."""
+        return self._now() >= self._until
+
     async def run_once(self) -> dict[int, int]:
-        """Renew, and take or give up shards; the shards we hold now, with their epochs."""
+        """Renew, and take or give up shards; the shards we hold now, with their epochs. Raises StoreUnavailable, at the
+        latest when what we hold has expired.
+        """
+        try:
+            async with asyncio.timeout(self._config.lease_ttl):
+                return await self._renew()
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {self._config.lease_ttl:g} s") from None
+
+    async def _renew(self) -> dict[int, int]:
         now = self._now()
         until = now + int(self._config.lease_ttl * 1_000_000)
         members = await self._store.members_count(self._owner, now, until)
         wanted = -(-self._store.shards // members)
         leases = await self._store.leases_hold(self._owner, wanted, now, until)
+        self._until = until
         return {lease.shard: lease.epoch for lease in leases if lease.owner == self._owner}
 
     async def release(self) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 
 from edow.engine import guard
 from edow.engine.limits import Limits
-from edow.errors import Bug, LeaseLost, Unavailable
+from edow.errors import Bug, LeaseLost, TransportUnavailable, Unavailable
 from edow.model import topics
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import Cycle
@@ -45,12 +46,15 @@ class Orchestrator:
         self._decider = Decider(registry, Limits(history_events=config.history_limit), edges.store.shards)
         self._mind = Mind(config.compute_limit, lambda: self._decider.current)
         self._inputs = Inputs(edges.store, config.batch, now)
-        self._cycle = Cycle(edges, self._decider, self._mind, self._inputs)
+        self._cycle = Cycle(edges, self._decider, self._mind, self._inputs, config.lease_ttl)
         self._cycle.hot_limit = config.hot
         self._cycle.horizon_us = int(config.horizon * 1_000_000)
         self._housekeeper = Housekeeper(edges, self._cycle, self._inputs, config)
         self._owned: Mapping[int, int] = {}
         self._changed = asyncio.Event()
+        self._renewing = asyncio.Lock()
+        self._aside = False  # the broker cannot be reached from here: others shall have our shards
+        self._closing: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self.ready = asyncio.Event()
 
@@ -123,7 +127,7 @@ class Orchestrator:
     async def _leave(self) -> None:
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await self._end_shards()
+                await self._end_shards(leaving=True)
                 await self._leases.release()
         except (Unavailable, TimeoutError) as problem:
             log.warning("leases not given back, they will expire: %r", problem)
@@ -134,14 +138,22 @@ class Orchestrator:
             await self._renew()
 
     async def _renew(self) -> None:
-        try:
-            owned = await self._leases.run_once()
-        except Unavailable as problem:
-            log.warning("leases not renewed: %s", problem)
-            return
-        if owned != self._owned:
-            self._owned = owned
-            self._changed.set()
+        async with self._renewing:
+            if self._aside:
+                return
+            try:
+                owned = await self._leases.run_once()
+            except Unavailable as problem:
+                log.warning("leases not renewed: %s", problem)
+                if not self._leases.expired:
+                    return
+                owned = {}
+            if owned != self._owned:
+                self._owned = owned
+                self._changed.set()
+        if not owned and self._cycle.subscriber is not None and self._closing is None:
+            # A commit that waits for the store must not keep results from whoever has the shards now.
+            self._closing = asyncio.create_task(self._cycle.subscriber.close(), name="edow-close")
 
     async def _serve(self) -> None:
         """Serve one set of shards until it changes, for ever."""
@@ -155,18 +167,41 @@ class Orchestrator:
             except LeaseLost as problem:
                 log.warning("%s; going on with the shards that are left", problem)
                 await self._renew()
+            except TransportUnavailable as problem:
+                log.warning("%s; reading everything again", problem)
+                await self._end_shards()
+                await self._reach_broker()
             except Unavailable as problem:
                 log.warning("%s; reading everything again", problem)
             await self._end_shards()
             if not self._changed.is_set():
                 await asyncio.sleep(PAUSE_SECONDS)
 
+    async def _reach_broker(self) -> None:
+        """Until the broker can be reached. If that takes long, others get our shards: they may reach it."""
+        began = time.monotonic()
+        while not await self._cycle.reaches_broker(self._config.lease_ttl):
+            if not self._aside and time.monotonic() - began >= self._config.lease_ttl:
+                await self._stand_aside()
+            await asyncio.sleep(PAUSE_SECONDS)
+        if self._aside:
+            self._aside = False
+            await self._renew()
+
+    async def _stand_aside(self) -> None:
+        async with self._renewing:
+            self._aside, self._owned, self._cycle.leases = True, {}, {}
+            try:
+                await self._leases.release()
+            except Unavailable as problem:
+                log.warning("leases not given back, they will expire: %s", problem)
+
     async def _serve_shards(self, owned: Mapping[int, int]) -> None:
         if not owned:
             await self._changed.wait()
         while not self._changed.is_set():
             await self._cycle.run_once(WAIT_SECONDS)
-            if (problem := self._inputs.failed) is not None:
+            if (problem := self._inputs.failed) is not None and not self._changed.is_set():
                 raise problem
 
     async def _begin_shards(self, owned: Mapping[int, int]) -> None:
@@ -187,11 +222,14 @@ class Orchestrator:
         self._inputs.start(owned, subscriber)
         await self._housekeeper.look_ahead()
 
-    async def _end_shards(self) -> None:
+    async def _end_shards(self, leaving: bool = False) -> None:
         await self._inputs.stop()
-        await self._cycle.abandon()
+        await self._cycle.abandon(leaving)
         self._inputs.clear()  # the last commit may have asked for wake-ups
         subscriber, self._cycle.subscriber = self._cycle.subscriber, None
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            await closing
         if subscriber is not None:
             await subscriber.close()
 

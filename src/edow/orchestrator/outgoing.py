@@ -6,6 +6,7 @@ whose message the transport has lost is published again.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from edow.errors import InvalidInput, Unavailable
 from edow.model import topics, wire
 from edow.model.failure import Failure
 from edow.model.message import Message
+from edow.model.times import rfc3339
 from edow.orchestrator.persist import Persistence
 from edow.orchestrator.stats import Stats
 from edow.store.contract import Store
@@ -33,13 +35,14 @@ class Suspect(msgspec.Struct, frozen=True):
 
 
 class Outgoing:
-    """The publishing side of a commit cycle."""
+    """The publishing side of a commit cycle. What it raises TransportUnavailable for is in the outbox."""
 
-    def __init__(self, store: Store, transport: Transport, persist: Persistence, stats: Stats) -> None:
+    def __init__(self, store: Store, transport: Transport, stats: Stats, patience: float) -> None:
         self._store = store
         self._transport = transport
-        self._persist = persist
+        self._persist = Persistence(stats, patience)
         self._stats = stats
+        self.give_up, self.resume = self._persist.give_up, self._persist.resume
         self._topics = {topics.CONTROL}  # known to exist
 
     async def ensure(self, names: Collection[str]) -> None:
@@ -61,6 +64,16 @@ class Outgoing:
             middle = len(messages) // 2
             await self.publish(messages[:middle])
             await self.publish(messages[middle:])
+
+    async def reaches_broker(self, seconds: float, now: int) -> bool:
+        """Whether the broker takes a message within so many seconds: one that calls nothing off."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._transport.publish([calling_off([], rfc3339(now))])
+        except (Unavailable, TimeoutError) as problem:
+            log.warning("the broker cannot be reached: %r", problem)
+            return False
+        return True
 
     async def find_lost(self, suspects: Sequence[Suspect], now: int) -> None:
         """Publish those again that the transport does not have any more; the others wait for their turn there."""
@@ -84,6 +97,19 @@ class Outgoing:
         answer = _answer(message, problem)
         if answer is not None:
             await self._persist("publish", partial(self._transport.publish, [answer]))
+
+
+def calling_off(keys: list[str], time: str) -> Message:
+    """Tells all workers that nobody waits for these steps any more."""
+    event = wire.CancelEvent(
+        id=f"cancel/{keys[0] if keys else time}",
+        source=wire.ORCHESTRATOR,
+        type=wire.CANCEL_TYPE,
+        specversion=wire.SPEC_VERSION,
+        time=time,
+        data=keys,
+    )
+    return Message(topics.CONTROL, wire.encode(event))
 
 
 def _workers(stats: TopicStats) -> GroupStats | None:

@@ -1,12 +1,15 @@
 """Trying again: what was decided is right, only the store or the broker is away.
 
-Whoever forgets what was decided gives up here first; then nothing waits for a store that may not come back.
+Whoever forgets what was decided gives up here first; then nothing waits for what may not come back. What is committed
+need not be tried for ever: it is in the outbox, for whoever has the shard then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable
 
 from edow.errors import LeaseLost, Unavailable
@@ -18,22 +21,26 @@ PAUSES = (0.05, 1.0)  # seconds: first and longest
 
 
 class Persistence:
-    """Of one commit cycle."""
+    """Of one commit cycle; of what may be given up by itself after so many seconds, if `patience` is given."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: Stats, patience: float = math.inf) -> None:
         self._stats = stats
+        self._patience = patience
         self._given_up = asyncio.Event()
 
     async def __call__(self, what: str, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Try until it works. A lost lease ends it, and so does `give_up`: then the last problem is raised."""
+        """Try until it works. A lost lease ends it, and so do `give_up` and the end of the patience: then the last
+        problem is raised.
+        """
         pause, longest = PAUSES
+        began = time.monotonic()
         while True:
             try:
                 return await attempt()
             except LeaseLost:
                 raise
             except Unavailable as problem:
-                if self._given_up.is_set():
+                if self._given_up.is_set() or time.monotonic() - began >= self._patience:
                     raise
                 self._stats.retries += 1
                 log.warning("%s: %s; trying again in %.2g s", what, problem, pause)

@@ -257,6 +257,7 @@ def test_the_pages_are_these() -> None:
     assert {path.name for path in PAGES if path.parent == ROOT / "docs"} == {
         "design.md",
         "drivers.md",
+        "failures.md",
         "glossary.md",
         "how-to.md",
         "matrix.md",

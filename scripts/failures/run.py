@@ -38,6 +38,7 @@ STRIKE_SHARE = 0.03  # of the executions have been signalled when the fault stri
 LOOK_SECONDS = 0.25
 PAUSE_SECONDS = 0.2  # before a call is tried again
 CHUNK = 500  # rows asked for at once
+MOST_GROWTH_MB = 128  # of an orchestrator while something is broken: it may get the shards of two others
 SPREAD_SECONDS = 20.0  # for the shards to be spread evenly again: some renewals of leases
 ROLES: tuple[Role, ...] = ("orchestrator", "worker")
 AWAY = (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -248,6 +249,9 @@ class Trial:
         if noted != len(effects):
             self._findings.append(f"edow.once has noted {noted} effects, and {len(effects)} were applied")
         peak = max(self._memory_mb, default=0.0)
+        grown = peak - self._memory_mb[0] if self._memory_mb else 0.0
+        if grown > MOST_GROWTH_MB:
+            self._findings.append(f"an orchestrator grew by {grown:.0f} MB: it kept what it should have left alone")
         return Result(
             transport=self._options.transport,
             fault=self._options.fault,
@@ -266,7 +270,7 @@ class Trial:
             spread_seconds=round(self._spread_seconds, 2),
             shards=self._shards,
             peak_mb=round(peak),
-            grown_mb=round(peak - self._memory_mb[0]) if self._memory_mb else 0,
+            grown_mb=round(grown),
             findings=[*self._findings, *judge.findings(rows, expected, effects)],
         )
 

@@ -29,12 +29,14 @@ class Leases:
 
     @property
     def expired(self) -> bool:
-        """Whether others may hold what we held, as far as our clock knows."""
-        return self._now() >= self._until
+        """Whether others hold what we held, most likely: they have had a lease time to take it. A store that answered
+        nobody has let nobody take anything, and we go on.
+        """
+        return self._now() >= self._until + int(self._config.lease_ttl * 1_000_000)
 
     async def run_once(self) -> dict[int, int]:
-        """Renew, and take or give up shards; the shards we hold now, with their epochs. Raises StoreUnavailable, at the
-        latest when what we hold has expired.
+        """Renew, and take or give up shards; the shards we hold now, with their epochs. Raises StoreUnavailable, after
+        one lease time at the latest.
         """
         try:
             async with asyncio.timeout(self._config.lease_ttl):

@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from edow.errors import Closed
 from edow.postgresql import Database
+from edow.transport.again import Again
 from edow.transport.contract import Delivery
-from edow.transport.numbered import POLL_SECONDS, Again, NumberedDelivery
+from edow.transport.numbered import POLL_SECONDS, NumberedDelivery
 from edow.transport.postgresql.guard import guarded
 from edow.transport.postgresql.queues import SHIFT, bounds, channel
 
@@ -44,7 +45,7 @@ class Cursor:
         self._acknowledge = acknowledge
         self._watch = database.watch(*(channel(queue) for queue in positions))
         self._more = True
-        self._again = Again()
+        self._again = Again[NumberedDelivery]()
         self._closed = False
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
@@ -55,7 +56,7 @@ class Cursor:
             raise Closed("this subscriber is closed: subscribe again")
         while not self._closed:
             if again := self._again.take(self._database.clock(), limit):
-                return again
+                return [*again]
             if self._watch.take() or self._more:
                 if deliveries := await self._read(limit):
                     return deliveries
@@ -64,8 +65,9 @@ class Cursor:
             left = deadline - loop.time()
             if left <= 0 or self._closed:
                 break
-            due = self._again.seconds(self._database.clock())
-            await self._watch.wait(min(left, POLL_SECONDS, due))
+            due = self._again.due
+            delay = POLL_SECONDS if due is None else max(0.0, due - self._database.clock()) / 1_000_000
+            await self._watch.wait(min(left, POLL_SECONDS, delay))
             self._more = True  # also without a wake-up: reading costs less than a message that nobody looks for
         return []
 
@@ -135,6 +137,6 @@ class Cursor:
     def _begin_again(self, incarnation: int | None) -> None:
         self._incarnation = incarnation
         self._more = True
-        self._again = Again()
+        self._again = Again[NumberedDelivery]()
         for queue in self._after:
             self._after[queue] = bounds(queue)[0]

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from edow.transport.again import Again
 from edow.transport.contract import Delivery, Subscription
-from edow.transport.redis.again import Again
 from edow.transport.redis.deliveries import RedisDelivery, by_queue, order_of, received
 from edow.transport.redis.link import Argument, Command, Link
 from edow.transport.redis.reader import SHORTEST_WAIT, Reader
@@ -35,7 +35,7 @@ class Cursor(Reader):
         self._after = {queue: after for queue, (_, after) in positions.items()}
         self._busy = 1  # queues that had something the last time
         self._room = FIRST_READ  # messages that are read at once: as many as are not too many bytes
-        self._again = Again()
+        self._again = Again[RedisDelivery]()
         self._made = 0  # which connection was looked at
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edow.transport.contract import Delivery
+from edow.transport.again import OrderedDelivery
 
 
-class RedisDelivery(Delivery, eq=False):
+class RedisDelivery(OrderedDelivery, eq=False):
     """`token` is the stream's id of the message, `queue` the stream, `raw_key` the key as it stands there."""
 
-    queue: str
-    raw_key: bytes | None
-    done: bool = False  # acknowledged, or handed back: what is said of it means nothing any more
+    queue: str = ""
+    raw_key: bytes | None = None
 
     @property
     def id(self) -> bytes:
@@ -21,8 +20,7 @@ class RedisDelivery(Delivery, eq=False):
         return token
 
     @property
-    def order(self) -> tuple[int, int]:
-        """Which of two messages of a queue came first."""
+    def order(self) -> tuple[int, ...]:
         return order_of(self.id)
 
 
@@ -47,7 +45,7 @@ def encode_key(key: str | None) -> bytes:
 
 def received(queue: str, topic: str, token: bytes, count: int, key: bytes | None, body: bytes) -> RedisDelivery:
     """From what Redis has sent."""
-    return RedisDelivery(topic, body, decode_key(key), count, token, queue, key)
+    return RedisDelivery(topic, body, decode_key(key), count, token, queue=queue, raw_key=key)
 
 
 def decode_key(key: bytes | None) -> str | None:

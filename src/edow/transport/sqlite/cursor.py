@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 from edow.errors import Closed
 from edow.sqlite import Packed, SqliteFile
+from edow.transport.again import Again
 from edow.transport.contract import Delivery
-from edow.transport.numbered import POLL_SECONDS, Again, NumberedDelivery, done
+from edow.transport.numbered import POLL_SECONDS, NumberedDelivery, done
 from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
 from edow.transport.sqlite.queues import SHIFT, Queues, bounds, channel, to_json
@@ -66,7 +67,7 @@ class Cursor:
         self._now = now
         self._watch = file.watch(*(channel(queue) for queue in positions))
         self._more = True
-        self._again = Again()
+        self._again = Again[NumberedDelivery]()
         self._closed = False
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
@@ -78,7 +79,7 @@ class Cursor:
         while not self._closed:
             again = self._again.take(self._now(), limit)
             if again:
-                return again
+                return [*again]
             if self._watch.take() or self._more:
                 if deliveries := await self._read(limit):
                     return deliveries
@@ -87,8 +88,9 @@ class Cursor:
             left = deadline - loop.time()
             if left <= 0 or self._closed:
                 break
-            due = self._again.seconds(self._now())
-            await self._watch.wait(min(left, POLL_SECONDS, due))
+            due = self._again.due
+            delay = POLL_SECONDS if due is None else max(0.0, due - self._now()) / 1_000_000
+            await self._watch.wait(min(left, POLL_SECONDS, delay))
             self._more = True  # also without a wake-up: reading costs less than a message that nobody looks for
         return []
 

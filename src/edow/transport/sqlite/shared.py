@@ -66,7 +66,7 @@ class Claimer:
             self._hold(connection, queue, taken, lease)
         (due,) = (None,) if more else connection.execute(self.sql["next_due"], (queue,)).fetchone()
         deliveries = [
-            NumberedDelivery(lease.topic, body or b"", found.key, found.times + 1, found.seq, lease.owner)
+            NumberedDelivery(lease.topic, body or b"", found.key, found.times + 1, found.seq, owner=lease.owner)
             for found, (body,) in taken
         ]
         return Claim(deliveries, more, due)

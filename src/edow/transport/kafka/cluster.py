@@ -18,7 +18,7 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ign
 from edow.errors import EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
 from edow.transport.kafka.partition import Place, Progress, read_progress
-from edow.transport.kafka.problems import Lines, NotYet, error_of, persist, translate
+from edow.transport.kafka.problems import Lines, error_of, persist, translate
 from edow.transport.kafka.settings import Clients, partitions, topic_config
 
 Result = TypeVar("Result")
@@ -109,7 +109,7 @@ class Cluster:
         found = await self._describe(names)
         for name in names:
             if not found.get(name):
-                raise NotYet(f"{self._address}: topic {name!r} has no leader for all its partitions")
+                raise TransportUnavailable(f"{self._address}: topic {name!r} has no leader for all its partitions")
 
     async def _make(self, wanted: Mapping[str, TopicSpec]) -> None:
         settings, config = self._clients.settings, topic_config(self._clients.settings)

@@ -44,28 +44,6 @@ WRONG = {
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: "",
     KafkaError.UNSUPPORTED_VERSION: "",
 }
-PASSING = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.UNKNOWN_LEADER_EPOCH,
-        KafkaError.FENCED_LEADER_EPOCH,
-        KafkaError.OFFSET_NOT_AVAILABLE,
-        KafkaError.KAFKA_STORAGE_ERROR,
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.NOT_COORDINATOR,
-        KafkaError.NOT_CONTROLLER,
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._WAIT_COORD,
-        KafkaError._TRANSPORT,
-    }
-)
-
-
-class NotYet(TransportUnavailable):
-    """The cluster has not agreed with itself yet: elections, topics just made, moving coordinators."""
 
 
 def error_of(problem: BaseException | None) -> KafkaError:
@@ -79,16 +57,16 @@ def translate(error: KafkaError, doing: str) -> EdowError:
     code, text = error.code(), f"{doing}: {error.str()}"
     if code in WRONG:
         return InvalidInput(f"{text}: {WRONG[code]}" if WRONG[code] else text)
-    return NotYet(text) if code in PASSING else TransportUnavailable(text)
+    return TransportUnavailable(text)
 
 
 async def persist(attempt: Callable[[], Awaitable[Result]], seconds: float) -> Result:
-    """Try again while the answer is NotYet."""
+    """Try again while a cluster does not agree with itself: elections, topics just made, moving coordinators."""
     deadline, pause = time.monotonic() + seconds, FIRST_PAUSE_SECONDS
     while True:
         try:
             return await attempt()
-        except NotYet:
+        except TransportUnavailable:
             if time.monotonic() + pause > deadline:
                 raise
         await asyncio.sleep(pause)

@@ -97,8 +97,7 @@ class Publisher:
                 failed |= dict.fromkeys(range(part.stop, len(messages)), "not sent, after others")
                 break
         if failed:
-            self._remember(messages, headers, failed)
-            raise self._failure(messages, failed)
+            raise self._failure(messages, headers, failed)
 
     async def _send(
         self, messages: Sequence[Message], headers: Sequence[dict[str, str]], part: range, topics: dict[str, Topic]
@@ -146,34 +145,29 @@ class Publisher:
         now = asyncio.get_running_loop().time()
         return known[0] if known is not None and known[1] + self._link.options.dedupe > now else ""
 
-    def _remember(self, messages: Sequence[Message], headers: Sequence[dict[str, str]], failed: dict[int, str]) -> None:
-        now = asyncio.get_running_loop().time()
-        for index in failed:
+    def _failure(
+        self, messages: Sequence[Message], headers: Sequence[dict[str, str]], failed: dict[int, str]
+    ) -> PublishFailed:
+        """The error, after noting what is to be known when they are published again."""
+        now, indexes = asyncio.get_running_loop().time(), tuple(sorted(failed))
+        for index in indexes:
             self._unsure[_fingerprint(messages[index])] = headers[index][MESSAGE_ID], now
+            self._topics.forget(messages[index].topic)
         while len(self._unsure) > UNSURE:
             del self._unsure[next(iter(self._unsure))]
-
-    def _check_size(self, index: int, message: Message) -> None:
-        size, most = len(message.body), self.max_message_bytes
-        where = f"message {index} to {message.topic!r}"
-        if size > most:
-            raise InvalidInput(
-                f"{where} has {size:,} bytes, the limit is {most:,} (the server's max_payload): "
-                "store the payload elsewhere and send a reference, or raise max_payload"
-            )
-        key = 0 if message.key is None else len(encode_key(message.key))
-        if size + _HEADER + key > self._link.client.max_payload:
-            raise InvalidInput(f"{where} is over the server's limit with its key of {key:,} encoded bytes")
-
-    def _failure(self, messages: Sequence[Message], failed: dict[int, str]) -> PublishFailed:
-        indexes = tuple(sorted(failed))
-        for index in indexes:
-            self._topics.forget(messages[index].topic)
         return PublishFailed(
             f"{len(indexes)} of {len(messages)} messages were not published, the first to "
             f"{messages[indexes[0]].topic!r}: {failed[indexes[0]]}",
             indexes,
         )
+
+    def _check_size(self, index: int, message: Message) -> None:
+        size, key, most = len(message.body), len(encode_key(message.key or "")), self.max_message_bytes
+        if size > most or size + key + _HEADER > self._link.client.max_payload:
+            raise InvalidInput(
+                f"message {index} to {message.topic!r} has {size:,} bytes and a key of {key:,} encoded bytes; the limit"
+                f" is {most:,} (the server's max_payload): store the payload elsewhere and send a reference, or raise it"
+            )
 
 
 async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:

@@ -240,7 +240,8 @@ class Link:
                     await self.on_resume()
                 return
             except Exception as problem:
-                log.info("%s is not back yet: %r", self.address, problem)
+                level = logging.WARNING if isinstance(problem, InvalidInput) else logging.INFO
+                log.log(level, "%s is not back yet: %r", self.address, problem)
 
 
 async def _discard(client: Client) -> None:

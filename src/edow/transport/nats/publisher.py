@@ -165,8 +165,8 @@ class Publisher:
         size, key, most = len(message.body), len(encode_key(message.key or "")), self.max_message_bytes
         if size > most or size + key + _HEADER > self._link.client.max_payload:
             raise InvalidInput(
-                f"message {index} to {message.topic!r} has {size:,} bytes, and its key {key:,}; the limit is {most:,} (the "
-                "server's max_payload): store the payload elsewhere and send a reference, or raise the limit"
+                f"message {index} to {message.topic!r} has {size:,} bytes, and its key {key:,}; the limit is {most:,} "
+                "(max_payload of the server): store the payload elsewhere and send a reference, or raise the limit"
             )
 
 

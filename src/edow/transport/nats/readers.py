@@ -105,16 +105,19 @@ class ExclusiveReader(Reader):
                 yield each
 
     async def _begin(self) -> None:
-        for slot in self._slots:
-            taken = await self._groups.take_over(slot.topic, self._group, slot.consumer)
-            if taken is None:
-                raise TransportUnavailable(
-                    f"another subscriber reads topic {slot.topic.name!r} for group {self._group!r} now, or the server "
-                    "has lost what this one had read: subscribe again"
-                )
-            slot.consumer = taken
-            self._owed.pop(slot.topic.name, None)  # the new consumer delivers it again
-            self._open.setdefault(slot.topic.name, {})
+        await asyncio.gather(*(self._take_over(slot) for slot in self._slots))
+
+    async def _take_over(self, slot: Slot) -> None:
+        name = slot.topic.name
+        taken = await self._groups.take_over(slot.topic, self._group, slot.consumer)
+        if taken is None:
+            raise TransportUnavailable(
+                f"another subscriber reads topic {name!r} for group {self._group!r} now, or the server has lost it: "
+                "subscribe again"
+            )
+        slot.consumer = taken
+        self._owed.pop(name, None)  # the new consumer delivers it again
+        self._open.setdefault(name, {})
 
     def _arrived(self, slot: Slot, message: Msg, stamp: Stamp) -> None:
         name = slot.topic.name

@@ -36,7 +36,9 @@ log = logging.getLogger("edow.transport.nats")
 
 
 class Link:
-    """`lost` is set while there is no connection that can be used, `up` while there is one."""
+    """`up` is set while there is a connection that can be used; `lost` is done when the one before is gone."""
+
+    lost: asyncio.Future[None]
 
     def __init__(self, address: Address, options: NatsOptions) -> None:
         self.address = address
@@ -45,7 +47,6 @@ class Link:
         self.js = JetStreamContext(self.client)
         self.epoch = 0
         self.up = asyncio.Event()
-        self.lost = asyncio.Event()
         self.on_resume: Callable[[], Awaitable[None]] | None = None  # before a new connection is called usable
         self._cluster: list[str] = []  # other servers, as the last one has told
         self._refusal = ""  # what the server has said is not permitted, the last time
@@ -70,7 +71,7 @@ class Link:
 
     async def close(self) -> None:
         self.up.clear()
-        self.lost.set()
+        self._lose()
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
@@ -149,7 +150,7 @@ class Link:
         self._cluster = [f"{scheme}://{server.netloc}" for server in client.discovered_servers]
         old, self.client = self.client, client
         self.js = client.jetstream(prefix=self.api, timeout=self.options.request_timeout)
-        self.lost = asyncio.Event()
+        self.lost = asyncio.get_running_loop().create_future()
         self.epoch += 1
         await _discard(old)
 
@@ -161,7 +162,7 @@ class Link:
 
         async def closed() -> None:
             if client is self.client:
-                self.lost.set()
+                self._lose()
 
         return given | {
             "name": "edow",
@@ -216,18 +217,19 @@ class Link:
     async def _watch(self) -> None:
         """For ever: replace a connection that is gone."""
         while True:
-            try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self.lost.wait()
-            except TimeoutError:
-                if self.client.is_connected:
-                    continue
+            await asyncio.wait([self.lost], timeout=LOOK_SECONDS)
+            if not self.lost.done() and self.client.is_connected:
+                continue
             log.warning("the connection to %s is lost; trying again until it is back", self.address)
             self.up.clear()
-            self.lost.set()
+            self._lose()
             await self._come_back()
             self.up.set()
             log.warning("the connection to %s is back", self.address)
+
+    def _lose(self) -> None:
+        if not self.lost.done():
+            self.lost.set_result(None)
 
     async def _come_back(self) -> None:
         pause = 0.0

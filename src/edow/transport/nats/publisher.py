@@ -50,16 +50,16 @@ class Sent:
     """Messages under way, by their index in the caller's batch."""
 
     def __init__(self, part: range) -> None:
+        self.settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.missing = set(part)  # their confirmations
         self.failed: dict[int, str] = {}  # what the server has said against them
-        self.settled = asyncio.Event()
 
     def confirm(self, index: int, data: bytes) -> None:
         self.missing.discard(index)
         if trouble := _trouble(data):
             self.failed[index] = trouble
-        if not self.missing:
-            self.settled.set()
+        if not self.missing and not self.settled.done():
+            self.settled.set_result(None)
 
 
 class Publisher:
@@ -110,14 +110,15 @@ class Publisher:
             for index in part:
                 subject = _subject(topics[messages[index].topic], messages[index].key)
                 await client.publish(subject, messages[index].body, f"{self._inbox}.{number}.{index}", headers[index])
-                if index % YIELD_EVERY == 0:
+                if index % YIELD_EVERY == YIELD_EVERY - 1:
                     await asyncio.sleep(0)
-            await _either(sent.settled, lost, link.options.publish_timeout)
+            ends = (sent.settled, lost)
+            await asyncio.wait(ends, timeout=link.options.publish_timeout, return_when=asyncio.FIRST_COMPLETED)
         except (NatsError, OSError) as problem:
             why = str(problem) or type(problem).__name__
         finally:
             del self._sent[number]
-        why = why or ("does not answer" if lost.is_set() else "has not confirmed it")
+        why = why or ("does not answer" if lost.done() else "has not confirmed it")
         return sent.failed | dict.fromkeys(sent.missing, f"{link.address}: {why}")
 
     async def _listen(self) -> None:
@@ -168,16 +169,6 @@ class Publisher:
                 f"message {index} to {message.topic!r} has {size:,} bytes, and its key {key:,}; the limit is {most:,} "
                 "(max_payload of the server): store the payload elsewhere and send a reference, or raise the limit"
             )
-
-
-async def _either(one: asyncio.Event, other: asyncio.Event, seconds: float) -> None:
-    """Until one of them is set, or the time is over."""
-    ends = [asyncio.ensure_future(each.wait()) for each in (one, other)]
-    try:
-        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for each in ends:
-            each.cancel()
 
 
 def _subject(topic: Topic, key: str | None) -> str:

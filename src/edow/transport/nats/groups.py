@@ -85,6 +85,13 @@ class Groups:
         await asyncio.gather(*(self.delete(topic, str(each)) for each in found))
         return str(name)
 
+    async def trim(self, topic: Topic) -> None:
+        """Forget what every group has acknowledged, up to the first message that one has not."""
+        infos = (await self._consumers(topic)).values()
+        first = min((_first_open(info) for info in infos if info.config.durable_name), default=1)
+        if first > 1:
+            await self._link.ask(self._link.js.purge_stream(topic.stream, first), STREAM_NOT_FOUND)
+
     async def listen(self, topic: Topic, name: str, start: int) -> None:
         """Make a consumer, kept by nobody, of what was published from there on. One of this name is replaced."""
         await self.delete(topic, name)

@@ -27,6 +27,7 @@ from edow.transport.numbered import Again, NumberedDelivery
 AHEAD = 2_000  # messages that are read ahead, of all topics together,
 LEAST_AHEAD = 20  # ... and of each at least
 REQUEST_SECONDS = 5.0
+TRIM_SECONDS = 5.0  # between removals of what was acknowledged in mode exclusive
 
 log = logging.getLogger("edow.transport.nats")
 
@@ -79,6 +80,9 @@ class ExclusiveReader(Reader):
         self._open: dict[str, dict[int, str]] = {}  # by topic, in order: number of what is not done -> where to tell
         self._done: set[tuple[str, int]] = set()  # what is, though something before it is not
         self._owed: dict[str, str] = {}  # by topic: how far all is done, as the server has still to hear
+        self._untrimmed: set[Topic] = set()  # where something was acknowledged since
+        self._trimming: asyncio.Task[None] | None = None
+        self._trim_at = 0.0
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract. While there is no connection it is kept for when there is."""
@@ -131,6 +135,10 @@ class ExclusiveReader(Reader):
 
     async def _ask(self, limit: int) -> float:
         await self._pay()
+        now = asyncio.get_running_loop().time()
+        if self._untrimmed and now >= self._trim_at and (self._trimming is None or self._trimming.done()):
+            self._trim_at = now + TRIM_SECONDS
+            self._trimming = asyncio.create_task(self._trim(), name="edow-nats-trim")
         return await super()._ask(limit)
 
     async def _pay(self) -> None:
@@ -138,7 +146,26 @@ class ExclusiveReader(Reader):
             for slot in self._slots:
                 if reply := self._owed.pop(slot.topic.name, ""):
                     slot.answered = reply
+                    self._untrimmed.add(slot.topic)
                     await self._link.send(reply)
+
+    async def settle(self) -> None:
+        """Also off the disk."""
+        await super().settle()
+        await self._trim()
+
+    async def _trim(self) -> None:
+        topics, self._untrimmed = self._untrimmed, set()
+        try:
+            for topic in topics:
+                await self._groups.trim(topic)
+        except EdowError as problem:
+            self._untrimmed |= topics
+            log.debug("trimming %s: %s", ", ".join(topic.name for topic in topics), problem)
+
+    async def _leave(self) -> None:
+        if self._trimming is not None:
+            await asyncio.gather(self._trimming, return_exceptions=True)
 
 
 class BroadcastReader(Reader):

@@ -1,8 +1,10 @@
 """Topics: one stream for each, and what this process knows of them.
 
 A stream keeps a message until every consumer that it concerns has acknowledged it (retention by interest), so what was
-worked on leaves the disk, and the server, not the publisher, knows the groups. A topic without groups is for broadcast
-alone: its messages can be read for a minute, so that a listener that was cut off can catch up.
+worked on leaves the disk, and the server, not the publisher, knows the groups. That costs the server a sync for each
+message; where a topic is read by one, in order, the reader trims the stream instead, many messages at a time. A topic
+without groups is for broadcast alone: its messages can be read for a minute, so that a listener that was cut off can
+catch up.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from edow.transport.nats.groups import Groups
 from edow.transport.nats.link import Link
 from edow.transport.nats.names import Topic, group_name, partition_subject, stream_of, subject_of
 
-READ_BY_ONE = "edow.results."  # such topics have no partitions: whoever reads all of one keeps the order of its keys
+READ_BY_ONE = "edow.results."  # such topics need no partitions: whoever reads all of one keeps the order of its keys
 BROADCAST_SECONDS = 60.0
 AT_ONCE = 32  # topics being looked after
 PARTITIONS = "edow-partitions"  # metadata of a stream
@@ -82,8 +84,8 @@ class Topics:
         if info is None:
             info = await self._link.ask(js.stream_info(str(wanted.name)))
         topic = self._topic(name, info.config)
-        if has_groups and info.config.retention == RetentionPolicy.LIMITS:
-            await self._link.ask(js.update_stream(info.config.evolve(retention=RetentionPolicy.INTEREST, max_age=0)))
+        if has_groups and info.config.max_age:  # it was for broadcast alone
+            await self._link.ask(js.update_stream(info.config.evolve(retention=wanted.retention, max_age=0)))
         return topic
 
     async def _look_up(self, name: str) -> Topic:
@@ -97,17 +99,17 @@ class Topics:
     def _config(self, name: str, has_groups: bool) -> StreamConfig:
         options = self._link.options
         subject = subject_of(options.prefix, name)
-        partitions = 0 if name.startswith(READ_BY_ONE) else options.partitions
+        alone = name.startswith(READ_BY_ONE)
         return StreamConfig(
             name=stream_of(subject),
             subjects=[subject, partition_subject(subject, "*")],
-            retention=RetentionPolicy.INTEREST if has_groups else RetentionPolicy.LIMITS,
+            retention=RetentionPolicy.INTEREST if has_groups and not alone else RetentionPolicy.LIMITS,
             max_age=0 if has_groups else BROADCAST_SECONDS,
             discard=DiscardPolicy.NEW,  # a stream that is full refuses what comes, and drops nothing that it has
             storage=StorageType(options.storage),
             num_replicas=options.replicas,
             duplicate_window=options.dedupe,
-            metadata={PARTITIONS: str(partitions)},
+            metadata={PARTITIONS: str(0 if alone else options.partitions)},
         )
 
     def _topic(self, name: str, config: StreamConfig) -> Topic:

@@ -85,7 +85,30 @@ class CancelEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     data: list[str]  # idempotency keys (execution/run/step)
 
 
+class _Envelope(msgspec.Struct):
+    """What any CloudEvent says of itself."""
+
+    specversion: str = ""
+    type: str = ""
+    id: str = ""
+
+
 encode = msgspec.json.Encoder().encode
 decode_task = msgspec.json.Decoder(TaskEvent).decode
 decode_result = msgspec.json.Decoder(ResultEvent).decode
 decode_cancel = msgspec.json.Decoder(CancelEvent).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def foreign(body: bytes, expected: str) -> str | None:
+    """Why an event is not for this release, if it says so itself: another type or version, whatever else it holds."""
+    try:
+        event = _decode_envelope(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    if not event.type or (event.type, event.specversion) == (expected, SPEC_VERSION):
+        return None
+    return (
+        f"CloudEvent {event.id!r} has type {event.type!r} and specversion {event.specversion!r}; "
+        f"this release understands {expected!r} and {SPEC_VERSION!r}"
+    )

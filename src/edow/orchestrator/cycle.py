@@ -158,14 +158,14 @@ class Cycle:
         for delivery in deliveries:
             try:
                 result = decode(delivery.body)
+                if result.type == wire.RESULT_TYPE and result.specversion == wire.SPEC_VERSION:
+                    work.setdefault(result.executionid, []).append(result)
+                    continue
+                reason = ""
             except UNREADABLE as problem:
-                found.poison.append(self._poison(delivery.body, delivery.topic, str(problem)))
-                continue
-            if result.type == wire.RESULT_TYPE:
-                work.setdefault(result.executionid, []).append(result)
-            else:
-                reason = f"unknown event type {result.type!r}, this release reads {wire.RESULT_TYPE}"
-                found.poison.append(self._poison(delivery.body, delivery.topic, reason))
+                reason = f"not a result event: {problem}"
+            reason = wire.foreign(delivery.body, wire.RESULT_TYPE) or reason
+            found.poison.append(self._poison(delivery.body, delivery.topic, reason))
 
     def _poison(self, body: bytes, where: str, reason: str) -> DeadLetter:
         self.stats.poison += 1

@@ -99,11 +99,12 @@ class Intake:
     def judge(self, delivery: Delivery, lane: Lane, now: int) -> Taken:
         try:
             event = wire.decode_task(delivery.body)
-            if event.type != wire.TASK_TYPE or event.specversion != wire.SPEC_VERSION:
-                return Poison(delivery, _unknown_type(event))
-            return self._accept(event, delivery, lane, now)
+            if event.type == wire.TASK_TYPE and event.specversion == wire.SPEC_VERSION:
+                return self._accept(event, delivery, lane, now)
+            reason = ""
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            return Poison(delivery, f"not a task event: {error}")
+            reason = f"not a task event: {error}"
+        return Poison(delivery, wire.foreign(delivery.body, wire.TASK_TYPE) or reason)
 
     def _accept(self, event: TaskEvent, delivery: Delivery, lane: Lane, now: int) -> Taken:
         task = self._tasks.get(event.subject)
@@ -127,13 +128,6 @@ class Intake:
 
 def _refused(event: TaskEvent, delivery: Delivery, lane: Lane, failure: Failure) -> Refused:
     return Refused(event, lane, [delivery], failure)
-
-
-def _unknown_type(event: TaskEvent) -> str:
-    return (
-        f"CloudEvent {event.id!r} has type {event.type!r} and specversion {event.specversion!r}; "
-        f"this worker understands {wire.TASK_TYPE!r} and {wire.SPEC_VERSION!r}"
-    )
 
 
 def _crash_loop(event: TaskEvent, count: int) -> Failure:

@@ -1,0 +1,154 @@
+"""What can be wrong with a broker, and what others put on it: a clear error or a dead letter each; nothing stops."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import edow
+from edow.app import System, connect_transport, load_registry
+from edow.client import Client
+from edow.model import topics, wire
+from edow.model.message import Message
+from edow.store.contract import DeadLetter, DeadLetterFilter
+from edow.testing.erasing import erase
+from edow.testing.polling import until
+from tests.acceptance.bad_flow import receives, sends, works
+from tests.conformance.transports import url_of
+
+FLOW = "tests.acceptance.bad_flow"
+SERVERS = ["POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS"]
+SOON = 20.0
+EVERY = DeadLetterFilter(state="raised")
+LIMITS = {
+    "POSTGRES": "max_message_bytes=100000",
+    "REDIS": "max_message_bytes=100000",
+    "RABBITMQ": "max_message_bytes=100000",
+    "NATS": "",  # the server's: 1 MB
+    "KAFKA": "max_message_bytes=100000",
+    "PUBSUB": "request_bytes=104096",
+    "SQS": "max_message_bytes=100000&poll=1",
+}
+"""What makes messages of more than 100,000 bytes too large."""
+
+each_server = pytest.mark.parametrize("server", SERVERS)
+
+
+# while it runs
+
+
+@asynccontextmanager
+async def running(server: str, folder: Path) -> AsyncIterator[tuple[System, Client, str]]:
+    """An orchestrator and a worker over this broker, and its URL."""
+    url = url_of(server, folder) + (f"&{LIMITS[server]}" if LIMITS[server] else "")
+    try:
+        async with (
+            System(f"sqlite:///{folder}/edow.db", url, load_registry([FLOW])) as system,
+            Client(store=system.store) as client,
+        ):
+            parts = [system.orchestrator(), system.worker()]
+            for part in parts:
+                await part.start()
+            try:
+                yield system, client, url
+            finally:
+                for part in reversed(parts):
+                    await part.stop()
+    finally:
+        await erase(url, ["default"])
+
+
+async def still_works(client: Client, first: int) -> None:
+    """Executions end as they should."""
+    async with asyncio.timeout(SOON):
+        handles = await client.start_many(works, [(number,) for number in range(first, first + 5)])
+        assert [await handle.result() for handle in handles] == [2 * number for number in range(first, first + 5)]
+
+
+@each_server
+async def test_a_message_over_the_limit_fails_its_step(tmp_path: Path, server: str) -> None:
+    """Arguments that do not fit into a task event, and a result that does not into its: the step fails with size,
+    limit and remedy, and leaves a dead letter; others go on.
+    """
+    size = 1_500_000 if server == "NATS" else 150_000
+    async with running(server, tmp_path) as (_, client, _):
+        for workflow, said in ((sends, "cannot be published.* bytes, the limit is"), (receives, "the transport takes")):
+            async with asyncio.timeout(SOON):
+                with pytest.raises(edow.WorkflowFailed, match=said):
+                    await (await client.start(workflow, size)).result()
+        assert [letter.task for letter in await client.dead_letters(EVERY)] == ["length", "text"]
+        await still_works(client, 0)
+
+
+def foreign(kind: str) -> list[tuple[bytes, str]]:
+    """What somebody may put on a topic, and what is said of it."""
+    event = {"specversion": "1.0", "type": kind, "id": "x", "source": "/theirs", "data": {"number": 1}}
+    return [
+        (b"\xff\x00\xfe poison", "event: JSON is malformed"),
+        (b'{"a": [1, 2]}', "event: Object missing required field"),
+        (b"[" * 2000, "event: "),
+        (msgspec.json.encode(event), "event: Object missing required field"),
+        (
+            msgspec.json.encode(event | {"type": f"{kind}.v9"}),
+            f"has type '{kind}.v9' and specversion '1.0'; this release",
+        ),
+        (msgspec.json.encode(event | {"specversion": "2.0"}), f"has type '{kind}' and specversion '2.0'; this release"),
+    ]
+
+
+@each_server
+async def test_foreign_bytes_become_dead_letters(tmp_path: Path, server: str) -> None:
+    """On a task topic, on a result topic and among the dead: each is a letter with its bytes and the reason, also what
+    is of a version that nobody knows; what is behind them goes on.
+    """
+    async with running(server, tmp_path) as (_, client, url):
+        await still_works(client, 0)
+        theirs = connect_transport(url)
+        await theirs.open()
+        expected: list[tuple[str, bytes, str]] = []
+        for topic, kind in ((topics.task_topic("default"), wire.TASK_TYPE), (topics.result_topic(1), wire.RESULT_TYPE)):
+            for key in (None, "key-1"):
+                await theirs.publish([Message(topic, body, key) for body, _ in foreign(kind)])
+                expected += [(topic, body, said) for body, said in foreign(kind)]
+        await theirs.publish([Message(topics.DEAD, b"\xff\x00 no report")])
+        expected.append((topics.DEAD, b"\xff\x00 no report", "JSON is malformed"))
+        await theirs.close()
+        await still_works(client, 5)
+
+        async def all_there() -> bool:
+            return len(await client.dead_letters()) >= len(expected)
+
+        async with asyncio.timeout(SOON):
+            await until(all_there)
+        found, expected = sorted(map(told, await client.dead_letters())), sorted(expected)
+        assert [each[:2] for each in found] == [each[:2] for each in expected]
+        for (topic, _, message), (*_, said) in zip(found, expected, strict=True):
+            assert message.startswith(f"{topic}: ")
+            assert said in message
+        await still_works(client, 10)
+
+
+def told(letter: DeadLetter) -> tuple[str, bytes, str]:
+    failure: dict[str, Any] = msgspec.json.decode(letter.failure)
+    return (
+        letter.step.partition("@")[0],
+        base64.b64decode(msgspec.json.decode(letter.args)["base64"]),
+        failure["message"],
+    )
+
+
+@pytest.mark.parametrize("server", [name for name in SERVERS if name != "POSTGRES"])
+async def test_topics_that_somebody_deletes_are_made_again(tmp_path: Path, server: str) -> None:
+    """All of them, under a running orchestrator and worker, which go on without being started again."""
+    async with running(server, tmp_path) as (_, client, url):
+        await still_works(client, 0)
+        await erase(url, ["default"])
+        async with asyncio.timeout(60):
+            await still_works(client, 5)

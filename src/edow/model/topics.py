@@ -8,6 +8,16 @@ CONTROL = "edow.control"  # broadcast to all workers: cancellations
 DEAD = "edow.dead"  # poison that a worker could not attribute to any execution
 
 
+RESULTS = "edow.results."
+
+
+def groups_of(topic: str) -> tuple[str, ...]:
+    """The consumer groups that must get what is published to it."""
+    if topic == CONTROL:
+        return ()
+    return (ORCHESTRATORS,) if topic == DEAD or topic.startswith(RESULTS) else (WORKERS,)
+
+
 def task_topic(topic: str) -> str:
     """Task events of tasks declared with `topic=`."""
     return f"edow.tasks.{topic}"
@@ -15,4 +25,4 @@ def task_topic(topic: str) -> str:
 
 def result_topic(shard: int) -> str:
     """Result events of the executions in a shard, read by its owner alone."""
-    return f"edow.results.{shard}"
+    return f"{RESULTS}{shard}"

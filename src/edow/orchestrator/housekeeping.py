@@ -12,14 +12,14 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from edow.errors import Unavailable
+from edow.errors import InvalidInput, Unavailable
 from edow.model import topics
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import UNREADABLE, Cycle, poison_letter
 from edow.orchestrator.edges import Edges
 from edow.orchestrator.inputs import Inputs
 from edow.store.contract import Commit, DeadLetter
-from edow.transport.contract import Delivery, Subscription
+from edow.transport.contract import Delivery, Subscription, TopicSpec
 
 log = logging.getLogger("edow.orchestrator")
 
@@ -107,12 +107,13 @@ class Housekeeper:
         while True:
             try:
                 await self._collect_poison()
-            except Unavailable as problem:
+            except (Unavailable, InvalidInput) as problem:
                 log.warning("dead letters of no execution were not collected: %s", problem)
             await asyncio.sleep(SOON_SECONDS)
 
     async def _collect_poison(self) -> None:
         """Store what workers could not read as dead letters of no execution."""
+        await self._transport.ensure([TopicSpec(topics.DEAD, topics.groups_of(topics.DEAD))])
         subscriber = await self._transport.subscribe(
             Subscription(topics=(topics.DEAD,), group=topics.ORCHESTRATORS, member=self._config.name)
         )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from edow.engine import guard
 from edow.engine.limits import Limits
-from edow.errors import Bug, LeaseLost, TransportUnavailable, Unavailable
+from edow.errors import Bug, InvalidInput, LeaseLost, TransportUnavailable, Unavailable
 from edow.model import topics
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import Cycle
@@ -105,15 +105,9 @@ class Orchestrator:
             raise Bug(f"the orchestrator has stopped: {_innermost(problem)!r}") from problem
 
     def _topics(self) -> list[TopicSpec]:
-        names = {task.policy.topic for task in self._registry.tasks.values()} | {"default"}
-        tasks = [TopicSpec(topics.task_topic(name), (topics.WORKERS,)) for name in sorted(names)]
-        results = [TopicSpec(topics.result_topic(n), (topics.ORCHESTRATORS,)) for n in range(self._store.shards)]
-        return [
-            *tasks,
-            *results,
-            TopicSpec(topics.DEAD, (topics.ORCHESTRATORS,)),
-            TopicSpec(topics.CONTROL, ()),
-        ]
+        tasks = {task.policy.topic for task in self._registry.tasks.values()} | {"default"}
+        names = [*map(topics.task_topic, sorted(tasks)), *map(topics.result_topic, range(self._store.shards))]
+        return [TopicSpec(name, topics.groups_of(name)) for name in (*names, topics.DEAD, topics.CONTROL)]
 
     async def _run(self) -> None:
         try:
@@ -171,7 +165,7 @@ class Orchestrator:
                 log.warning("%s; reading everything again", problem)
                 await self._end_shards()
                 await self._reach_broker()
-            except Unavailable as problem:
+            except (Unavailable, InvalidInput) as problem:  # the latter: a topic was deleted, or a right was taken away
                 log.warning("%s; reading everything again", problem)
             await self._end_shards()
             if not self._changed.is_set():
@@ -209,6 +203,7 @@ class Orchestrator:
         if not owned:
             return
         self.stats.takeovers += len(owned)
+        await self._transport.ensure(self._topics())  # also what somebody has deleted meanwhile
         subscriber = await self._transport.subscribe(
             Subscription(
                 topics=tuple(topics.result_topic(shard) for shard in sorted(owned)),

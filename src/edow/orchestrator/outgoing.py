@@ -43,27 +43,37 @@ class Outgoing:
         self._persist = Persistence(stats, patience)
         self._stats = stats
         self.give_up, self.resume = self._persist.give_up, self._persist.resume
-        self._topics = {topics.CONTROL}  # known to exist
+        self._topics: set[str] = set()  # known to exist
 
     async def ensure(self, names: Collection[str]) -> None:
         """Code may name task topics that no loaded module has declared."""
-        missing = [TopicSpec(name, (topics.WORKERS,)) for name in names if name not in self._topics]
+        missing = [TopicSpec(name, topics.groups_of(name)) for name in names if name not in self._topics]
         if missing:
             await self._persist("topics", partial(self._transport.ensure, missing))
             self._topics.update(spec.name for spec in missing)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All of them, in order; executions are told of those that the transport does not take."""
-        await self.ensure({message.topic for message in messages})
         try:
-            await self._persist("publish", partial(self._transport.publish, messages))
+            await self._send(messages)
+        except InvalidInput:
+            self._topics.clear()  # somebody may have deleted one
+            await self._send_or_refuse(messages)
+
+    async def _send(self, messages: Sequence[Message]) -> None:
+        await self.ensure({message.topic for message in messages})
+        await self._persist("publish", partial(self._transport.publish, messages))
+
+    async def _send_or_refuse(self, messages: Sequence[Message]) -> None:
+        try:
+            await self._send(messages)
         except InvalidInput as problem:
             if len(messages) == 1:
                 await self._refused(messages[0], problem)
                 return
             middle = len(messages) // 2
-            await self.publish(messages[:middle])
-            await self.publish(messages[middle:])
+            await self._send_or_refuse(messages[:middle])
+            await self._send_or_refuse(messages[middle:])
 
     async def reaches_broker(self, seconds: float, now: int) -> bool:
         """Whether the broker takes a message within so many seconds: one that calls nothing off."""
@@ -73,6 +83,8 @@ class Outgoing:
         except (Unavailable, TimeoutError) as problem:
             log.warning("the broker cannot be reached: %r", problem)
             return False
+        except InvalidInput as problem:
+            log.warning("the broker answers, if only this: %s", problem)  # topics are made again before the next read
         return True
 
     async def find_lost(self, suspects: Sequence[Suspect], now: int) -> None:
@@ -95,8 +107,10 @@ class Outgoing:
     async def _refused(self, message: Message, problem: InvalidInput) -> None:
         log.error("a message to %s was refused: %s", message.topic, problem)
         answer = _answer(message, problem)
-        if answer is not None:
-            await self._persist("publish", partial(self._transport.publish, [answer]))
+        try:
+            await self._send([answer] if answer is not None else [])
+        except InvalidInput as worse:
+            log.error("nor can its execution be told: %s", worse)
 
 
 def calling_off(keys: list[str], time: str) -> Message:

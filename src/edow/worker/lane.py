@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from edow.errors import Closed, Unavailable
+from edow.errors import Closed, EdowError, Unavailable
 from edow.transport.contract import Delivery, Subscriber
 from edow.worker.attempt import Held
 from edow.worker.config import WorkerConfig
@@ -26,8 +26,17 @@ log = logging.getLogger("edow.worker")
 class Lane:
     """Reads with one subscriber. `room` is set by the floor when there may be room for more."""
 
-    def __init__(self, subscriber: Subscriber, kinds: Collection[Kind], floor: Floor, config: WorkerConfig) -> None:
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        kinds: Collection[Kind],
+        floor: Floor,
+        config: WorkerConfig,
+        ensure: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`ensure` makes the topics again that somebody has deleted."""
         self.subscriber = subscriber
+        self._ensure = ensure
         self.room = asyncio.Event()
         self._kinds = kinds
         self._floor = floor
@@ -44,10 +53,17 @@ class Lane:
                 return
             except Unavailable as error:
                 log.warning("cannot receive tasks, next try in %.1f s: %s", PAUSE_SECONDS, error)
-                await asyncio.sleep(PAUSE_SECONDS)
+                await self._recover()
             except Exception:
                 log.exception("receiving tasks failed in an unexpected way")
-                await asyncio.sleep(PAUSE_SECONDS)
+                await self._recover()
+
+    async def _recover(self) -> None:
+        await asyncio.sleep(PAUSE_SECONDS)
+        try:
+            await self._ensure()
+        except EdowError as error:
+            log.debug("topics could not be made sure of: %s", error)
 
     async def run_once(self) -> None:
         """Wait for room, then for messages; begin with them."""

@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from edow.errors import CallerError, Closed, PublishFailed, Unavailable
+from edow.model import topics
 from edow.model.message import Message
-from edow.transport.contract import Delivery, Transport
+from edow.transport.contract import Delivery, TopicSpec, Transport
 from edow.worker.attempt import Lane
 
 FIRST_PAUSE_SECONDS = 0.05
@@ -107,13 +108,24 @@ class Publisher:
         """A message that the transport refuses must not hold up the others."""
         for index, entry in enumerate(entries):
             try:
-                await self._transport.publish([entry[0]], durable=False)
+                await self._publish_alone(entry[0])
             except CallerError as error:
                 log.error("the transport refuses a message to topic %s, it is dropped: %s", entry[0].topic, error)
             except BaseException:
                 self._queue.extendleft(reversed(entries[index:]))
                 raise
             await self._published([entry])
+
+    async def _publish_alone(self, message: Message) -> None:
+        """To a topic of the orchestrators', which somebody may have deleted, a second time."""
+        try:
+            await self._transport.publish([message], durable=False)
+        except CallerError:
+            groups = topics.groups_of(message.topic)
+            if groups != (topics.ORCHESTRATORS,):
+                raise
+            await self._transport.ensure([TopicSpec(message.topic, groups)])
+            await self._transport.publish([message], durable=False)
 
     async def _published(self, entries: Sequence[Entry]) -> None:
         self.published += len(entries)

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 import msgspec
 
@@ -106,7 +107,7 @@ class Worker:
         self._build()
         for kinds, names in lanes.items():
             subscriber = await self._transport.subscribe(self._subscription(tuple(names)))
-            self._lanes.append(Lane(subscriber, kinds, self._floor, self.config))
+            self._lanes.append(Lane(subscriber, kinds, self._floor, self.config, partial(self._ensure, names)))
         if self._transport.features.broadcast:
             subscription = Subscription(topics=(topics.CONTROL,), group="", mode="broadcast", member=self.config.name)
             self._control = await self._transport.subscribe(subscription)

@@ -23,6 +23,7 @@ from edow.transport.nats.names import Topic, group_name, partition_subject, stre
 
 READ_BY_ONE = "edow.results."  # such topics need no partitions: whoever reads all of one keeps the order of its keys
 BROADCAST_SECONDS = 60.0
+DELETED_SECONDS = 0.5  # after which the server has done away with a stream that it no longer knows
 AT_ONCE = 32  # topics being looked after
 PARTITIONS = "edow-partitions"  # metadata of a stream
 STREAM_IN_USE = 10058  # with another configuration
@@ -73,6 +74,8 @@ class Topics:
 
     async def _ensure(self, name: str, groups: set[str]) -> None:
         async with self._gate:
+            if name in self._ensured and not await self._exists(name):
+                await asyncio.sleep(DELETED_SECONDS)
             topic = await self._make(name, bool(groups))
             await self.groups.make(topic, groups)
         self._known[name] = topic
@@ -87,6 +90,10 @@ class Topics:
         if has_groups and info.config.max_age:  # it was for broadcast alone
             await self._link.ask(js.update_stream(info.config.evolve(retention=wanted.retention, max_age=0)))
         return topic
+
+    async def _exists(self, name: str) -> bool:
+        stream = stream_of(subject_of(self._link.options.prefix, name))
+        return await self._link.ask(self._link.js.stream_info(stream), STREAM_NOT_FOUND) is not None
 
     async def _look_up(self, name: str) -> Topic:
         stream = stream_of(subject_of(self._link.options.prefix, name))

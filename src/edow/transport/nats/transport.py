@@ -84,6 +84,8 @@ class NatsTransport:
         try:
             await subscriber.open([found[name] for name in dict.fromkeys(subscription.topics)])
         except BaseException:
+            for name in subscription.topics:
+                self._topics.forget(name)  # it may not be there any more, or not as it was
             await subscriber.close()
             raise
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}

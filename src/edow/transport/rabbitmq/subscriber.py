@@ -258,7 +258,7 @@ class Reader:
         log.warning("%s: queue %r was missing; it is made again", self._context.name, place.queue)
         channel = await self._context.link.channel()
         try:
-            await self._context.topology.make(channel, [TopicSpec(place.topic, (place.group,))])
+            await self._context.topology.make(channel, [TopicSpec(place.topic, (place.group,) if place.group else ())])
         finally:
             await close_channel(channel)
 

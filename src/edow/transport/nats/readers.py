@@ -17,12 +17,12 @@ from secrets import token_hex
 from nats.aio.msg import Msg
 
 from edow.errors import EdowError, TransportUnavailable
+from edow.transport.again import Again, OrderedDelivery
 from edow.transport.contract import Delivery
 from edow.transport.nats.link import Link
 from edow.transport.nats.names import Topic
 from edow.transport.nats.pulls import PullSubscriber, Slot, Stamp, key_of
 from edow.transport.nats.topics import Topics
-from edow.transport.numbered import Again, NumberedDelivery
 
 AHEAD = 2_000  # messages that are read ahead, of all topics together,
 LEAST_AHEAD = 20  # ... and of each at least
@@ -32,15 +32,25 @@ TRIM_SECONDS = 5.0  # between removals of what was acknowledged in mode exclusiv
 log = logging.getLogger("edow.transport.nats")
 
 
+class ReaderDelivery(OrderedDelivery, eq=False):
+    """`seq`: its number in the stream."""
+
+    seq: int = 0
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        return (self.seq,)
+
+
 class Reader(PullSubscriber):
     """What both have in common."""
 
     def __init__(self, link: Link, topics: Topics) -> None:
         super().__init__(link, topics)
-        self._ready: deque[NumberedDelivery] = deque()
+        self._ready: deque[ReaderDelivery] = deque()
         self._unread: Counter[str] = Counter()  # of these, by topic
         self._last: dict[str, int] = {}  # by topic: number of the last message that arrived
-        self._again = Again()
+        self._again = Again[ReaderDelivery]()
 
     async def open(self, topics: Sequence[Topic]) -> None:
         """Raises InvalidInput, TransportUnavailable."""
@@ -54,10 +64,11 @@ class Reader(PullSubscriber):
             missing = ahead - self._unread[slot.topic.name]
             if missing > ahead // 2 and slot.is_idle(now):
                 await self._request(slot, missing, REQUEST_SECONDS)
-        return self._again.seconds(_microseconds())
+        due = self._again.due
+        return REQUEST_SECONDS if due is None else due - now
 
     async def _take(self, limit: int) -> list[Delivery]:
-        taken = self._again.take(_microseconds(), limit)
+        taken: list[Delivery] = [*self._again.take(asyncio.get_running_loop().time(), limit)]
         while self._ready and len(taken) < limit:
             delivery = self._ready.popleft()
             self._unread[delivery.topic] -= 1
@@ -68,7 +79,9 @@ class Reader(PullSubscriber):
     def _put(self, topic: str, message: Msg, stamp: Stamp) -> None:
         self._last[topic] = stamp.seq
         self._unread[topic] += 1
-        self._ready.append(NumberedDelivery(topic, message.data, key_of(message), stamp.times, stamp.seq))
+        self._ready.append(
+            ReaderDelivery(topic, message.data, key_of(message), stamp.times, message.reply, seq=stamp.seq)
+        )
 
 
 class ExclusiveReader(Reader):
@@ -99,13 +112,13 @@ class ExclusiveReader(Reader):
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract."""
         for each in self._mine(deliveries):
-            self._again.put(each, _microseconds() + int(delay_seconds * 1_000_000))
+            self._again.put(each, asyncio.get_running_loop().time() + delay_seconds)
         self._woken.set()
 
-    def _mine(self, deliveries: Sequence[Delivery]) -> Iterator[NumberedDelivery]:
+    def _mine(self, deliveries: Sequence[Delivery]) -> Iterator[ReaderDelivery]:
         """Those that are not done."""
         for each in deliveries:
-            if isinstance(each, NumberedDelivery) and not each.done and each.seq in self._open.get(each.topic, ()):
+            if isinstance(each, ReaderDelivery) and not each.done and each.seq in self._open.get(each.topic, ()):
                 yield each
 
     async def _begin(self) -> None:
@@ -199,7 +212,3 @@ class BroadcastReader(Reader):
             await asyncio.gather(*(self._groups.delete(slot.topic, self._name) for slot in self._slots))
         except EdowError as problem:
             log.debug("the server forgets the listener %s by itself: %s", self._name, problem)
-
-
-def _microseconds() -> int:
-    return int(asyncio.get_running_loop().time() * 1_000_000)

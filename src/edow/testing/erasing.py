@@ -59,15 +59,14 @@ async def _kafka(address: Address, names: list[str]) -> None:
 
 
 async def _rabbitmq(address: Address, names: list[str]) -> None:
-    import aiormq
-
+    from edow.transport.rabbitmq.link import Link
     from edow.transport.rabbitmq.names import Names
     from edow.transport.rabbitmq.options import read
 
     server = read(address)
-    named = Names(server.options)
-    async with aiormq.connect(server.urls("erase")[0], context=server.tls()) as connection:
-        channel = await connection.channel()
+    named, link = Names(server.options), Link(server, "erasing")
+    try:
+        channel = await link.channel()
         await channel.exchange_delete(named.layout)
         for name in names:
             await channel.exchange_delete(named.exchange(name))
@@ -75,6 +74,8 @@ async def _rabbitmq(address: Address, names: list[str]) -> None:
                 await channel.queue_delete(named.asking(name, group))
                 for key in named.routing_keys(name):
                     await channel.queue_delete(named.queue(name, group, key))
+    finally:
+        await link.close()
 
 
 async def _nats(address: Address, names: list[str]) -> None:

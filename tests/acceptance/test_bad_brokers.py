@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 import edow
+from edow.address import Address
 from edow.app import System, connect_transport, load_registry
 from edow.client import Client
 from edow.model import topics, wire
@@ -20,8 +22,11 @@ from edow.model.message import Message
 from edow.store.contract import DeadLetter, DeadLetterFilter
 from edow.testing.erasing import erase
 from edow.testing.polling import until
+from scripts.servers.services import box
 from tests.acceptance.bad_flow import receives, sends, works
+from tests.acceptance.commands import edow_command
 from tests.conformance.transports import url_of
+from tests.servers import server_url
 
 FLOW = "tests.acceptance.bad_flow"
 SERVERS = ["POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS"]
@@ -154,3 +159,75 @@ async def test_topics_that_somebody_deletes_are_made_again(tmp_path: Path, serve
         await still_works(client, 0)
         await erase(url, ["default"])
         await still_works(client, 5)
+
+
+# when it starts
+
+
+SECRET = "geheim"
+DOWN = {
+    "POSTGRES": "postgresql://edow:geheim@127.0.0.1:1/edow",
+    "REDIS": "redis://:geheim@127.0.0.1:1",
+    "RABBITMQ": "amqp://edow:geheim@127.0.0.1:1/",
+    "NATS": "nats://edow:geheim@127.0.0.1:1",
+    "KAFKA": "kafka://127.0.0.1:1?timeout=1",
+    "PUBSUB": "pubsub://edow?emulator=127.0.0.1:1&timeout_seconds=1",
+    "SQS": "sqs://edow:geheim@eu-west-1?endpoint=http://127.0.0.1:1",
+}
+WRONG = {
+    "POSTGRES": "correct user and password",
+    "REDIS": "Check user and password",
+    "RABBITMQ": "correct the URL",
+    "NATS": "credentials",
+    "KAFKA": "check user and password",
+    "PUBSUB": "give a service account's key file",
+    "SQS": "check the credentials",
+}
+
+
+@each_server
+def test_a_broker_that_is_away_is_told_at_start(tmp_path: Path, server: str) -> None:
+    """Which, without its password; the exit code is 1, so that whatever started the process tries again."""
+    url = DOWN[server]
+    place = "127.0.0.1:1"
+    store = f"sqlite:///{tmp_path}/edow.db"
+    refused("orchestrator", FLOW, "--store", store, "--transport", url, said=[place, "is the server up"])
+
+
+@each_server
+def test_wrong_credentials_are_told_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: str) -> None:
+    """Where, and what to do about it."""
+    url = with_wrong_credentials(server, tmp_path)
+    if server == "SQS":
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    refused("worker", FLOW, "--transport", url, said=[Address(url).hosts[0], WRONG[server]])
+
+
+def with_wrong_credentials(server: str, folder: Path) -> str:
+    address = Address(server_url(f"EDOW_{server}"))
+    if server == "PUBSUB":
+        (folder / "key.json").write_text('{"type": "service_account", "private_key": "geheim"}')
+        return f"pubsub://edow?credentials={folder / 'key.json'}"
+    if server == "SQS":
+        return f"sqs://eu-west-1?endpoint={address.options['endpoint']}"
+    if server == "KAFKA":
+        kafka = box("kafka")
+        if not kafka.running():
+            pytest.skip("a Kafka that asks for a login is started by `scripts/services up kafka` alone")
+        return f"kafka://edow:geheim@127.0.0.1:{kafka.ports['login']}?security.protocol=SASL_PLAINTEXT&timeout=5"
+    return address.url.replace(str(address.password), SECRET)
+
+
+def refused(*words: str, said: list[str]) -> None:
+    """One clear error with all of this, exit code 1, and no secret."""
+    run = edow_command(*words, timeout=30)
+    assert run.returncode == 1, run.stderr
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, run.stderr
+    for part in said:
+        assert part in run.stderr
+    for never in (SECRET, "Traceback", "internal error"):
+        assert never not in run.stderr

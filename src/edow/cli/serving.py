@@ -21,6 +21,7 @@ from edow.cli.failure import note
 from edow.cli.logs import configure
 from edow.cli.reload import CHILD, keep_running
 from edow.cli.session import run_async
+from edow.errors import Unavailable
 
 if TYPE_CHECKING:
     from edow.app import System, Workplace
@@ -139,11 +140,17 @@ async def _serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[
     if CHILD in os.environ:  # of `edow dev`: its parent's end of the pipe closes when the parent dies
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(system)
-        made = parts(system)
-        for part in made:
-            stack.push_async_callback(part.stop)
-            await part.start()
+        try:
+            await stack.enter_async_context(system)
+            made = parts(system)
+            for part in made:
+                stack.push_async_callback(part.stop)
+                await part.start()
+        except Unavailable as problem:
+            problem.add_note(
+                "is the server up, and can it be reached from here? Nothing is lost; start this again then"
+            )
+            raise
         note(f"edow {what}: ready (Ctrl-C stops gracefully)")
         await _first(stop, made)
         note(f"edow {what}: stopping; once more stops at once")

@@ -145,7 +145,7 @@ class Link:
             await _discard(client)
             if isinstance(problem, EdowError) or not isinstance(problem, Exception):
                 raise
-            raise self._explained(problem) from problem
+            raise self._explained(problem, greeted=bool(client._server_info)) from problem
         scheme = "tls" if self.options.tls else "nats"
         self._cluster = [f"{scheme}://{server.netloc}" for server in client.discovered_servers]
         old, self.client = self.client, client
@@ -191,7 +191,7 @@ class Link:
         if not info.get("headers"):
             raise InvalidInput(f"{self.address} has headers switched off (no_header_support); EDOW needs them")
 
-    def _explained(self, problem: Exception) -> EdowError:
+    def _explained(self, problem: Exception, greeted: bool) -> EdowError:
         problem = self._problem or problem  # the last word may be that no server is left
         text = str(problem).strip().removeprefix("nats: ") or type(problem).__name__
         if isinstance(problem, ssl.SSLError):
@@ -202,6 +202,10 @@ class Link:
             return InvalidInput(f"{self.address}: the server refuses these credentials ({text})")
         if type(problem).__module__.startswith("nkeys"):
             return InvalidInput(f"{self.address}: the seed in credentials or nkey is none: {type(problem).__name__}")
+        if greeted and isinstance(
+            problem, ConnectionError
+        ):  # its word on the credentials may be lost with the connection
+            return InvalidInput(f"{self.address} has closed the connection instead of letting us in: check credentials")
         return TransportUnavailable(f"{self.address} cannot be reached: {text}")
 
     # ── staying connected ─────────────────────────────────────────────────────────────────────────────────────────────

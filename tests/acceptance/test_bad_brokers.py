@@ -191,7 +191,7 @@ def test_a_broker_that_is_away_is_told_at_start(tmp_path: Path, server: str) -> 
     url = DOWN[server]
     place = "127.0.0.1:1"
     store = f"sqlite:///{tmp_path}/edow.db"
-    refused("orchestrator", FLOW, "--store", store, "--transport", url, said=[place, "is the server up"])
+    refused("orchestrator", FLOW, "--store", store, "--transport", url, said=[place, "start this again"])
 
 
 @each_server

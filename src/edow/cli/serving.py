@@ -148,7 +148,7 @@ async def _serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[
                 await part.start()
         except Unavailable as problem:
             problem.add_note(
-                "is the server up, and can it be reached from here? Nothing is lost; start this again then"
+                "nothing is lost: start this again once that can be reached from here"
             )
             raise
         note(f"edow {what}: ready (Ctrl-C stops gracefully)")

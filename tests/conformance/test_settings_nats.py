@@ -26,6 +26,7 @@ from scripts.servers.ports import any_free
 from tests.conformance.certificates import make_certificate
 from tests.conformance.transport_suite import SOON, drain, numbered
 from tests.conformance.transports import url_of
+from tests.docs import markdown
 from tests.servers import private_server
 
 
@@ -77,7 +78,10 @@ async def test_replicas_that_a_server_cannot_have_are_refused(tmp_path: Path) ->
 
 async def test_a_domain_and_an_inbox_of_ones_own(tmp_path: Path) -> None:
     """With the permissions that the guide gives, where answers may be heard below `inbox` alone."""
-    permissions = '{publish: ["$JS.API.>", "$JS.hub.API.>", "$JS.ACK.>", "edow.>"], subscribe: ["_MINE.>", "edow.>"]}'
+    (block,) = [each.text for each in markdown.blocks("docs/brokers/nats.md") if "permissions {" in each.text]
+    permissions = (
+        block.replace("permissions {", "{").replace("_INBOX", "_MINE").replace('"$JS', '"$JS.hub.API.>", "$JS', 1)
+    )
     options = {
         "jetstream": f'{{store_dir: "{tmp_path}", domain: hub}}',
         "authorization": f"{{users: [{{user: edow, password: hush, permissions: {permissions}}}]}}",

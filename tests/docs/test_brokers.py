@@ -18,6 +18,7 @@ from tests.docs import markdown
 from tests.docs.guides import GUIDES, OPTIONS, PLACE, Guide
 from tests.docs.markdown import ROOT
 
+SECTIONS = ["Set up", "URL", "What is guaranteed", "When something happens", "Tuning"]
 LIBRARIES = {"asyncio", "subprocess", "pytest", "monkeypatch"}  # whose arguments are no settings
 OTHERS = {"acks", "target_session_attrs"}  # named in a guide as `name=value`, and a setting of the broker or its client
 
@@ -57,6 +58,13 @@ def test_a_default_is_the_drivers(guide: Guide, option: str) -> None:
     else:
         assert msgspec.convert(written[1], field.type, strict=False) == field.default
     assert len(meaning) > 10
+
+
+@each_guide
+def test_guides_are_alike(guide: Guide) -> None:
+    """Whoever knows one finds their way in another."""
+    titles = [match[2] for match in markdown.HEADING.finditer(markdown.without_blocks(markdown.page(guide.page)))]
+    assert [title for title in titles if title in SECTIONS] == SECTIONS
 
 
 @each_guide

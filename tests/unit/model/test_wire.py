@@ -76,3 +76,25 @@ def test_a_keyed_task_brings_its_whole_policy():
     retry = msgspec.json.decode(msgspec.json.decode(task_body("k"))["retry"])
     assert set(retry) == set(RetryPolicy.__struct_fields__)
     assert retry["attempts"] == 3
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        ({"type": "io.edow.task.v2", "specversion": "1.0", "id": "7"}, "'7' has type 'io.edow.task.v2'"),
+        ({"type": wire.TASK_TYPE, "specversion": "2.0"}, "specversion '2.0'"),
+        ({"type": wire.TASK_TYPE}, "specversion ''"),
+        ({"type": wire.TASK_TYPE, "specversion": "1.0"}, None),
+        ({"other": 1}, None),
+        ([1], None),
+    ],
+)
+def test_an_event_of_another_version_says_so_itself(event, said):
+    """Whatever else it has or lacks: its type and version are the reason why it is refused."""
+    reason = wire.foreign(msgspec.json.encode(event), wire.TASK_TYPE)
+    assert said in reason if said else reason is None
+
+
+def test_bytes_that_are_no_json_are_of_no_version():
+    """That they cannot be read is reason enough."""
+    assert wire.foreign(b"\xff", wire.TASK_TYPE) is None

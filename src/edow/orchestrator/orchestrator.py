@@ -122,6 +122,7 @@ class Orchestrator:
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._end_shards(leaving=True)
+                await self._closed()
                 await self._leases.release()
         except (Unavailable, TimeoutError) as problem:
             log.warning("leases not given back, they will expire: %r", problem)
@@ -145,9 +146,8 @@ class Orchestrator:
             if owned != self._owned:
                 self._owned = owned
                 self._changed.set()
-        if not owned and self._cycle.subscriber is not None and self._closing is None:
-            # A commit that waits for the store must not keep results from whoever has the shards now.
-            self._closing = asyncio.create_task(self._cycle.subscriber.close(), name="edow-close")
+        if not owned:
+            self._let_go()  # a commit that waits for the store must not keep results from whoever has the shards now
 
     async def _serve(self) -> None:
         """Serve one set of shards until it changes, for ever."""
@@ -199,6 +199,7 @@ class Orchestrator:
                 raise problem
 
     async def _begin_shards(self, owned: Mapping[int, int]) -> None:
+        await self._closed()
         self._cycle.leases = owned
         if not owned:
             return
@@ -221,12 +222,22 @@ class Orchestrator:
         await self._inputs.stop()
         await self._cycle.abandon(leaving)
         self._inputs.clear()  # the last commit may have asked for wake-ups
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Hand back what was received. A broker that cannot be reached keeps nobody waiting but who would read on."""
         subscriber, self._cycle.subscriber = self._cycle.subscriber, None
-        closing, self._closing = self._closing, None
-        if closing is not None:
-            await closing
         if subscriber is not None:
-            await subscriber.close()
+            self._closing = asyncio.create_task(subscriber.close(), name="edow-close")
+
+    async def _closed(self) -> None:
+        closing = self._closing
+        if closing is not None:
+            try:
+                await asyncio.shield(closing)
+            finally:
+                if closing.done():
+                    self._closing = None
 
 
 def _innermost(problem: BaseException) -> BaseException:

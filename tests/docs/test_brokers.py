@@ -14,6 +14,8 @@ import pytest
 
 from edow.address import Address
 from edow.app import STORES, TRANSPORTS, now
+from edow.orchestrator.config import OrchestratorConfig
+from edow.worker.config import WorkerConfig
 from tests.docs import markdown
 from tests.docs.guides import GUIDES, OPTIONS, PLACE, Guide
 from tests.docs.markdown import ROOT
@@ -73,6 +75,18 @@ def test_settings_in_the_text_exist(guide: Guide) -> None:
     text = markdown.without_blocks(markdown.page(guide.page))
     named = set(re.findall(r"`([a-z_]+)=[^`]*`", text)) - OTHERS
     assert named <= {*guide.options}, guide.page
+
+
+def test_the_table_of_what_to_tune_names_settings_that_exist() -> None:
+    """A row for each driver, and in it options of that driver; what is said of batches is the real default."""
+    section = markdown.section(f"{PLACE}/README.md", "Tuning, wherever the messages go")
+    assert f"up to {OrchestratorConfig().batch:,} inputs" in section
+    assert f"up to {WorkerConfig().batch} messages" in section
+    assert f"({WorkerConfig().concurrency} async tasks)" in section
+    told = {row[0].partition("(")[2].partition(".md")[0]: row[1:] for row in markdown.rows(section)}
+    assert set(told) == {guide.name for guide in GUIDES}
+    for guide in GUIDES:
+        assert set(re.findall(r"`(\w+)`", " ".join(told[guide.name]))) <= {*guide.options}, guide.name
 
 
 @each_guide

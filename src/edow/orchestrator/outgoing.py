@@ -101,7 +101,8 @@ class Outgoing:
                 await self.publish(lost)
                 self._stats.republished += len(lost)
                 await self._store.count_healed(len(lost))
-        except Unavailable as problem:
+        except (Unavailable, InvalidInput) as problem:
+            self._topics.clear()  # somebody may have deleted one
             log.warning("unanswered attempts were not looked into: %s; they will be again", problem)
 
     async def _refused(self, message: Message, problem: InvalidInput) -> None:

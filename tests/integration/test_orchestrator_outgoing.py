@@ -1,0 +1,120 @@
+"""The publishing side of an orchestrator over a broker whose topics come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from edow.engine.decision import Dispatch
+from edow.errors import InvalidInput
+from edow.model import topics, wire
+from edow.model.execution import Execution
+from edow.model.message import Message
+from edow.model.policy import StepPolicy, Timeouts
+from edow.orchestrator.draft import Draft
+from edow.orchestrator.outgoing import Outgoing, Suspect
+from edow.orchestrator.stats import Stats
+from edow.transport.contract import Features, GroupStats, TopicSpec, TopicStats
+from tests.integration.memory_store import MemoryStore
+
+FEATURES = Features(
+    name="memory",
+    durable=False,
+    ordered_by_key=True,
+    delivery_count=True,
+    native_delay=True,
+    lease_extension=True,
+    exclusive=True,
+    broadcast=True,
+    replay=False,
+    lag=True,
+    partitions=False,
+    max_message_bytes=1_000,
+)
+
+
+class Broker:
+    """Has topics until somebody deletes them; `forbidden` cannot be made at all."""
+
+    features = FEATURES
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+        self.published: list[Message] = []
+        self.forbidden = ""
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        if any(spec.name == self.forbidden for spec in specs):
+            raise InvalidInput(f"topic {self.forbidden!r} cannot be made")
+        self.topics.update(spec.name for spec in specs)
+
+    async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
+        for message in messages:
+            self._check(message.topic)
+            if len(message.body) > FEATURES.max_message_bytes:
+                raise InvalidInput("over the limit")
+        self.published += messages
+
+    async def describe(self, names: Sequence[str]) -> list[TopicStats]:
+        for name in names:
+            self._check(name)
+        return [TopicStats(name, [GroupStats(topics.WORKERS, 0, 0, None)]) for name in names]
+
+    def _check(self, name: str) -> None:
+        if name not in self.topics:
+            raise InvalidInput(f"topic {name!r} does not exist")
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def outgoing(broker: Broker) -> Outgoing:
+    return Outgoing(MemoryStore(), broker, Stats(), 1.0)  # type: ignore[arg-type]
+
+
+def task(step: str, topic: str = "default", size: int = 0) -> Message:
+    dispatch = Dispatch(
+        step=step,
+        task="task",
+        attempt=1,
+        args=msgspec.Raw(msgspec.json.encode({"text": "x" * size})),
+        key=None,
+        policy=StepPolicy(timeouts=Timeouts(start_to_close=30.0), topic=topic),
+        scheduled_at=0,
+    )
+    return Draft(0, 4).task_message(Execution(id="e", workflow="w", shard=2), dispatch)
+
+
+async def test_a_topic_that_was_deleted_is_made_again(outgoing: Outgoing, broker: Broker) -> None:
+    """Nobody is told anything; the whole batch arrives."""
+    await outgoing.publish([task("a")])
+    broker.topics.clear()
+    await outgoing.publish([task("b"), task("c")])
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["a", "b", "c"]
+
+
+async def test_a_message_that_is_refused_is_told_to_its_execution(outgoing: Outgoing, broker: Broker) -> None:
+    """Over the limit, or on a topic that cannot be made; what was published with it arrives."""
+    broker.forbidden = topics.task_topic("forbidden")
+    await outgoing.publish([task("a"), task("b", size=2_000), task("c", "forbidden"), task("d")])
+    steps = [wire.decode_task(each.body).step for each in broker.published if each.topic.startswith("edow.tasks")]
+    assert steps == ["a", "d"]
+    answers = [wire.decode_result(each.body) for each in broker.published if each.topic == topics.result_topic(2)]
+    assert [(each.step, each.outcome, each.final) for each in answers] == [("b", "failed", True), ("c", "failed", True)]
+    assert b"over the limit" in bytes(answers[0].data)
+    assert b"cannot be made" in bytes(answers[1].data)
+
+
+async def test_looking_for_lost_messages_where_their_topic_is_gone(outgoing: Outgoing, broker: Broker) -> None:
+    """The first look finds out that it is; the next one makes it and publishes what was in it."""
+    await outgoing.publish([task("a")])
+    broker.topics.clear()
+    broker.published.clear()
+    for _ in range(2):
+        await outgoing.find_lost([Suspect(task("a"), 0)], 100_000_000)
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["a"]

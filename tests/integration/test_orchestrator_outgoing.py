@@ -17,7 +17,6 @@ from edow.orchestrator.draft import Draft
 from edow.orchestrator.outgoing import Outgoing, Suspect
 from edow.orchestrator.stats import Stats
 from edow.transport.contract import Features, GroupStats, TopicSpec, TopicStats
-from tests.integration.memory_store import MemoryStore
 
 FEATURES = Features(
     name="memory",
@@ -72,9 +71,23 @@ def broker() -> Broker:
     return Broker()
 
 
+class Counter:
+    """All of a store that is used here."""
+
+    healed = 0
+
+    async def count_healed(self, count: int) -> None:
+        self.healed += count
+
+
 @pytest.fixture
-def outgoing(broker: Broker) -> Outgoing:
-    return Outgoing(MemoryStore(), broker, Stats(), 1.0)  # type: ignore[arg-type]
+def store() -> Counter:
+    return Counter()
+
+
+@pytest.fixture
+def outgoing(broker: Broker, store: Counter) -> Outgoing:
+    return Outgoing(store, broker, Stats(), 1.0)  # type: ignore[arg-type]
 
 
 def task(step: str, topic: str = "default", size: int = 0) -> Message:
@@ -110,7 +123,9 @@ async def test_a_message_that_is_refused_is_told_to_its_execution(outgoing: Outg
     assert b"cannot be made" in bytes(answers[1].data)
 
 
-async def test_looking_for_lost_messages_where_their_topic_is_gone(outgoing: Outgoing, broker: Broker) -> None:
+async def test_looking_for_lost_messages_where_their_topic_is_gone(
+    outgoing: Outgoing, broker: Broker, store: Counter
+) -> None:
     """The first look finds out that it is; the next one makes it and publishes what was in it."""
     await outgoing.publish([task("a")])
     broker.topics.clear()
@@ -118,3 +133,4 @@ async def test_looking_for_lost_messages_where_their_topic_is_gone(outgoing: Out
     for _ in range(2):
         await outgoing.find_lost([Suspect(task("a"), 0)], 100_000_000)
     assert [wire.decode_task(each.body).step for each in broker.published] == ["a"]
+    assert store.healed == 1

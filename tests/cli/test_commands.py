@@ -441,6 +441,18 @@ def test_doctor_tells_what_waits_for_nobody(run, store):
     assert "edow orchestrator" in orchestrators["remedy"]
 
 
+def test_doctor_tells_a_transport_that_is_away_from_its_store(run, store):
+    """What the store says is told all the same; no password is shown."""
+    result = run("doctor", "--json", "--transport", "redis://edow:geheim@127.0.0.1:1")
+    findings = {each["what"]: each for each in json.loads(result.out)["findings"]}
+    assert result.code == 1
+    assert (findings["store"]["level"], findings["transport"]["level"]) == ("ok", "fail")
+    assert "127.0.0.1:1" in findings["transport"]["said"]
+    assert "can be reached" in findings["transport"]["remedy"]
+    assert "executions" in findings
+    assert "geheim" not in result.out + result.err
+
+
 def test_doctor_counts_dead_letters(run, shop):
     """Dead letters that wait are a warning that names the command."""
     run("run", f"{shop}:unlucky", "--input", "5")

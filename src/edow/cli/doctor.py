@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import sqlite3
 import time
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -12,12 +13,13 @@ import typer
 from rich.text import Text
 
 import edow
+from edow.address import Address
 from edow.cli import findings, options, output
 from edow.cli.binding import topic_names
 from edow.cli.findings import Finding
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
-from edow.errors import EdowError
+from edow.errors import EdowError, Unavailable
 
 if TYPE_CHECKING:
     from edow.app import System
@@ -61,33 +63,61 @@ def _ill(found: list[Finding]) -> bool:
 
 
 async def _examine(url: str, transport: str | None, names: list[str], deep: bool) -> list[Finding]:
+    """The store first, and without the transport if that is what is wrong."""
     from edow.app import System, is_sqlite, sqlite_path
 
     path = sqlite_path(url, "store") if is_sqlite(url) else None
+    found: list[Finding] = []
     try:
-        async with System(url, transport) as system:
-            found = [Finding("store", "ok", f"{system} opens")]
+        system = System(url, transport)
+        async with AsyncExitStack() as stack:
+            await system.store.open()
+            stack.push_async_callback(system.store.close)
+            found += [Finding("store", "ok", f"{Address(url)} opens")]
             found += [findings.integrity(path, deep)] if path else []
-            found += await _living(system, names)
+            found += await _kept(system)
+            found += await _carried(system, names)
     except EdowError as problem:
-        wrong, _, remedy = str(problem).rpartition(": ")  # stores say the remedy last
-        found = [Finding("store", "fail", wrong or remedy, remedy)]
+        found.append(_failed("store", problem))
     return [*found, findings.disk(path)] if path else found
 
 
-async def _living(system: System, names: list[str]) -> list[Finding]:
+async def _kept(system: System) -> list[Finding]:
+    """What the store tells."""
     now = time.time_ns() // 1000
     counts = await system.store.counts(now)
     leases = await system.store.leases_hold("edow doctor", 0, now, now)  # wants none: this only looks
     return [
         findings.executions(counts),
         findings.orchestrators(leases, system.store.shards, counts.by_status.get("running", 0), now),
-        *await findings.workers(system.transport, names, now),
         findings.progress(counts),
         findings.inbox(counts, now),
         findings.outbox(counts),
         findings.dead_letters(counts),
     ]
+
+
+async def _carried(system: System, names: list[str]) -> list[Finding]:
+    """What the transport tells."""
+    try:
+        await system.transport.open()
+        try:
+            found = await findings.workers(system.transport, names, time.time_ns() // 1000)
+        finally:
+            await system.transport.close()
+    except EdowError as problem:
+        return [_failed("transport", problem)]
+    return found if system.joined else [Finding("transport", "ok", f"{Address(system.transport_url)} opens"), *found]
+
+
+def _failed(what: str, problem: EdowError) -> Finding:
+    """Messages say the remedy after the first semicolon, or else behind the last colon, where the caller can act."""
+    wrong, mark, remedy = str(problem).partition("; ")
+    if isinstance(problem, Unavailable):
+        remedy = "see that it is up, and can be reached from here"
+    elif not mark and ": " in wrong:
+        wrong, _, remedy = wrong.rpartition(": ")
+    return Finding(what, "fail", wrong, remedy)
 
 
 def _print(found: list[Finding]) -> None:

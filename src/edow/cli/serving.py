@@ -147,9 +147,7 @@ async def _serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[
                 stack.push_async_callback(part.stop)
                 await part.start()
         except Unavailable as problem:
-            problem.add_note(
-                "nothing is lost: start this again once that can be reached from here"
-            )
+            problem.add_note("nothing is lost: start this again once that can be reached from here")
             raise
         note(f"edow {what}: ready (Ctrl-C stops gracefully)")
         await _first(stop, made)

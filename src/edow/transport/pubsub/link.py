@@ -16,7 +16,7 @@ from google.api_core.retry_async import AsyncRetry
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, TransportError
 from google.auth.transport.requests import Request
-from google.oauth2 import service_account
+from google.oauth2.service_account import Credentials as ServiceAccount
 from google.pubsub_v1 import PublisherAsyncClient, SubscriberAsyncClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcAsyncIOTransport
@@ -56,6 +56,9 @@ log = logging.getLogger("edow.transport.pubsub")
 class Link:
     """One channel for requests that are answered at once, others for those that wait for messages."""
 
+    publisher: PublisherAsyncClient
+    subscriber: SubscriberAsyncClient
+
     def __init__(self, address: Address, project: str, options: PubsubOptions) -> None:
         self.is_open = False
         self._address = address
@@ -64,11 +67,9 @@ class Link:
         self._credentials: Credentials | None = None
         self._channels: list[Any] = []
         self._readers: dict[SubscriberAsyncClient, int] = {}  # how many pulls each has under way
-        self._pulls: set[asyncio.Task[Any]] = set()  # those that may be cancelled
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pulls: set[asyncio.Task[None]] = set()  # those of the tasks that wait for messages
         self._is_away = False
-        self.publisher: PublisherAsyncClient
-        self.subscriber: SubscriberAsyncClient
 
     async def open(self) -> None:
         """Raises InvalidInput for credentials that are wrong or may too little, TransportUnavailable."""
@@ -119,7 +120,7 @@ class Link:
         return await self._again(lambda left: method(request, retry=None, timeout=left), seconds)
 
     async def pull(self, path: str, most: int) -> Sequence[Any]:
-        """Wait for messages; none is normal."""
+        """Wait for messages; none is normal, and so it is while the service is away."""
         task = asyncio.current_task()
         assert task is not None
         request = PullRequest.wrap(PullRequest.pb()(subscription=path, max_messages=most))
@@ -128,32 +129,21 @@ class Link:
         self._pulls.add(task)
         try:
             response = await reader.pull(request, retry=None, timeout=PULL_SECONDS)
-        except google_errors.GatewayTimeout:
-            return ()
         finally:
             self._pulls.discard(task)
             self._readers[reader] -= 1
+        self.note(None)
         found: Sequence[Any] = PullResponse.pb(response).received_messages
         return found
 
-    async def acknowledge(self, path: str, ids: Sequence[str], seconds: float = 0.0) -> set[str]:
-        """Those that were not ours any more, as far as the service says."""
-
-        async def ask(some: Sequence[str], left: float) -> None:
-            request = AcknowledgeRequest.wrap(AcknowledgeRequest.pb()(subscription=path, ack_ids=some))
-            await self.subscriber.acknowledge(request, retry=None, timeout=left)
-
-        return await self._settle(ask, ids, seconds)
-
-    async def modify(self, path: str, ids: Sequence[str], deadline: int, seconds: float = 0.0) -> set[str]:
-        """The service takes them back after so many seconds; 0: now. Those that were not ours any more."""
-        fields = {"subscription": path, "ack_deadline_seconds": deadline}
-
-        async def ask(some: Sequence[str], left: float) -> None:
-            request = ModifyAckDeadlineRequest.wrap(ModifyAckDeadlineRequest.pb()(ack_ids=some, **fields))
-            await self.subscriber.modify_ack_deadline(request, retry=None, timeout=left)
-
-        return await self._settle(ask, ids, seconds)
+    async def settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float = 0.0) -> set[str]:
+        """The service takes them back after `deadline` seconds; 0: now; None: never, they are done with. Answers which
+        were not ours any more, as far as it says. One request after the other, so that the order of a key is kept.
+        """
+        lost: set[str] = set()
+        for start in range(0, len(ids), MOST_IDS):
+            lost |= await self._settle(path, ids[start : start + MOST_IDS], deadline, seconds)
+        return lost
 
     def error(self, problem: GoogleAPICallError, what: str) -> EdowError:
         """The service's refusal or silence in our words."""
@@ -174,39 +164,37 @@ class Link:
 
     def note(self, problem: GoogleAPICallError | None) -> None:
         """Whether the service is away: say it, once for each outage."""
-        if (problem is not None) != self._is_away:
-            self._is_away = problem is not None
-            if problem is None:
-                log.info("%s is back", self._address)
-            else:
-                log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
+        if problem is not None and not self._is_away:
+            log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
+        elif problem is None and self._is_away:
+            log.info("%s is back", self._address)
+        self._is_away = problem is not None
 
-    async def _settle(
-        self, ask: Callable[[Sequence[str], float], Awaitable[None]], ids: Sequence[str], seconds: float
-    ) -> set[str]:
-        """In as many requests as it takes, one after the other so that the order of a key is kept. With exactly-once
-        delivery a request may succeed for some and fail for others: those are asked for again.
-        """
+    async def _settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float) -> set[str]:
+        """With exactly-once delivery a request may fail for some: those are lost, or asked for again."""
         lost: set[str] = set()
-        rest: Sequence[str] = ids
 
-        async def ask_for_rest(left: float) -> None:
-            nonlocal rest
+        async def ask(left: float) -> None:
+            nonlocal ids
             try:
-                await ask(rest, left)
+                if deadline is None:
+                    raw = AcknowledgeRequest.pb()(subscription=path, ack_ids=ids)
+                    await self.subscriber.acknowledge(AcknowledgeRequest.wrap(raw), retry=None, timeout=left)
+                else:
+                    raw = ModifyAckDeadlineRequest.pb()(subscription=path, ack_ids=ids, ack_deadline_seconds=deadline)
+                    request = ModifyAckDeadlineRequest.wrap(raw)
+                    await self.subscriber.modify_ack_deadline(request, retry=None, timeout=left)
             except GoogleAPICallError as problem:
                 reasons = problem.metadata or {}
-                failed = [each for each in rest if each in reasons]
+                failed = [each for each in ids if each in reasons]
                 if not failed:
                     raise
                 lost.update(each for each in failed if reasons[each].startswith(INVALID))
-                rest = [each for each in failed if each not in lost]
-                if rest:
+                ids = [each for each in failed if each not in lost]
+                if ids:
                     raise ServiceUnavailable(problem.message) from problem  # type: ignore[no-untyped-call]
 
-        for start in range(0, len(ids), MOST_IDS):
-            rest = ids[start : start + MOST_IDS]
-            await self._again(ask_for_rest, seconds)
+        await self._again(ask, seconds)
         return lost
 
     async def _again(self, ask: Callable[[float], Awaitable[Result]], seconds: float) -> Result:
@@ -233,42 +221,36 @@ class Link:
         return client
 
     def _channel(self) -> Any:
-        if self._options.emulator:
-            channel = grpc.aio.insecure_channel(self._options.target, options=_CHANNEL)
+        target, credentials = self._options.target, self._credentials
+        if credentials is None:
+            channel = grpc.aio.insecure_channel(target, options=_CHANNEL)
         else:
-            channel = SubscriberGrpcAsyncIOTransport.create_channel(
-                self._options.target, credentials=self._credentials, options=[*_CHANNEL, *_KEEPALIVE]
-            )
+            options = [*_CHANNEL, *_KEEPALIVE]
+            channel = SubscriberGrpcAsyncIOTransport.create_channel(target, credentials=credentials, options=options)
         self._channels.append(channel)
         return channel
 
     def _authenticate(self) -> Credentials:
         """Credentials that have been used once, since gRPC cannot tell wrong ones from a network that is away."""
+        file = self._options.credentials
         try:
-            credentials = self._find_credentials()
-        except (GoogleAuthError, ValueError, OSError) as problem:
-            raise InvalidInput(
-                f"{self._address}: there are no usable Google credentials: {problem}. Run `gcloud auth "
-                "application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or give a service account's key file "
-                "as credentials=FILE"
-            ) from problem
-        try:
+            credentials: Credentials = (
+                ServiceAccount.from_service_account_file(file, scopes=SCOPES)  # type: ignore[no-untyped-call]
+                if file
+                else google.auth.default(scopes=SCOPES)[0]
+            )
             credentials.refresh(Request())  # type: ignore[no-untyped-call]
         except TransportError as problem:
             raise TransportUnavailable(
                 f"{self._address}: Google's authentication did not answer: {problem}"
             ) from problem
-        except GoogleAuthError as problem:
-            raise InvalidInput(f"{self._address}: Google refuses these credentials: {problem}") from problem
+        except (GoogleAuthError, ValueError, OSError) as problem:
+            raise InvalidInput(
+                f"{self._address}: Google refuses these credentials, or there are none: {problem}. Run `gcloud auth "
+                "application-default login`, set GOOGLE_APPLICATION_CREDENTIALS, or give a service account's key file "
+                "as credentials=FILE"
+            ) from problem
         return credentials
-
-    def _find_credentials(self) -> Credentials:
-        if self._options.credentials:
-            found: Credentials = service_account.Credentials.from_service_account_file(  # type: ignore[no-untyped-call]
-                self._options.credentials, scopes=SCOPES
-            )
-            return found
-        return google.auth.default(scopes=SCOPES)[0]
 
 
 def is_transient(problem: Exception) -> bool:

@@ -1,19 +1,19 @@
 """One subscriber: asks for messages, hands them out, and keeps what it holds for as long as it lives.
 
 It asks only while somebody receives, and what it then does not hand out for a while it gives back, so that no member
-sits on messages that others could work on. Unary pulls, not a stream: a stream takes whatever the service sends, and a
-deadline of ten seconds at least.
+sits on messages that others could work on. Unary pulls, not a stream: a stream takes whatever the service sends, for
+ten seconds at least.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil, inf
 from typing import Any
 
-from google.api_core.exceptions import GoogleAPICallError, NotFound
+from google.api_core.exceptions import GatewayTimeout, GoogleAPICallError, NotFound
 
 from edow.errors import Closed, EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
@@ -35,12 +35,7 @@ class PubsubSubscriber:
     """See `edow.transport.contract.Subscriber`."""
 
     def __init__(
-        self,
-        link: Link,
-        topics: Topics,
-        options: PubsubOptions,
-        subscription: Subscription,
-        sources: list[Source],
+        self, link: Link, topics: Topics, options: PubsubOptions, subscription: Subscription, sources: list[Source]
     ) -> None:
         self.is_closed = False
         self._link = link
@@ -49,13 +44,12 @@ class PubsubSubscriber:
         self._mode = subscription.mode
         self._lease = subscription.lease_seconds if subscription.mode == "shared" else inf
         self._deadline = min(MOST_DEADLINE_SECONDS, max(1, ceil(subscription.lease_seconds)))
-        self._patience = min(self._deadline, options.timeout_seconds)  # with requests that are worth little later
         self._sources = sources
         self._held = Held()
         self._wake = asyncio.Event()  # something may be received
         self._problem: EdowError | None = None
-        self._left_at = inf  # when somebody has last received; inf: somebody does
         self._clock = asyncio.get_running_loop().time
+        self._left_at = inf  # when somebody has last received; inf: somebody does
         self._keeper = asyncio.create_task(self._keep(), name="edow-pubsub-keep")
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
@@ -82,21 +76,18 @@ class PubsubSubscriber:
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract. What fails may be acknowledged again."""
         mine = self._held.mine(deliveries)
-        try:
-            await self._tell(mine, self._link.acknowledge)
-        except GoogleAPICallError as problem:
-            raise self._link.unavailable(problem, f"{len(mine)} messages could not be acknowledged") from problem
+        await self._tell(mine, None)
         self._held.done(mine)  # only now may the next of a key go on: else what comes again would come after it
         self._wake.set()
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. The delay is kept here, since Pub/Sub knows none for a single message."""
         mine = self._held.mine(deliveries)
-        if delay_seconds > 0:
-            for each in mine:
-                each.state, each.ends = "delayed", self._clock() + delay_seconds
-        else:
+        if delay_seconds <= 0:
             await self._give_back(mine)
+            return
+        for each in mine:
+            each.state, each.ends = "delayed", self._clock() + delay_seconds
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract. Only in mode shared does anything expire."""
@@ -104,15 +95,12 @@ class PubsubSubscriber:
             return []
         now = self._clock()
         mine = [each for each in self._held.mine(deliveries) if each.ends > now]
-        try:
-            await self._renew(mine)
-        except GoogleAPICallError as problem:
-            raise self._link.unavailable(problem, f"{len(mine)} leases could not be extended") from problem
+        await self._renew(mine)
         kept = self._held.mine(mine)
         for each in kept:
             each.ends = now + self._lease
-        ids = set(map(id, kept))
-        return [each for each in deliveries if id(each) not in ids]
+        ours = set(map(id, kept))
+        return [each for each in deliveries if id(each) not in ours]
 
     async def close(self) -> None:
         """See the contract. Pulls under way go on, and what they bring is given back: one that is cancelled may be
@@ -131,8 +119,6 @@ class PubsubSubscriber:
         except EdowError as problem:
             log.debug("messages could not be given back, their leases will run out: %s", problem)
 
-    # Asking
-
     async def _is_over(self, end: float) -> bool:
         """Wait for something to change. Whether it was the end."""
         try:
@@ -142,13 +128,15 @@ class PubsubSubscriber:
             pass
         return self.is_closed
 
+    # Asking
+
     def _ask(self, limit: int) -> None:
         """As many pulls as may be under way, each for its share of what may be held."""
         half = max(1, self._options.prefetch // 2)
         if self._held.waiting >= half or len(self._held.ready) >= limit:
             return
         share = max(1, half // (self._options.pulls * len(self._sources)))
-        most = min(share, limit if self._mode == "shared" else MOST_PULLED, MOST_PULLED)
+        most = min(share, MOST_PULLED, limit if self._mode == "shared" else MOST_PULLED)
         for source in self._sources:
             while source.pulls < self._options.pulls:
                 source.pulls += 1
@@ -157,37 +145,41 @@ class PubsubSubscriber:
     async def _pull(self, source: Source, most: int) -> None:
         """One request, or a pause after one that failed."""
         try:
-            await self._pull_once(source, most)
+            if await self._has_pulled(source, most):
+                source.pause = FIRST_PAUSE_SECONDS
+            else:
+                await self._pause(source)
         except Closed:
             pass
         except EdowError as problem:
             self._problem = problem
+            self._wake.set()
             await self._pause(source)
         finally:
             source.pulls -= 1
             self._wake.set()
 
-    async def _pull_once(self, source: Source, most: int) -> None:
+    async def _pause(self, source: Source) -> None:
+        await asyncio.sleep(source.pause)
+        source.pause = min(2 * source.pause, LONGEST_PAUSE_SECONDS)
+
+    async def _has_pulled(self, source: Source, most: int) -> bool:
         try:
             found = await self._link.pull(source.path, most)
+        except GatewayTimeout:
+            return True
         except NotFound as problem:
             if self.is_closed or await self._topics.make_again(source):
-                return
+                return True
             raise TransportUnavailable(f"{source.path} is gone: it was deleted, or its topic was") from problem
         except GoogleAPICallError as problem:
             if not is_transient(problem):
                 raise self._link.unavailable(problem, f"{source.path} cannot be read") from problem
             self._link.note(problem)
-            await self._pause(source)
-            return
-        source.pause = FIRST_PAUSE_SECONDS
-        self._link.note(None)
+            return False
         if found:
             await self._arrived(source, found)
-
-    async def _pause(self, source: Source) -> None:
-        await asyncio.sleep(source.pause)
-        source.pause = min(2 * source.pause, LONGEST_PAUSE_SECONDS)
+        return True
 
     async def _arrived(self, source: Source, found: Sequence[Any]) -> None:
         """Hold them for a lease's length before any is handed out: whoever is killed now does so for no longer. What is
@@ -198,9 +190,10 @@ class PubsubSubscriber:
         lost: set[str] = set()
         try:
             if not self.is_closed:
-                lost = await self._tell(deliveries, self._link.acknowledge if self._mode == "broadcast" else self._hold)
-        except GoogleAPICallError as problem:
-            log.debug("%d messages were received and the service does not hear of it: %s", len(found), problem)
+                deadline = None if self._mode == "broadcast" else self._deadline
+                lost = await self._tell(deliveries, deadline, self._deadline)
+        except TransportUnavailable as problem:
+            log.debug("received nevertheless: %s", problem)
         self._held.admit(each for each in deliveries if each.ack_id not in lost)
         if self.is_closed:
             await self._give_back(self._held)
@@ -223,50 +216,44 @@ class PubsubSubscriber:
 
     async def _keep(self) -> None:
         """Until it is closed."""
-        while not self.is_closed:
+        while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._look()
-            except (GoogleAPICallError, EdowError) as problem:
-                log.debug("messages could not be kept or given back: %s", problem)
+            except EdowError as problem:
+                log.debug("not kept, or not given back: %s", problem)
 
     async def _look(self) -> None:
         """Leases and delays that have ended, what nobody wants, and what the service would soon take back."""
-        if self._mode == "broadcast":
-            return
         now = self._clock()
         back = [each for each in self._held if each.ends <= now]
         if self._mode == "shared" and self._left_at + UNWANTED_SECONDS <= now:
             back += self._held.ready
-        if back:
-            await self._give_back(back, self._patience)
-        soon = now + self._deadline / 2
-        await self._renew([each for each in self._held if each.served_until < min(each.ends, soon)])
+        await self._give_back(back, self._deadline)
+        if self._mode != "broadcast":
+            soon = now + self._deadline / 2
+            await self._renew([each for each in self._held if each.served_until < min(each.ends, soon)])
 
     async def _renew(self, deliveries: Sequence[PubsubDelivery]) -> None:
         """The service leaves them to us anew; those that are not ours any more are gone."""
         until = self._clock() + self._deadline
-        lost = await self._tell(deliveries, self._hold)
+        lost = await self._tell(deliveries, self._deadline, self._deadline)
         for each in deliveries:
             each.served_until = until
         self._held.give_up(each for each in deliveries if each.ack_id in lost)
 
-    async def _hold(self, path: str, ids: Sequence[str]) -> set[str]:
-        return await self._link.modify(path, ids, self._deadline, self._patience)
-
     async def _give_back(self, deliveries: Iterable[PubsubDelivery], seconds: float = 0.0) -> None:
         """At once, with what stands behind them."""
-        given = self._held.give_up([*deliveries])
-        try:
-            await self._tell(given, lambda path, ids: self._link.modify(path, ids, 0, seconds))
-        except GoogleAPICallError as problem:
-            raise self._link.unavailable(problem, f"{len(given)} messages could not be given back") from problem
+        await self._tell(self._held.give_up([*deliveries]), 0, seconds)
 
-    async def _tell(
-        self, deliveries: Iterable[PubsubDelivery], tell: Callable[[str, list[str]], Awaitable[set[str]]]
-    ) -> set[str]:
-        """One request for each subscription, all at once."""
+    async def _tell(self, deliveries: Iterable[PubsubDelivery], deadline: int | None, seconds: float = 0.0) -> set[str]:
+        """See `Link.settle`: one request for each subscription, all at once. Raises TransportUnavailable."""
         ids: dict[str, list[str]] = {}
         for each in deliveries:
             ids.setdefault(each.path, []).append(each.ack_id)
-        return set().union(*await asyncio.gather(*(tell(path, some) for path, some in ids.items())))
+        requests = [self._link.settle(path, some, deadline, seconds) for path, some in ids.items()]
+        try:
+            return set().union(*await asyncio.gather(*requests))
+        except GoogleAPICallError as problem:
+            count = sum(map(len, ids.values()))
+            raise self._link.unavailable(problem, f"{count} messages could not be acknowledged or kept") from problem

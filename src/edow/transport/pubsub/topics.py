@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import msgspec
 from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, NotFound
-from google.pubsub_v1.types import ExpirationPolicy, Subscription
+from google.pubsub_v1.types import ExpirationPolicy, Subscription, Topic
 
 from edow.errors import EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
-from edow.transport.pubsub.link import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Link
+from edow.transport.pubsub.link import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Link, Result
 from edow.transport.pubsub.names import Names
 from edow.transport.pubsub.options import PubsubOptions
 
@@ -40,64 +40,58 @@ class Source(msgspec.Struct, eq=False):
 
 
 class Topics:
-    """What is known of the project's topics and subscriptions, by their paths."""
+    """What is known of the project's topics and subscriptions."""
 
     def __init__(self, link: Link, names: Names, options: PubsubOptions) -> None:
         self.names = names
         self._link = link
         self._options = options
         self._ensured: dict[str, set[str]] = {}  # made again when it is gone
-        self._known: set[str] = set()  # there, as far as we know
-        self._seen: set[str] = set()  # there at some time
+        self._exists: dict[str, bool] = {}  # by path, as far as we know; False: it is gone
         self._turn = asyncio.Semaphore(TOGETHER)
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """See the contract. Looks before it makes: an account that may make nothing can use what exists."""
         for spec in specs:
-            self.names.topic(spec.name)
-            for group in spec.groups:
-                self.names.subscription(spec.name, group)
+            self._paths(spec.name, spec.groups)
         for spec in specs:
             self._ensured.setdefault(spec.name, set()).update(spec.groups)
-        await asyncio.gather(*(self._make(spec.name, spec.groups) for spec in specs))
+        await asyncio.gather(*(self._ensure(spec.name, spec.groups) for spec in specs))
 
     async def check(self, topics: Collection[str]) -> None:
         """Raises InvalidInput for a topic that does not exist; TransportUnavailable for one that is gone for now."""
         for topic in topics:
             path = self.names.topic(topic)
-            if path in self._known:
-                continue
             try:
-                exists = await self._has_topic(path)
+                found = await self._has(Topic(name=path))
             except InvalidInput as problem:  # a permission that is missing now says nothing of the topic
                 raise TransportUnavailable(str(problem)) from problem
-            if not exists and not await self._make_again(topic):
-                if path in self._seen:
+            if not found and not await self._make_again(topic):
+                if path in self._exists:
                     raise TransportUnavailable(f"topic {topic!r} is gone: {path} was deleted")
                 raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
 
     async def source(self, topic: str, group: str | None) -> Source:
-        """The group's subscription, or a new one whose messages are those published from now on. Raises InvalidInput
-        when there is none, or it does not keep what is promised.
+        """The group's subscription, or one of its own that gets what is published from now on. Raises InvalidInput when
+        there is none, or it does not keep what is promised.
         """
         if group is None:
             await self.check([topic])
             source = Source(topic, None, self.names.own_subscription(topic, uuid4().hex))
-            await self._make_own(source)
+            await self._make(self._wanted(source))
             return source
-        path = self.names.subscription(topic, group)
-        self._known.discard(path)
-        if not await self._has_subscription(path) and not await self._make_again(topic, group):
+        source = Source(topic, group, self.names.subscription(topic, group))
+        self._exists.pop(source.path, None)
+        if not await self._has(self._wanted(source)) and not await self._make_again(topic, group):
             raise InvalidInput(f"topic {topic!r} has no group {group!r}: make it with transport.ensure() first")
-        return Source(topic, group, path)
+        return source
 
     async def make_again(self, source: Source) -> bool:
         """It is gone, or its topic is. Whether that was ours to mend."""
         mended = await self._make_again(source.topic, source.group)
-        if source.group is not None:
-            return mended
-        await self._make_own(source)
-        return True
+        if source.group is None:
+            await self._make(self._wanted(source))
+        return mended or source.group is None
 
     async def delete(self, source: Source) -> None:
         """What cannot be deleted expires."""
@@ -109,86 +103,71 @@ class Topics:
 
     def forget(self, topic: str) -> None:
         """The service says that it does not exist."""
-        self._known.discard(self.names.topic(topic))
+        self._exists[self.names.topic(topic)] = False
 
     async def _make_again(self, topic: str, group: str | None = None) -> bool:
         groups = self._ensured.get(topic)
         if groups is None or (group is not None and group not in groups):
             return False
-        self._known -= {self.names.topic(topic), *(self.names.subscription(topic, each) for each in groups)}
-        await self._make(topic, groups)
+        self._exists |= {path: False for path in self._paths(topic, groups) if path in self._exists}
+        await self._ensure(topic, groups)
         return True
 
-    async def _make(self, topic: str, groups: Collection[str]) -> None:
-        path = self.names.topic(topic)
-        if not await self._has_topic(path):
-            await self._create(self._link.publisher.create_topic, {"name": path}, path)
-        await asyncio.gather(*(self._make_group(topic, group) for group in groups))
+    def _paths(self, topic: str, groups: Collection[str]) -> list[str]:
+        """Raises InvalidInput for names that Pub/Sub does not take."""
+        return [self.names.topic(topic), *(self.names.subscription(topic, group) for group in groups)]
 
-    async def _make_group(self, topic: str, group: str) -> None:
-        path = self.names.subscription(topic, group)
-        if await self._has_subscription(path):
-            return
-        wanted = Subscription(
-            name=path,
-            topic=self.names.topic(topic),
-            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
-            enable_message_ordering=True,
-            enable_exactly_once_delivery=self._options.exactly_once,
-            message_retention_duration=timedelta(days=self._options.retention_days),
-            expiration_policy=ExpirationPolicy(),  # never: by default it would be deleted after a month without readers
-        )
-        await self._create(self._link.subscriber.create_subscription, wanted, path)
-        await self._has_subscription(path)  # somebody else may have made it, otherwise
+    async def _ensure(self, topic: str, groups: Collection[str]) -> None:
+        path, *paths = self._paths(topic, groups)
+        await self._make(Topic(name=path))
+        wanted = [self._wanted(Source(topic, group, path)) for group, path in zip(groups, paths, strict=True)]
+        await asyncio.gather(*(self._make(each) for each in wanted))
 
-    async def _make_own(self, source: Source) -> None:
-        wanted = Subscription(
+    def _wanted(self, source: Source) -> Subscription:
+        """Never expires: by default it would be deleted after a month without readers."""
+        own = source.group is None
+        return Subscription(
             name=source.path,
             topic=self.names.topic(source.topic),
             ack_deadline_seconds=ACK_DEADLINE_SECONDS,
-            message_retention_duration=OWN_RETENTION,
-            expiration_policy=ExpirationPolicy(ttl=OWN_EXPIRY),
+            enable_message_ordering=not own,
+            enable_exactly_once_delivery=self._options.exactly_once and not own,
+            message_retention_duration=OWN_RETENTION if own else timedelta(days=self._options.retention_days),
+            expiration_policy=ExpirationPolicy(ttl=OWN_EXPIRY) if own else ExpirationPolicy(),
         )
-        await self._create(self._link.subscriber.create_subscription, wanted, source.path)
 
-    async def _has_topic(self, path: str) -> bool:
-        return await self._find(self._link.publisher.get_topic, {"topic": path}, path) is not None
-
-    async def _has_subscription(self, path: str) -> bool:
-        """Raises InvalidInput for one that does not do what is promised."""
-        found = await self._find(self._link.subscriber.get_subscription, {"subscription": path}, path)
-        why = unfit(found) if isinstance(found, Subscription) else None
-        if why is not None:
-            self._known.discard(path)
-            raise InvalidInput(f"subscription {path} {why}")
-        return found is not None
-
-    async def _find(self, get: Callable[..., Awaitable[object]], request: object, path: str) -> object | None:
-        """True where it is known to be there."""
-        if path in self._known:
-            return True
+    async def _make(self, wanted: Topic | Subscription) -> None:
+        if await self._has(wanted):
+            return
+        is_topic = isinstance(wanted, Topic)
+        create = self._link.publisher.create_topic if is_topic else self._link.subscriber.create_subscription
         try:
-            found = await self._ask(get, request, path)
-        except NotFound:
-            return None
-        self._known.add(path)
-        self._seen.add(path)
-        return found
-
-    async def _create(self, create: Callable[..., Awaitable[object]], request: object, path: str) -> None:
-        """Unless somebody else is quicker."""
-        try:
-            await self._ask(create, request, path)
+            await self._ask(create, wanted, wanted.name)
         except AlreadyExists:
+            await self._has(wanted)  # somebody else has made it, perhaps otherwise
             return
         except NotFound as problem:
-            raise self._link.error(problem, f"{path} cannot be made") from problem
-        if path in self._seen:
-            log.warning("%s was gone and is made again; what it held is lost", path)
-        self._known.add(path)
-        self._seen.add(path)
+            raise self._link.error(problem, f"{wanted.name} cannot be made") from problem
+        if wanted.name in self._exists:
+            log.warning("%s was gone and is made again; what it held is lost", wanted.name)
+        self._exists[wanted.name] = True
 
-    async def _ask(self, method: Callable[..., Awaitable[object]], request: object, path: str) -> object:
+    async def _has(self, wanted: Topic | Subscription) -> bool:
+        """Raises InvalidInput for a subscription that does not keep what is promised."""
+        if self._exists.get(wanted.name):
+            return True
+        try:
+            if isinstance(wanted, Topic):
+                await self._ask(self._link.publisher.get_topic, {"topic": wanted.name}, wanted.name)
+            else:
+                request = {"subscription": wanted.name}
+                refuse_unfit(await self._ask(self._link.subscriber.get_subscription, request, wanted.name))
+        except NotFound:
+            return False
+        self._exists[wanted.name] = True
+        return True
+
+    async def _ask(self, method: Callable[..., Awaitable[Result]], request: object, path: str) -> Result:
         async with self._turn:
             try:
                 return await self._link.call(method, request)
@@ -198,12 +177,14 @@ class Topics:
                 raise self._link.error(problem, f"{path} cannot be used") from problem
 
 
-def unfit(subscription: Subscription) -> str | None:
-    """Why it does not do what is promised."""
+def refuse_unfit(subscription: Subscription) -> None:
+    """Raises InvalidInput for one that does not do what is promised."""
+    why = None
     if not subscription.enable_message_ordering:
-        return "was made without message ordering, which cannot be changed: delete it"
-    if subscription.push_config.push_endpoint:
-        return "pushes its messages elsewhere: remove its push endpoint"
-    if subscription.topic == "_deleted-topic_":
-        return "belongs to a topic that was deleted: delete it, too"
-    return None
+        why = "was made without message ordering, which cannot be changed: delete it"
+    elif subscription.push_config.push_endpoint:
+        why = "pushes its messages elsewhere: remove its push endpoint"
+    elif subscription.topic == "_deleted-topic_":
+        why = "belongs to a topic that was deleted: delete it, too"
+    if why is not None:
+        raise InvalidInput(f"subscription {subscription.name} {why}")

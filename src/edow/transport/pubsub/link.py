@@ -35,7 +35,6 @@ CLOSE_SECONDS = 2.0  # for giving back at the end; what the service does not hea
 SETTLE_SECONDS = 0.02  # gRPC's thread tells the loop of calls that were cancelled, and complains when that is closed
 PULL_SECONDS = 600.0  # the service answers long before: what it sent at the very end of this would be lost for a while
 STREAMS = 80  # pulls under way on one connection; Google's side takes 100 requests
-MOST_IDS = 1_000  # in one request, which may have 512 KiB
 INVALID = "PERMANENT_"  # what a subscription with exactly-once delivery says of a message that is no longer ours
 
 # gRPC's own pauses between attempts to connect grow to two minutes; a broker that is back should be noticed sooner.
@@ -136,42 +135,12 @@ class Link:
         found: Sequence[Any] = PullResponse.pb(response).received_messages
         return found
 
-    async def settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float = 0.0) -> set[str]:
-        """The service takes them back after `deadline` seconds; 0: now; None: never, they are done with. Answers which
-        were not ours any more, as far as it says. One request after the other, so that the order of a key is kept.
+    async def settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float) -> set[str]:
+        """The service takes them back after `deadline` seconds; 0: now; None: never, they are done with.
+
+        Answers which were not ours any more, as far as it says: with exactly-once delivery a request may fail for some,
+        which are lost or asked for again.
         """
-        lost: set[str] = set()
-        for start in range(0, len(ids), MOST_IDS):
-            lost |= await self._settle(path, ids[start : start + MOST_IDS], deadline, seconds)
-        return lost
-
-    def error(self, problem: GoogleAPICallError, what: str) -> EdowError:
-        """The service's refusal or silence in our words."""
-        text = f"{self._address}: {what}: {problem.message}"
-        if isinstance(problem, google_errors.Unauthorized | google_errors.Forbidden):
-            account = getattr(self._credentials, "service_account_email", None) or "the account in use"
-            return InvalidInput(
-                f"{text}. See that the Pub/Sub API is enabled and {account} has roles/pubsub.editor in the project, or "
-                "publisher, subscriber and viewer where topics and subscriptions are made by others"
-            )
-        if isinstance(problem, google_errors.InvalidArgument | google_errors.FailedPrecondition):
-            return InvalidInput(text)
-        return TransportUnavailable(text)
-
-    def unavailable(self, problem: GoogleAPICallError, what: str) -> TransportUnavailable:
-        """The same, whatever it says: for what has worked before, so that permissions may come back, too."""
-        return TransportUnavailable(str(self.error(problem, what)))
-
-    def note(self, problem: GoogleAPICallError | None) -> None:
-        """Whether the service is away: say it, once for each outage."""
-        if problem is not None and not self._is_away:
-            log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
-        elif problem is None and self._is_away:
-            log.info("%s is back", self._address)
-        self._is_away = problem is not None
-
-    async def _settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float) -> set[str]:
-        """With exactly-once delivery a request may fail for some: those are lost, or asked for again."""
         lost: set[str] = set()
 
         async def ask(left: float) -> None:
@@ -196,6 +165,27 @@ class Link:
 
         await self._again(ask, seconds)
         return lost
+
+    def error(self, problem: GoogleAPICallError, what: str) -> EdowError:
+        """The service's refusal or silence in our words."""
+        text = f"{self._address}: {what}: {problem.message}"
+        if isinstance(problem, google_errors.Unauthorized | google_errors.Forbidden):
+            account = getattr(self._credentials, "service_account_email", None) or "the account in use"
+            return InvalidInput(
+                f"{text}. See that the Pub/Sub API is enabled and {account} has roles/pubsub.editor in the project, or "
+                "publisher, subscriber and viewer where topics and subscriptions are made by others"
+            )
+        if isinstance(problem, google_errors.InvalidArgument | google_errors.FailedPrecondition):
+            return InvalidInput(text)
+        return TransportUnavailable(text)
+
+    def note(self, problem: GoogleAPICallError | None) -> None:
+        """Whether the service is away: say it, once for each outage."""
+        if problem is not None and not self._is_away:
+            log.warning("%s is away, trying again until it is back: %s", self._address, problem.message)
+        elif problem is None and self._is_away:
+            log.info("%s is back", self._address)
+        self._is_away = problem is not None
 
     async def _again(self, ask: Callable[[float], Awaitable[Result]], seconds: float) -> Result:
         """`ask` is told what time is left."""

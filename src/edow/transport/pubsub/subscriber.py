@@ -25,6 +25,7 @@ from edow.transport.pubsub.topics import Source, Topics
 
 MOST_DEADLINE_SECONDS = 600  # that the service leaves a message to one subscriber at a time
 MOST_PULLED = 1_000
+MOST_IDS = 1_000  # in one request, which may have 512 KiB
 UNWANTED_SECONDS = 1.0  # with nobody receiving; what is held and not handed out then goes to others
 LOOK_SECONDS = 0.2  # between looks at what is held
 
@@ -174,7 +175,8 @@ class PubsubSubscriber:
             raise TransportUnavailable(f"{source.path} is gone: it was deleted, or its topic was") from problem
         except GoogleAPICallError as problem:
             if not is_transient(problem):
-                raise self._link.unavailable(problem, f"{source.path} cannot be read") from problem
+                error = self._link.error(problem, f"{source.path} cannot be read")
+                raise TransportUnavailable(str(error)) from problem
             self._link.note(problem)
             return False
         if found:
@@ -247,13 +249,17 @@ class PubsubSubscriber:
         await self._tell(self._held.give_up([*deliveries]), 0, seconds)
 
     async def _tell(self, deliveries: Iterable[PubsubDelivery], deadline: int | None, seconds: float = 0.0) -> set[str]:
-        """See `Link.settle`: one request for each subscription, all at once. Raises TransportUnavailable."""
+        """See `Link.settle`; all at once. TransportUnavailable also where permissions are missing: they may come back."""
         ids: dict[str, list[str]] = {}
         for each in deliveries:
             ids.setdefault(each.path, []).append(each.ack_id)
-        requests = [self._link.settle(path, some, deadline, seconds) for path, some in ids.items()]
+        requests = [
+            self._link.settle(path, some[start : start + MOST_IDS], deadline, seconds)
+            for path, some in ids.items()
+            for start in range(0, len(some), MOST_IDS)
+        ]
         try:
             return set().union(*await asyncio.gather(*requests))
         except GoogleAPICallError as problem:
-            count = sum(map(len, ids.values()))
-            raise self._link.unavailable(problem, f"{count} messages could not be acknowledged or kept") from problem
+            what = f"{sum(map(len, ids.values()))} messages could not be acknowledged, kept or given back"
+            raise TransportUnavailable(str(self._link.error(problem, what))) from problem

@@ -62,10 +62,10 @@ class Publisher:
         """One request after the other; what the service has got leaves the lane. What went wrong."""
         path = self._topics.names.topic(topic)
         for packed in requests(messages, ordering_key, lane):
-            request = PublishRequest.wrap(PublishRequest.pb()(topic=path, messages=packed))
+            request = PublishRequest.pb()(topic=path, messages=packed)
             try:
                 async with self._turn:
-                    await self._link.call(self._link.publisher.publish, request)
+                    await self._link.call("Publisher/Publish", request)
             except GoogleAPICallError as problem:
                 if isinstance(problem, NotFound):
                     self._topics.forget(topic)

@@ -249,7 +249,7 @@ class PubsubSubscriber:
         await self._tell(self._held.give_up([*deliveries]), 0, seconds)
 
     async def _tell(self, deliveries: Iterable[PubsubDelivery], deadline: int | None, seconds: float = 0.0) -> set[str]:
-        """See `Link.settle`; all at once. TransportUnavailable also where permissions are missing: they may come back."""
+        """See `Link.settle`; all at once. TransportUnavailable also for permissions: they may come back."""
         ids: dict[str, list[str]] = {}
         for each in deliveries:
             ids.setdefault(each.path, []).append(each.ack_id)

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from uuid import uuid4
 
 import msgspec
 from google.api_core.exceptions import AlreadyExists, GoogleAPICallError, NotFound
-from google.pubsub_v1.types import ExpirationPolicy, Subscription, Topic
+from google.pubsub_v1.types import (
+    DeleteSubscriptionRequest,
+    ExpirationPolicy,
+    GetSubscriptionRequest,
+    GetTopicRequest,
+    Subscription,
+    Topic,
+)
 
 from edow.errors import EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
-from edow.transport.pubsub.link import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Link, Result
+from edow.transport.pubsub.link import CLOSE_SECONDS, FIRST_PAUSE_SECONDS, Link
 from edow.transport.pubsub.names import Names
 from edow.transport.pubsub.options import PubsubOptions
 
@@ -88,6 +95,7 @@ class Topics:
 
     async def make_again(self, source: Source) -> bool:
         """It is gone, or its topic is. Whether that was ours to mend."""
+        self._exists[source.path] = False
         mended = await self._make_again(source.topic, source.group)
         if source.group is None:
             await self._make(self._wanted(source))
@@ -96,8 +104,8 @@ class Topics:
     async def delete(self, source: Source) -> None:
         """What cannot be deleted expires."""
         try:
-            request = {"subscription": source.path}
-            await self._link.call(self._link.subscriber.delete_subscription, request, CLOSE_SECONDS)
+            request = DeleteSubscriptionRequest.pb()(subscription=source.path)
+            await self._link.call("Subscriber/DeleteSubscription", request, CLOSE_SECONDS)
         except (GoogleAPICallError, EdowError) as problem:
             log.debug("%s could not be deleted, it will expire: %s", source.path, problem)
 
@@ -139,10 +147,9 @@ class Topics:
     async def _make(self, wanted: Topic | Subscription) -> None:
         if await self._has(wanted):
             return
-        is_topic = isinstance(wanted, Topic)
-        create = self._link.publisher.create_topic if is_topic else self._link.subscriber.create_subscription
+        method = "Publisher/CreateTopic" if isinstance(wanted, Topic) else "Subscriber/CreateSubscription"
         try:
-            await self._ask(create, wanted, wanted.name)
+            await self._ask(method, type(wanted).pb(wanted), wanted.name)
         except AlreadyExists:
             await self._has(wanted)  # somebody else has made it, perhaps otherwise
             return
@@ -158,16 +165,17 @@ class Topics:
             return True
         try:
             if isinstance(wanted, Topic):
-                await self._ask(self._link.publisher.get_topic, {"topic": wanted.name}, wanted.name)
+                await self._ask("Publisher/GetTopic", GetTopicRequest.pb()(topic=wanted.name), wanted.name)
             else:
-                request = {"subscription": wanted.name}
-                refuse_unfit(await self._ask(self._link.subscriber.get_subscription, request, wanted.name))
+                request = GetSubscriptionRequest.pb()(subscription=wanted.name)
+                answer = await self._ask("Subscriber/GetSubscription", request, wanted.name)
+                refuse_unfit(Subscription.deserialize(answer))
         except NotFound:
             return False
         self._exists[wanted.name] = True
         return True
 
-    async def _ask(self, method: Callable[..., Awaitable[Result]], request: object, path: str) -> Result:
+    async def _ask(self, method: str, request: object, path: str) -> bytes:
         async with self._turn:
             try:
                 return await self._link.call(method, request)

@@ -185,18 +185,23 @@ class PubsubSubscriber:
 
     async def _arrived(self, source: Source, found: Sequence[Any]) -> None:
         """Hold them for a lease's length before any is handed out: whoever is killed now does so for no longer. What is
-        broadcast is done with.
+        broadcast is done with, and an exclusive subscriber need not wait, since nothing of it expires.
         """
         until = self._clock() + self._deadline
         deliveries = [self._delivery(source, each, until) for each in found]
+        at_once = self._mode == "exclusive"
+        if at_once:
+            self._held.admit(deliveries)
+            self._wake.set()
         lost: set[str] = set()
         try:
-            if not self.is_closed:
-                deadline = None if self._mode == "broadcast" else self._deadline
-                lost = await self._tell(deliveries, deadline, self._deadline)
+            lost = await self._tell(deliveries, None if self._mode == "broadcast" else self._deadline, self._deadline)
         except TransportUnavailable as problem:
             log.debug("received nevertheless: %s", problem)
-        self._held.admit(each for each in deliveries if each.ack_id not in lost)
+        if at_once:
+            self._held.give_up(each for each in deliveries if each.ack_id in lost)
+        else:
+            self._held.admit(each for each in deliveries if each.ack_id not in lost)
         if self.is_closed:
             await self._give_back(self._held)
 

@@ -399,6 +399,20 @@ async def test_a_lease_beyond_pubsubs_longest_is_kept(url: str) -> None:
         assert (request.ack_deadline_seconds, list(request.ack_ids)) == (600, ["ack-0"])
 
 
+async def test_an_exclusive_subscriber_need_not_wait_for_its_deadline() -> None:
+    """Nothing of it expires, so what has arrived is handed out while the service is still being told."""
+
+    def refuse(request: types.ModifyAckDeadlineRequest) -> None:
+        raise Refusal(grpc.StatusCode.UNAVAILABLE)
+
+    batch = once(received(Message("topic", b"x")))
+    async with fake(Pull=batch, ModifyAckDeadline=refuse) as server, opened(server.url) as transport:
+        reader = await member(transport, "topic", "exclusive")
+        held = await take(reader, 1)
+        await reader.ack(held)
+        assert [list(asked.ack_ids) for name, asked in server.asked if name == "Acknowledge"] == [["ack-0"]]
+
+
 def once(response: types.PullResponse) -> Any:
     """Messages for the first who asks; the others wait a little, as at the service."""
     left = [response]

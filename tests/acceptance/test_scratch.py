@@ -52,12 +52,14 @@ async def test_nothing_is_left_on_a_broker(tmp_path: Path, server: str) -> None:
         assert named == own
 
 
-@pytest.mark.parametrize("command", ["bench", "demo", "verify"])
-async def test_nothing_is_left_by_an_interrupted_command(command: str) -> None:
-    """Ctrl-C in the middle: its processes end, and its schema and keys go."""
-    database, number = f"scratch_{uuid4().hex[:8]}", 9
+@pytest.mark.parametrize(
+    ("command", "number"), [("bench", signal.SIGINT), ("demo", signal.SIGTERM), ("verify", signal.SIGINT)]
+)
+async def test_nothing_is_left_by_an_interrupted_command(command: str, number: signal.Signals) -> None:
+    """Ctrl-C or SIGTERM in the middle: its processes end, and its schema and keys go."""
+    database, keyspace = f"scratch_{uuid4().hex[:8]}", 9
     place = server_url("EDOW_POSTGRES").rpartition("/")[0]
-    store, transport = f"{place}/{database}", f"{server_url('EDOW_REDIS')}/{number}"
+    store, transport = f"{place}/{database}", f"{server_url('EDOW_REDIS')}/{keyspace}"
     admin = await asyncpg.connect(f"{place}/postgres")
     await admin.execute(f"CREATE DATABASE {database}")
     keys = redis.Redis.from_url(transport)
@@ -66,7 +68,7 @@ async def test_nothing_is_left_by_an_interrupted_command(command: str) -> None:
         words = [sys.executable, "-m", "edow", command, *told, "--store", store, "--transport", transport]
         with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
             await until(lambda: in_use(store, keys))
-            running.send_signal(signal.SIGINT)
+            running.send_signal(number)
             _, said = await asyncio.to_thread(running.communicate)
         assert running.returncode == 130, said
         assert "could not be removed" not in said

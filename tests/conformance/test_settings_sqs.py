@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiobotocore.client import AioBaseClient
@@ -24,11 +25,19 @@ from tests.conformance.transports import url_of
 TOPIC = "edow.tasks.default"
 
 
-@pytest.fixture
-async def url(tmp_path: Path) -> AsyncIterator[str]:
-    url = f"{url_of('SQS', tmp_path)}&poll=1"
+@pytest.fixture(scope="module")
+def part() -> Iterator[str]:
+    """A part of the server, which is gone at the end."""
+    url = f"{url_of('SQS', Path())}&poll=1"
     yield url
-    await erase(url, ["default"])
+    asyncio.run(erase(url, ["default"]))
+
+
+@pytest.fixture
+def url(part: str) -> str:
+    """A part of that for each test."""
+    prefix = Address(part).options["prefix"]
+    return part.replace(prefix, f"{prefix}{uuid4().hex[:4]}.")
 
 
 @asynccontextmanager

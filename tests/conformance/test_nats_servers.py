@@ -112,10 +112,15 @@ async def test_what_was_on_its_way_when_the_connection_broke_arrives(box: Box) -
         await transport.ensure([TopicSpec(RESULTS, ("g",))])
         reader = await member(transport, "exclusive", RESULTS)
         await reader.receive(10, 0)  # asks
-        await publisher.publish(numbered(RESULTS, 5))
         client = transport._link.client
         client._subs.clear()  # what arrives is thrown away, as with a connection that breaks
-        await asyncio.sleep(QUIET)
+        await publisher.publish(numbered(RESULTS, 5))
+
+        async def delivered() -> bool:
+            ((stats,),) = [topic.groups for topic in await publisher.describe([RESULTS])]
+            return stats.in_flight == 5
+
+        await until(delivered)
         await client.close()
         async with asyncio.timeout(SOON):
             assert await drain(reader, 5) == [b"%d" % number for number in range(5)]
@@ -186,6 +191,17 @@ async def test_what_is_not_permitted_is_told() -> None:
 
 
 # a cancelled question
+
+
+async def test_closing_while_a_connection_is_being_made(box: Box) -> None:
+    """However far that is, closing ends it: a cancellation is not lost in the library, nor a socket."""
+    for turns in range(0, 60, 2):
+        async with opened(box.url) as transport:
+            await transport._link.client.close()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            async with asyncio.timeout(SOON):
+                await transport.close()
 
 
 async def test_a_cancellation_is_not_lost_in_the_library(box: Box) -> None:

@@ -103,10 +103,8 @@ class Link:
         InvalidInput when we may not ask or have asked what makes no sense.
         """
         refusal = self._refusal
-        asking = asyncio.ensure_future(question)
         try:
-            await asyncio.wait([asking])  # not awaited itself: in the library, a cancellation may get lost
-            return asking.result()
+            return await _apart(question)
         except APIError as problem:
             if problem.err_code in expected:
                 return None
@@ -117,8 +115,6 @@ class Link:
             raise TransportUnavailable(f"{self.address} has not answered in time") from problem
         except (NatsError, OSError) as problem:
             raise TransportUnavailable(f"{self.address}: {str(problem) or type(problem).__name__}") from problem
-        finally:
-            asking.cancel()
 
     async def request(self, subject: str, payload: bytes = b"") -> bytes:
         """The same for a question that the library has no words for."""
@@ -139,7 +135,7 @@ class Link:
         """A new client, connected."""
         client, self._problem = Client(), None
         try:
-            await client.connect(**self._client_options(client))
+            await _apart(client.connect(**self._client_options(client)))
             self._check(client)
         except BaseException as problem:
             await _discard(client)
@@ -248,6 +244,18 @@ class Link:
             except Exception as problem:
                 level = logging.WARNING if isinstance(problem, InvalidInput) else logging.INFO
                 log.log(level, "%s is not back yet: %r", self.address, problem)
+
+
+async def _apart(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """In a task of its own: the library, on Python 3.11, may go on after a cancellation, but we are to end."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
 
 
 async def _discard(client: Client) -> None:

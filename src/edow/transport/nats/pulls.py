@@ -173,6 +173,7 @@ class PullSubscriber:
         except (NatsError, OSError) as problem:
             raise TransportUnavailable(f"{self._link.address}: {problem}") from problem
         self._subject, self._epoch = subject, epoch
+        self._link.lost.add_done_callback(self._wake)
 
     async def _restart(self) -> None:
         """Requests of the time before are forgotten."""
@@ -208,6 +209,9 @@ class PullSubscriber:
                 slot.over(code, headers.get(Header.DESCRIPTION, ""), asyncio.get_running_loop().time())
         self._woken.set()
 
+    def _wake(self, _: object) -> None:
+        self._woken.set()
+
     async def _wait(self, seconds: float) -> None:
         """Until something has happened."""
         try:
@@ -219,6 +223,7 @@ class PullSubscriber:
 
     async def _close(self) -> None:
         inbox, client = self._inbox, self._link.client
+        self._link.lost.remove_done_callback(self._wake)
         if inbox is not None and self._epoch == self._link.epoch:
             # The library would forget it at once, and lose what the server has sent by then: tell the server first.
             try:

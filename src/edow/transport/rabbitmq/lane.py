@@ -6,300 +6,230 @@ Everything here but the calls to the server happens at once, without waiting.
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from itertools import takewhile
 
 from aiormq.abc import AbstractChannel, DeliveredMessage, FrameType
-from pamqp import commands
+from aiormq.exceptions import ChannelPreconditionFailed
+from pamqp.commands import Basic
 from pamqp.common import FieldTable
 
 from edow.transport.contract import Delivery
-from edow.transport.rabbitmq.link import send
-from edow.transport.rabbitmq.publisher import KEY_HEADER
-from edow.transport.rabbitmq.topology import close_channel
+from edow.transport.rabbitmq.link import close_channel, send
+from edow.transport.rabbitmq.names import KEY_HEADER
 
-COUNT_HEADER = "edow-count"  # deliveries before a copy was made
-COUNT_HEADERS = ("x-delivery-count", COUNT_HEADER)
+ASKING = "asking"  # consumer tag
+COUNT_HEADER = "x-delivery-count"  # deliveries before this one; quorum queues write it
+
+log = logging.getLogger("edow.transport.rabbitmq")
 
 
 class RabbitDelivery(Delivery, eq=False):
-    """`token` is the server's number of the delivery on its channel."""
-
-    lane: Lane | None = None  # None: lost, it is the server's again
-    consumer: str = ""
-    message_id: str | None = None
-    since: float = 0.0  # when it was delivered, in the event loop's time
-
-    @property
-    def tag(self) -> int:
-        tag = self.token
-        assert isinstance(tag, int)
-        return tag
-
-
-class Place:
-    """Which queue, and how it is read. `partition`: one member at a time reads it."""
-
-    def __init__(self, topic: str, group: str, queue: str, *, partition: bool, counts: bool) -> None:
-        self.topic = topic
-        self.group = group
-        self.queue = queue
-        self.partition = partition
-        self.counts = counts  # the server counts deliveries
+    lane: Lane | None = None  # None: done with, or lost
+    tag: int = 0  # the server's number of the delivery on its channel
+    consumer: int = 0  # which of the lane's brought it
 
 
 class Lane:
-    """`wake` is called when there is something to hand out, `lost` when the channel was closed by others."""
+    """`partition`: one member at a time reads the queue. `counts`: the server counts deliveries.
+    `wake` is called when there is something to hand out, `lost` when the server has ended the reading.
+    """
 
-    def __init__(self, place: Place, wake: Callable[[], None], lost: Callable[[Lane], None]) -> None:
-        self.place = place
+    wake: Callable[[], None]
+    lost: Callable[[], None]
+
+    def __init__(self, topic: str, queue: str, *, partition: bool, counts: bool) -> None:
+        self.topic = topic
+        self.queue = queue
+        self.partition = partition
+        self.priority: int | None = None  # among those who read the queue
         self.channel: AbstractChannel | None = None
-        self.consumer: str | None = None
+        self.is_lost = False  # to be closed, and opened anew
+        self.is_consuming = False
         self.window = 0  # most that the consumer may hold
         self.used = 0  # what it does hold
         self.busy = 0  # in somebody's hands, or kept for a delay
-        self.asking = False  # others can see that we have room
+        self.asking = False  # others can see that we are in need
         self.leaving = False  # hands nothing out, so as to be given to another member
-        self.yielding = False  # the same, because something was handed back that another may be able to do
-        self.unacked: dict[int, RabbitDelivery] = {}
         self.ready: deque[RabbitDelivery] = deque()
-        self._keys: dict[str, deque[RabbitDelivery]] = {}  # of a key the first is ready or busy; the others wait
-        self._limbo: dict[str, RabbitDelivery | None] = {}  # by message id: see `renew`; None: acknowledged meanwhile
-        self._came_between = False
-        self._outbox: list[FrameType] = []
-        self._wake = wake
-        self._lost = lost
+        self._counts = counts
         self._consumers = 0
+        self._unacked: dict[int, RabbitDelivery] = {}  # everything, in the order of delivery
+        self._keys: dict[str, deque[RabbitDelivery]] = {}  # of a key the first is ready or busy; the others wait
+        self.outbox: list[FrameType] = []  # for the server, not sent yet
 
     # the server
 
     def attach(self, channel: AbstractChannel) -> None:
         """Read on this new channel from now on."""
         self.channel = channel
-        channel.closing.add_done_callback(lambda _: self._closed(channel))
+        channel.closing.add_done_callback(lambda _: self._lose(channel))
         # The server has cancelled the consumer when the queue is gone or its leader has moved: begin anew.
-        channel.on_consumer_cancel_callbacks.add(lambda _: self._closed(channel))
+        channel.on_consumer_cancel_callbacks.add(lambda _: self._lose(channel))
 
-    async def consume(self, window: int, arguments: FieldTable) -> None:
+    async def consume(self, window: int) -> None:
         """Ask for messages, at most so many at a time. Instead of the consumer before, if there is one."""
+        await self.stop()
         channel = self.channel
         assert channel is not None
-        await self.stop()
         await channel.basic_qos(prefetch_count=window)
         self._consumers += 1
-        consumer = f"{channel.number}-{self._consumers}"
+        number = self._consumers
 
         async def deliver(message: DeliveredMessage) -> None:
-            if self.channel is channel:
-                self._deliver(message, consumer)
+            if self.channel is channel and not self.is_lost:
+                self.deliver(message, number)
 
-        self.consumer, self.window, self.used = consumer, window, 0
-        await channel.basic_consume(self.place.queue, deliver, consumer_tag=consumer, arguments=arguments or None)
+        self.window, self.used, self.is_consuming = window, 0, True
+        arguments: FieldTable | None = None if self.priority is None else {"x-priority": self.priority}
+        await channel.basic_consume(self.queue, deliver, consumer_tag=str(number), arguments=arguments)
 
     async def stop(self) -> None:
         """Ask for no more."""
-        consumer, self.consumer = self.consumer, None
-        if consumer is not None and self.channel is not None:
-            await self.channel.basic_cancel(consumer)
+        if self.is_consuming and self.channel is not None:
+            self.is_consuming = False
+            await self.channel.basic_cancel(str(self._consumers))
+
+    async def ask(self, queue: str | None) -> None:
+        """Show the other members whether we are in need, by reading this queue, that is always empty, or none."""
+        if self.channel is not None and self.asking != bool(queue):
+            self.asking = bool(queue)
+            if queue:
+                await self.channel.basic_consume(queue, _ignore, no_ack=True, consumer_tag=ASKING)
+            else:
+                await self.channel.basic_cancel(ASKING)
+
+    async def flush(self) -> None:
+        """Tell the server what was decided meanwhile. What a dead connection loses, the server has lost as well."""
+        if self.outbox and self.channel is not None and not self.channel.is_closed:
+            frames, self.outbox = self.outbox, []
+            await send(self.channel, frames)
 
     async def close(self) -> None:
         """Give everything back, in order."""
-        channel = self.channel
-        self.reset()
+        await self.flush()
+        channel, self.channel = self.channel, None
+        self._reset()
+        self.is_lost = self.leaving = False
         if channel is not None:
             await close_channel(channel)
-
-    async def flush(self) -> None:
-        """Tell the server what was decided meanwhile."""
-        if self._outbox and self.channel is not None:
-            frames, self._outbox = self._outbox, []
-            await send(self.channel, frames)
 
     # deliveries
 
     @property
-    def everything(self) -> list[RabbitDelivery]:
-        """Whatever is ours."""
-        return [*self.unacked.values(), *(each for each in self._limbo.values() if each is not None)]
+    def is_empty(self) -> bool:
+        return not self._unacked
 
     @property
-    def waiting(self) -> int:
-        """Delivered, and in nobody's hands."""
-        return len(self.unacked) + len(self._limbo) - self.busy
+    def is_waiting(self) -> bool:
+        """Something was delivered that is in nobody's hands."""
+        return len(self._unacked) > self.busy
 
     @property
-    def oldest(self) -> float | None:
-        """When the first of those that are ours was delivered."""
-        return next((each.since for each in self.unacked.values()), None)
+    def is_exhausted(self) -> bool:
+        """Nothing more can come, and nothing is there."""
+        return self.used >= self.window and not self.ready
 
     def take(self, limit: int) -> list[RabbitDelivery]:
         """Into somebody's hands."""
-        if self.leaving or self.yielding:
-            return []
-        taken = [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
-        self.busy += len(taken)
-        return taken
+        count = 0 if self.leaving else min(limit, len(self.ready))
+        self.busy += count
+        return [self.ready.popleft() for _ in range(count)]
 
     def ack(self, deliveries: Sequence[RabbitDelivery]) -> None:
         """Done with."""
-        tags = {each.tag for each in deliveries if not self._in_limbo(each)}
-        first = last = 0
-        for tag in self.unacked:  # in the order of delivery: all from the first on are told as one
-            if tag not in tags:
-                break
-            first, last = first or tag, tag
-        self._outbox += [commands.Basic.Ack(tag) for tag in tags if not first <= tag <= last]
-        if last:
-            self._outbox.append(commands.Basic.Ack(last, multiple=first < last))
+        tags = {each.tag for each in deliveries}
+        if first := list(takewhile(tags.__contains__, self._unacked)):  # all from the first on are told as one
+            self.outbox.append(Basic.Ack(first[-1], multiple=True))
+        self.outbox += [Basic.Ack(tag) for tag in tags.difference(first)]
+        self.busy -= len(deliveries)
         for each in deliveries:
-            self.busy -= 1
             self._forget(each)
 
     def give_back(self, deliveries: Iterable[RabbitDelivery]) -> None:
         """To the server, for whoever reads the queue. Not for partitions: it would lose their order."""
         for each in deliveries:
+            self.outbox.append(Basic.Nack(each.tag, requeue=True))
             self.busy -= 1
-            self._give_back(each)
-
-    def give_back_ready(self) -> None:
-        """The same with all that nobody has in hand."""
-        while self.ready:
-            self._give_back(self.ready.popleft())
-
-    def hand_over(self, delivery: RabbitDelivery) -> None:
-        """It goes on elsewhere: done with here."""
-        self._outbox.append(commands.Basic.Ack(delivery.tag))
-        self.busy -= 1
-        self._forget(delivery)
+            self._forget(each)
 
     def again(self, delivery: RabbitDelivery) -> None:
         """Hand it out again from here, in its place among its key's. What was handed out before means nothing now."""
-        copy = RabbitDelivery(
-            delivery.topic,
-            delivery.body,
-            delivery.key,
-            delivery.count + self.place.counts,
-            delivery.tag,
-            lane=self,
-            consumer=delivery.consumer,
-            message_id=delivery.message_id,
-            since=delivery.since,
-        )
-        if self._in_limbo(delivery):
-            self._limbo[delivery.message_id or ""] = copy
-        else:
-            self.unacked[delivery.tag] = copy
+        again = copy(delivery)
+        again.count += self._counts
         delivery.lane = None
-        if copy.key is not None:
-            self._keys[copy.key][0] = copy
+        self._unacked[again.tag] = again
+        if again.key is not None:
+            self._keys[again.key][0] = again
         self.busy -= 1
-        self.ready.appendleft(copy)
-        self._wake()
+        self.ready.appendleft(again)
+        self.wake()
 
-    def renew(self) -> None:
-        """Have all of it delivered anew, before the server finds that we take too long. Where nobody else reads the
-        queue it comes to us again, in order, and goes on where it was. Messages without an id could not be told apart.
-        """
-        limbo: dict[str, RabbitDelivery | None] = {each.message_id or "": each for each in self.unacked.values()}
-        if self._limbo or "" in limbo or len(limbo) < len(self.unacked):
-            return
-        self._outbox.append(commands.Basic.Nack(max(self.unacked), multiple=True, requeue=True))
-        self._limbo = limbo
-        self._came_between = False
-        self.unacked.clear()
-        self.used = 0
-
-    def reset(self) -> None:
-        """Nothing of it is ours any more."""
-        for each in self.everything:
-            each.lane = None
-        self.channel = self.consumer = None
-        self.used = self.busy = 0
-        self.asking = self.leaving = self.yielding = False
-        self.unacked.clear()
-        self.ready.clear()
-        self._limbo.clear()
-        self._keys.clear()
-        self._outbox.clear()
-
-    def _deliver(self, message: DeliveredMessage, consumer: str) -> None:
-        delivery = self._read(message, consumer)
-        self.used += consumer == self.consumer
-        if self._limbo and self._out_of_limbo(delivery):
-            return
-        self.unacked[delivery.tag] = delivery
-        if delivery.key is not None:
-            behind = self._keys.get(delivery.key)
-            if behind is not None:
-                behind.append(delivery)
-                return
-            self._keys[delivery.key] = deque([delivery])
-        self.ready.append(delivery)
-        self._wake()
-
-    def _read(self, message: DeliveredMessage, consumer: str) -> RabbitDelivery:
-        properties = message.header.properties
-        headers = properties.headers or {}
-        key = headers.get(KEY_HEADER)
-        count = sum(each for name in COUNT_HEADERS if isinstance(each := headers.get(name), int) and each > 0)
-        if self.place.partition:
-            count = max(0, count - self.window)
-        return RabbitDelivery(
-            self.place.topic,
-            message.body,
-            key if isinstance(key, str) else None,
-            1 + count * self.place.counts,
-            message.delivery_tag,
+    def deliver(self, message: DeliveredMessage, consumer: int = 0) -> None:
+        """The server has sent it, to the consumer of this number."""
+        headers = message.header.properties.headers or {}
+        key, before = headers.get(KEY_HEADER), headers.get(COUNT_HEADER)
+        if not isinstance(before, int) or not self._counts:
+            before = 0
+        if self.partition:  # when it moves, a window at most was never handed out: that does not count
+            before -= self.window
+        delivery = RabbitDelivery(
+            topic=self.topic,
+            body=message.body,
+            key=key if isinstance(key, str) else None,
+            count=1 + max(0, before),
+            token=None,
             lane=self,
+            tag=message.delivery_tag or 0,
             consumer=consumer,
-            message_id=properties.message_id,
-            since=asyncio.get_running_loop().time(),
         )
-
-    def _give_back(self, delivery: RabbitDelivery) -> None:
-        self._outbox.append(commands.Basic.Nack(delivery.tag, requeue=True))
-        self._forget(delivery)
+        self._unacked[delivery.tag] = delivery
+        self.used += consumer == self._consumers
+        if delivery.key is not None:
+            behind = self._keys.setdefault(delivery.key, deque())
+            behind.append(delivery)
+            if len(behind) > 1:
+                return
+        self.ready.append(delivery)
+        self.wake()
 
     def _forget(self, delivery: RabbitDelivery) -> None:
         """It is not ours any more; the next of its key may follow."""
-        if self._in_limbo(delivery):
-            self._limbo[delivery.message_id or ""] = None
-        else:
-            del self.unacked[delivery.tag]
-            self.used -= delivery.consumer == self.consumer
         delivery.lane = None
-        if delivery.key is None:
-            return
-        behind = self._keys[delivery.key]
-        behind.popleft()
-        if behind:
-            self.ready.append(behind[0])
-            self._wake()
-        else:
-            del self._keys[delivery.key]
+        del self._unacked[delivery.tag]
+        self.used -= delivery.consumer == self._consumers
+        if delivery.key is not None:
+            behind = self._keys[delivery.key]
+            behind.popleft()
+            if behind:
+                self.ready.append(behind[0])
+                self.wake()
+            else:
+                del self._keys[delivery.key]
 
-    def _in_limbo(self, delivery: RabbitDelivery) -> bool:
-        return bool(self._limbo) and self._limbo.get(delivery.message_id or "") is delivery
+    def _lose(self, channel: AbstractChannel) -> None:
+        if self.channel is channel and not self.is_lost:
+            self.is_lost = True
+            why = channel.closing.exception() if channel.is_closed and not channel.closing.cancelled() else None
+            if self._unacked and isinstance(why, ChannelPreconditionFailed):  # in hand for longer than it allows
+                log.warning(
+                    "the server has taken back %d messages of queue %r: %s", len(self._unacked), self.queue, why
+                )
+            self._reset()
+            self.lost()
 
-    def _out_of_limbo(self, again: RabbitDelivery) -> bool:
-        """Whether this was ours before; then what was handed out goes on under the server's new number."""
-        if again.message_id not in self._limbo:
-            self._came_between = True  # it was on its way, and is now before others that it must follow
-            return False
-        known = self._limbo.pop(again.message_id)
-        if known is None:
-            self._outbox.append(commands.Basic.Ack(again.tag))
-            self.used -= again.consumer == self.consumer
-        else:
-            known.token, known.consumer, known.since = again.tag, again.consumer, again.since
-            self.unacked[again.tag] = known
-        if not self._limbo:
-            if self._came_between:
-                self.renew()
-            self._wake()
-        return True
+    def _reset(self) -> None:
+        """Nothing of it is ours any more."""
+        for each in self._unacked.values():
+            each.lane = None
+        self.used = self.busy = 0
+        self.is_consuming = self.asking = False
+        for those in (self._unacked, self.ready, self._keys, self.outbox):
+            those.clear()
 
-    def _closed(self, channel: AbstractChannel) -> None:
-        if self.channel is channel:
-            self._lost(self)
+
+async def _ignore(_: object) -> None:
+    """Nothing is published there."""

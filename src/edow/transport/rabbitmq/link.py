@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine, Sequence
-from typing import TypeVar
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame, FrameType
 from aiormq.connection import FrameReceiver, TransportFactory
-from aiormq.exceptions import AMQPError, ProbableAuthenticationError
-from pamqp import commands
+from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from pamqp import commands, frame
 from pamqp.base import Frame
-from pamqp.common import FieldTable
 from pamqp.frame import FrameTypes
 from yarl import URL
 
 from edow.errors import Closed, EdowError, InvalidInput, TransportUnavailable
-from edow.transport.rabbitmq.options import Server
+from edow.transport.rabbitmq.options import Options, Server
 
+ANSWER_SECONDS = 15.0  # that a server under load may take for a few calls
 CLOSE_SECONDS = 2.0  # for a farewell that the other side may not answer
-NO_LIMIT_MS = 4_000_000_000  # 46 days: what the server's timers can count
 FRAMES = 2000  # that a channel may have read and not looked at: what came together is handed over together
 BROKEN = (AMQPError, OSError, RuntimeError, asyncio.TimeoutError)  # what the client library raises when it cannot go on
+SHUTTING_DOWN, WRONG_LOGIN, INTERNAL = 320, 403, 541  # reply codes
 
-Result = TypeVar("Result")
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class _Refused(Exception):
@@ -41,54 +41,29 @@ class _Refused(Exception):
 
 
 class _Connection(aiormq.Connection):
-    """The library's own, but for keeping what the server says when it refuses a virtual host."""
+    """The library's own, but for keeping what the server says when it refuses us."""
 
     @staticmethod
     async def _rpc(
         request: Frame, writer: asyncio.StreamWriter, frame_receiver: FrameReceiver, wait_response: bool = True
     ) -> FrameTypes | None:
-        receiver = _Listening(frame_receiver)
-        try:
-            return await aiormq.Connection._rpc(request, writer, receiver, wait_response)  # type: ignore[arg-type]
-        except ProbableAuthenticationError:
-            raise
-        except AMQPError:
-            if isinstance(receiver.heard, commands.Connection.Close):
-                raise _Refused(receiver.heard.reply_code or 0, receiver.heard.reply_text) from None
-            raise
+        writer.write(frame.marshal(request, 0))
+        if not wait_response:
+            return None
+        _, _, answer = await frame_receiver.get_frame()
+        if isinstance(answer, commands.Connection.Close):
+            raise _Refused(answer.reply_code or 0, answer.reply_text)
+        return answer
 
 
-class _Listening:
-    """A receiver of frames that remembers the last."""
+class _Opened(TransportFactory):
+    """Streams made before the library asks for them: it would log every vain attempt as an error."""
 
-    def __init__(self, inner: FrameReceiver) -> None:
-        self._inner = inner
-        self.heard: FrameTypes | None = None
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
 
-    async def get_frame(self) -> tuple[int, int, FrameTypes]:
-        frame = await self._inner.get_frame()
-        self.heard = frame[2]
-        return frame
-
-
-class _Socket(TransportFactory):
-    """Opened before the library asks for it, which would log every vain attempt as an error; and kept hold of, so that
-    it can be cut when the other side has stopped to read.
-    """
-
-    def __init__(self) -> None:
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def open(self, url: URL, tls: ssl.SSLContext | None) -> None:
-        self._streams = await asyncio.open_connection(url.host, url.port, ssl=tls)
-
-    async def create(self, url: URL, **_: object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        assert self._streams is not None
+    async def create(self, url: URL, **_: object) -> Streams:
         return self._streams
-
-    def cut(self) -> None:
-        if self._streams is not None:
-            self._streams[1].transport.abort()
 
 
 class Link:
@@ -98,146 +73,135 @@ class Link:
         self._server = server
         self._urls = server.urls(purpose)
         self._connection: _Connection | None = None
-        self._socket = _Socket()
-        self._connecting: asyncio.Task[_Connection] | None = None
+        self._socket: asyncio.WriteTransport | None = None
+        self._connecting = asyncio.Lock()
         self._closed = False
+
+    def __str__(self) -> str:
+        return str(self._server.address)
+
+    @property
+    def options(self) -> Options:
+        return self._server.options
 
     async def get(self) -> aiormq.Connection:
         """The connection. Raises TransportUnavailable, within `connect_timeout` for each host, or InvalidInput when
         the server refuses us for good.
         """
-        if self._closed:
-            raise Closed(f"the transport to {self._server.address} is closed")
-        if self._connection is not None and self._connection.is_opened:
+        async with self._connecting:
+            if not self._closed and (self._connection is None or not self._connection.is_opened):
+                await self.drop()
+                await self._connect()
+            if self._connection is None or self._closed:
+                await self.drop()
+                raise Closed(f"the transport to {self} is closed")
             return self._connection
-        if self._connecting is None:
-            self._connecting = asyncio.create_task(self._connect(), name="edow-rabbitmq-connect")
-        connecting = self._connecting
-        try:
-            return await asyncio.shield(connecting)
-        finally:
-            if connecting.done() and self._connecting is connecting:
-                self._connecting = None
 
     async def channel(self, *, confirms: bool = False) -> AbstractChannel:
-        """A new channel. The lowest free number: the library's own choice would climb until the server has no more."""
         connection = await self.get()
-        number = next(number for number in range(1, 65_536) if number not in connection.channels)
-        try:
-            async with asyncio.timeout(self._server.options.connect_timeout):
-                return await connection.channel(number, confirms, FRAMES)
-        except BROKEN as problem:
-            raise self.unavailable(problem) from problem
-
-    async def consumer_arguments(self) -> FieldTable:
-        """What keeps the server from cutting a channel on which something is worked on for long, where it can be told:
-        from RabbitMQ 3.11.15 on.
-        """
-        version = str((await self.get()).server_properties.get("version", ""))
-        numbers = tuple(int(part) for part in version.partition("-")[0].split(".") if part.isdecimal())
-        return {"x-consumer-timeout": NO_LIMIT_MS} if numbers >= (3, 11, 15) else {}
+        async with self.answer("opening a channel"):
+            return await connection.channel(publisher_confirms=confirms, frame_buffer_size=FRAMES)
 
     async def close(self) -> None:
         """Idempotent; does not wait long for a server that does not answer."""
         self._closed = True
-        connecting, self._connecting = self._connecting, None
-        if connecting is not None:
-            connecting.cancel()
-            await asyncio.gather(connecting, return_exceptions=True)
-        await self._end(at_once=False)
+        await self._end()
 
     async def drop(self) -> None:
         """What was sent and not answered shall not be sent any more: cut the connection; the next `get` makes one."""
-        await self._end(at_once=True)
+        if self._socket is not None:
+            self._socket.abort()
+        await self._end()
 
-    def unavailable(self, problem: BaseException) -> TransportUnavailable:
-        said = str(problem) or "no answer in time"
-        return TransportUnavailable(f"{self._server.address}: {type(problem).__name__}: {said}")
-
-    async def _end(self, *, at_once: bool) -> None:
-        connection, self._connection = self._connection, None
-        socket = self._socket
-        if connection is None:
-            return
-        if at_once:
-            socket.cut()
+    @asynccontextmanager
+    async def answer(self, doing: str) -> AsyncIterator[None]:
+        """Around calls on a channel, which are given ANSWER_SECONDS together; tells their errors in EDOW's words."""
+        server = self._server
         try:
-            async with asyncio.timeout(CLOSE_SECONDS):
-                await connection.close()
-        except BROKEN:
-            pass
-        socket.cut()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                yield
+        except ChannelPreconditionFailed as problem:
+            raise InvalidInput(
+                f"{self}: {doing}: made before with other settings ({problem}): use the options it was made with, or "
+                "another prefix"
+            ) from problem
+        except ChannelAccessRefused as problem:
+            raise InvalidInput(
+                f"{self}: {doing}: user {server.user!r} may not ({problem}): `rabbitmqctl set_permissions "
+                f"-p {server.vhost} {server.user} '.*' '.*' '.*'`"
+            ) from problem
+        except ChannelNotFoundEntity as problem:
+            raise InvalidInput(f"{self}: {doing}: it does not exist: make it with transport.ensure()") from problem
+        except BROKEN as problem:
+            raise TransportUnavailable(f"{self}: {doing}: {str(problem) or 'no answer in time'}") from problem
 
-    async def _connect(self) -> _Connection:
-        await self._end(at_once=True)
+    async def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        socket, self._socket = self._socket, None
+        if connection is not None:
+            with suppress(*BROKEN):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await connection.close()
+        if socket is not None:
+            socket.abort()
+
+    async def _connect(self) -> None:
         tls = await asyncio.to_thread(self._server.tls)
         problems: list[EdowError] = []
         for url in self._urls:
             try:
                 return await self._connect_to(url, tls)
-            except EdowError as problem:
-                problems.append(problem)
+            except (*BROKEN, _Refused) as problem:
+                problems.append(self._told(problem))
+                problems[-1].__cause__ = problem
         # One host that refuses us for good says more than others that are away.
         raise next((each for each in problems if isinstance(each, InvalidInput)), problems[0])
 
-    async def _connect_to(self, url: URL, tls: ssl.SSLContext | None) -> _Connection:
-        socket = _Socket()
-        connection = _Connection(url, transport_factory=socket)
-        try:
-            async with asyncio.timeout(self._server.options.connect_timeout):
-                await socket.open(url, tls)
+    async def _connect_to(self, url: URL, tls: ssl.SSLContext | None) -> None:
+        async with asyncio.timeout(self.options.connect_timeout):
+            reader, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
+            try:
+                connection = _Connection(url, transport_factory=_Opened((reader, writer)))
                 await connection.connect()
-        except BaseException as problem:
-            socket.cut()
-            if isinstance(problem, ProbableAuthenticationError):
-                raise self._wrong_credentials(problem) from problem
-            if isinstance(problem, _Refused):
-                raise self._refused(problem) from problem
-            if isinstance(problem, ssl.SSLCertVerificationError):
-                raise InvalidInput(
-                    f"{self._server.address}: the server's certificate is not trusted ({problem.verify_message}): give "
-                    "its authority with cafile=, or trust it unseen with verify=false"
-                ) from problem
-            if isinstance(problem, BROKEN):
-                raise self.unavailable(problem) from problem
-            raise
-        self._connection, self._socket = connection, socket
-        return connection
+            except BaseException:
+                writer.transport.abort()
+                raise
+        self._connection, self._socket = connection, writer.transport
 
-    def _wrong_credentials(self, problem: Exception) -> InvalidInput:
+    def _told(self, problem: BaseException) -> EdowError:
         server = self._server
+        if isinstance(problem, ssl.SSLCertVerificationError):
+            return InvalidInput(
+                f"{self}: the server's certificate is not trusted ({problem.verify_message}): give its authority with "
+                "cafile=, or trust it unseen with verify=false"
+            )
+        if not isinstance(problem, _Refused) or problem.code in (SHUTTING_DOWN, INTERNAL):
+            return TransportUnavailable(f"{self}: {type(problem).__name__}: {str(problem) or 'no answer in time'}")
+        if problem.code == WRONG_LOGIN:
+            return InvalidInput(
+                f"{self}: RabbitMQ refuses user {server.user!r} or the password ({problem}): correct the URL, or "
+                f"`rabbitmqctl add_user {server.user}`"
+            )
         return InvalidInput(
-            f"{server.address}: RabbitMQ refuses user {server.user!r} or the password ({problem}): correct the URL, or "
-            f"`rabbitmqctl add_user {server.user}`"
-        )
-
-    def _refused(self, problem: _Refused) -> EdowError:
-        server = self._server
-        if problem.code in (320, 541):  # it is being stopped, or started
-            return self.unavailable(problem)
-        return InvalidInput(
-            f"{server.address}: RabbitMQ refuses virtual host {server.vhost!r} to user {server.user!r} ({problem}): "
-            f"`rabbitmqctl add_vhost {server.vhost}`, and `rabbitmqctl set_permissions -p {server.vhost} "
-            f"{server.user} '.*' '.*' '.*'`"
+            f"{self}: RabbitMQ refuses virtual host {server.vhost!r} to user {server.user!r} ({problem}): `rabbitmqctl "
+            f"add_vhost {server.vhost}`, and `rabbitmqctl set_permissions -p {server.vhost} {server.user} '.*' '.*' "
+            "'.*'`"
         )
 
 
-async def apart(work: Coroutine[object, object, Result]) -> Result:
-    """The outcome of calls to the server, made in a task of their own: the client library may turn the cancellation of
-    a call into another error, which would leave its caller uncancelled.
-    """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        task.cancel()
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody waits for it any more
-        raise
+async def send(channel: AbstractChannel, frames: Iterable[FrameType]) -> None:
+    """Frames that nobody answers on this channel, in one write. What a dead connection loses, the server has lost."""
+    queue, frame_ = channel.connection.write_queue, ChannelFrame.marshall(channel.number, frames)
+    if not queue.full():
+        queue.put_nowait(frame_)
+    else:  # when the connection is lost nobody empties it any more
+        putting, closing = asyncio.ensure_future(queue.put(frame_)), channel.closing
+        await asyncio.wait([putting, closing], return_when=asyncio.FIRST_COMPLETED)
+        closing.cancel()
 
 
-async def send(channel: AbstractChannel, frames: Sequence[FrameType]) -> None:
-    """Methods without an answer, all in one write. What a dead connection loses, the server has lost as well."""
-    if frames and not channel.is_closed:
-        await channel.connection.write_queue.put(ChannelFrame.marshall(channel.number, frames))
+async def close_channel(channel: AbstractChannel) -> None:
+    """What was delivered on it and not acknowledged goes back to its place. No error: then it is closed already."""
+    with suppress(*BROKEN):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await channel.close()

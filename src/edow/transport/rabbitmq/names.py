@@ -9,7 +9,6 @@ results of a shard, need no partitions: their keys are in order anyway.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from zlib import crc32
 
 from pamqp.common import FieldTable
@@ -19,12 +18,16 @@ from edow.transport.rabbitmq.options import Options
 
 LONGEST_NAME = 255  # bytes of a name, the protocol's
 READ_BY_ONE = "edow.results."
-_STRANGE = re.compile(r"[^A-Za-z0-9_.@#,/ -]+")
 NO_KEY = ""  # routing key of messages without a key
+KEY_HEADER = "edow-key"  # the key itself; the routing key tells its partition alone
+_STRANGE = re.compile(r"[^A-Za-z0-9_.@#,/ -]+")
 
 # More deliveries than any message sees. A limit there must be: without one RabbitMQ 3 puts what is given back behind
 # the rest, and RabbitMQ 4 drops it after 20. When it is enough is EDOW's to decide.
 _DELIVERY_LIMIT = 1_000_000_000
+# How long a message may be in hand before the server takes it away: 46 days, which its timers can count. A task takes
+# as long as it takes. Heeded from RabbitMQ 3.12 on; before, `consumer_timeout` in `rabbitmq.conf` is all there is.
+_CONSUMER_TIMEOUT_MS = 4_000_000_000
 
 
 class Names:
@@ -32,40 +35,29 @@ class Names:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-
-    @property
-    def layout(self) -> str:
-        """An exchange that nothing is published to: it remembers how many partitions there are."""
-        return f"{self._options.prefix}:layout"
-
-    @property
-    def layout_arguments(self) -> FieldTable:
-        """The one argument of an exchange that the server compares when it is declared again."""
-        return {"alternate-exchange": f"partitions={self._options.partitions}"}
-
-    def partitions(self, topic: str) -> int:
-        return 0 if topic.startswith(READ_BY_ONE) else self._options.partitions
+        # An exchange that nothing is published to remembers how many partitions there are, in the one argument that
+        # the server compares when it is declared again.
+        self.layout = f"{options.prefix}:layout"
+        self.layout_arguments: FieldTable = {"alternate-exchange": f"partitions={options.partitions}"}
 
     def exchange(self, topic: str) -> str:
         return self._checked("topic", topic, self._options.prefix + _escape(topic))
 
     def routing_key(self, topic: str, key: str | None) -> str:
         """By which a message gets into the queue of its key."""
-        count = self.partitions(topic)
+        count = self._partitions(topic)
         return NO_KEY if key is None or not count else f"k{crc32(key.encode()) % count}"
 
     def routing_keys(self, topic: str) -> list[str]:
         """All of a topic, that of messages without a key first."""
-        return [NO_KEY, *(f"k{number}" for number in range(self.partitions(topic)))]
+        return [NO_KEY, *(f"k{number}" for number in range(self._partitions(topic)))]
 
-    def queue(self, topic: str, group: str, routing_key: str) -> str:
-        if not group:
-            raise InvalidInput(f"a group needs a name, not {group!r}")
-        name = f"{self._options.prefix}{_escape(topic)}:{_escape(group)}"
-        return self._checked("group", group, f"{name}:{routing_key}" if routing_key else name)
+    def queue(self, topic: str, group: str, routing_key: str = NO_KEY) -> str:
+        end = f":{routing_key}" if routing_key else ""
+        return self._checked("group", group, f"{self._options.prefix}{_escape(topic)}:{_escape(group)}{end}")
 
     def asking(self, topic: str, group: str) -> str:
-        """A queue that is always empty. Who reads it has room for messages of the group."""
+        """A queue that is always empty. Who reads it is in need of messages of the group."""
         return self.queue(topic, group, "asking")
 
     def queue_arguments(self, routing_key: str) -> FieldTable:
@@ -73,28 +65,26 @@ class Names:
         options = self._options
         arguments: FieldTable = {"x-queue-type": options.queue}
         if options.queue == "quorum":
-            arguments["x-delivery-limit"] = _DELIVERY_LIMIT
+            arguments |= {"x-delivery-limit": _DELIVERY_LIMIT, "x-consumer-timeout": _CONSUMER_TIMEOUT_MS}
             if options.replicas:
                 arguments["x-quorum-initial-group-size"] = options.replicas
         if routing_key:
             arguments["x-single-active-consumer"] = True
         return arguments
 
+    def _partitions(self, topic: str) -> int:
+        return 0 if topic.startswith(READ_BY_ONE) else self._options.partitions
+
     def _checked(self, what: str, name: str, full: str) -> str:
         if not name:
             raise InvalidInput(f"a {what} needs a name, not {name!r}")
         if full.startswith("amq."):
             raise InvalidInput(
-                f"{what} {name!r}: RabbitMQ keeps names that begin with 'amq.': use another, or a prefix"
+                f"{what} {name!r}: names that begin with 'amq.' are RabbitMQ's: use another, or a prefix"
             )
         if len(full.encode()) > LONGEST_NAME:
             raise InvalidInput(f"{what} {name!r}: {full!r} is longer than the {LONGEST_NAME} bytes RabbitMQ allows")
         return full
-
-
-def unique(topics: Iterable[str]) -> list[str]:
-    """Each once, in order."""
-    return list(dict.fromkeys(topics))
 
 
 def _escape(name: str) -> str:

@@ -1,7 +1,13 @@
-"""What all subscribers have in common, which is nearly all of mode `exclusive`: lanes that are kept open for ever.
+"""Reading. What callers do is done at once in memory; one task of each subscriber talks to the server: it opens, asks,
+gives back, and begins anew after a loss.
 
-One task of each subscriber talks to the server (opens, asks, gives back, begins anew after a loss); everything that
-callers do is done at once in memory.
+Mode `exclusive` keeps its queues open for ever, `broadcast` reads a queue of its own. In mode `shared` members compete,
+and RabbitMQ delivers ahead of being asked. So that nothing waits with a member that has no room for it, a member that
+has not received for a moment asks for no more, and gives back what it has not handed out as soon as another is in need.
+Those that are show it by reading a queue that is always empty, whose readers the server counts (of a quorum queue it
+counts those, too, that only hold messages still). Partitions change hands in the same way, but only when nothing of
+them is in hand: that keeps their keys in order. The server counts being given back as a delivery, which is why it is
+not done for nobody.
 """
 
 from __future__ import annotations
@@ -9,61 +15,59 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
+from math import inf
 
-import msgspec
-from aiormq.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
-from pamqp.common import FieldTable
 
 from edow.errors import Closed, EdowError
-from edow.transport.contract import Delivery, Subscription, TopicSpec
-from edow.transport.rabbitmq.lane import Lane, Place, RabbitDelivery
+from edow.transport.contract import Delivery, Subscription
+from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
 from edow.transport.rabbitmq.link import BROKEN, Link
-from edow.transport.rabbitmq.options import Options
-from edow.transport.rabbitmq.publisher import Publisher
-from edow.transport.rabbitmq.topology import Topology, close_channel
+from edow.transport.rabbitmq.topology import Topology
 
-FIRST_PAUSE_SECONDS = 0.05
+IDLE_SECONDS = 0.1  # without a receive, after which a member is taken to have no room
+LOOK_SECONDS = 0.2  # between looks whether another member is in need
+FIRST_PAUSE_SECONDS = 0.05  # after an error, then twice as long
 LONGEST_PAUSE_SECONDS = 2.0
 
 log = logging.getLogger("edow.transport.rabbitmq")
 
 
-class Context(msgspec.Struct, frozen=True):
-    """What a subscriber needs of its transport."""
+class RabbitSubscriber:
+    """See `edow.transport.contract.Subscriber`."""
 
-    name: str  # of the server, for people
-    options: Options
-    topology: Topology
-    link: Link
-    publisher: Publisher
-
-
-class Reader:
-    """Mode `exclusive`, and what the other modes change."""
-
-    def __init__(self, context: Context, subscription: Subscription, places: Sequence[Place]) -> None:
-        self._context = context
-        self._subscription = subscription
-        self._lanes = [Lane(place, self._arrive, self._lost) for place in places]
-        self._turns = list(self._lanes)
-        self._held: dict[RabbitDelivery, float] = {}  # in the caller's hands, until when
+    def __init__(self, link: Link, topology: Topology, subscription: Subscription, lanes: list[Lane]) -> None:
+        self._link = link
+        self._topology = topology
+        self._group = subscription.group
+        self._shared = subscription.mode == "shared"
+        self._broadcast = subscription.mode == "broadcast"
+        self._lease_seconds = subscription.lease_seconds if self._shared else inf
+        self._lanes = lanes  # they take turns at being first
+        self._held: dict[RabbitDelivery, float] = {}  # in the caller's hands, until when: the first to expire first
+        self._delayed: list[tuple[float, Lane, list[RabbitDelivery]]] = []
         self._arrived = asyncio.Event()
         self._attention = asyncio.Event()
-        self._stale: list[AbstractChannel] = []  # channels that nothing is read from any more
-        self._timers: set[asyncio.TimerHandle] = set()
+        self._asked = 1  # how many the last receive wanted
+        self._starving = False  # a receive waits
+        self._resting = self._shared  # no room
+        self._stirred = 0.0  # when there was room at last
         self._tending: asyncio.Task[None] | None = None
-        self._renew_seconds = 0.0  # after which deliveries are renewed; 0: that is not needed
+        self._pause = 0.0  # after errors
         self.is_closed = False
-        self._is_away = False
-        self._began = time.time_ns() // 1_000_000
+        for lane in lanes:
+            lane.wake, lane.lost = self._arrived.set, self._attention.set
+            if subscription.mode == "exclusive":
+                # Who comes later is given everything: one before may be frozen, and the server would go on giving it
+                # messages until it has missed its heartbeats.
+                lane.priority = time.time_ns() // 1_000_000
 
     async def start(self) -> None:
         """Begin to read. Raises TransportUnavailable or InvalidInput when that cannot be."""
         try:
-            await self._tend()
+            async with self._link.answer("reading"):
+                await self._tend()
         except BaseException:
             await self.close()
             raise
@@ -73,21 +77,23 @@ class Reader:
         """See the contract."""
         if self.is_closed:
             raise Closed("this subscriber is closed: subscribe again")
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait_seconds
-        self._begin(limit)
+        deadline = _now() + wait_seconds
+        self._asked = limit
+        self._stir()
         try:
             while not self.is_closed:
                 if taken := self._take(limit):
                     return [*taken]
                 self._arrived.clear()
-                left = deadline - loop.time()
-                if left <= 0:
+                if (left := deadline - _now()) <= 0:
                     break
-                self._starve(limit)
-                await self._wait(self._arrived, left)
+                if not self._starving:
+                    self._starving = True
+                    self._attention.set()
+                await _wait(self._arrived, left)
         finally:
-            self._end()
+            self._starving = False
+            self._stir()
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
@@ -95,27 +101,21 @@ class Reader:
         for lane, mine in self._let_go(deliveries).items():
             lane.ack(mine)
             await lane.flush()
-        self._attention.set()
+            if lane.leaving:
+                self._attention.set()
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract."""
-        for lane, mine in self._let_go(deliveries).items():
-            if delay_seconds > 0:
-                self._later(delay_seconds, partial(self._return, lane, mine))
-            else:
-                self._return(lane, mine)
-                await lane.flush()
+        due = _now() + delay_seconds
+        self._delayed += [(due, lane, mine) for lane, mine in self._let_go(deliveries).items()]
+        self._return_due()
+        self._attention.set()
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract. The server is not asked: what is in our hands is ours as long as the connection lives."""
-        until = self._until()
-        lost: list[Delivery] = []
-        for each in deliveries:
-            if isinstance(each, RabbitDelivery) and self._held.pop(each, None) is not None and each.lane is not None:
-                self._held[each] = until
-            else:
-                lost.append(each)
-        return lost
+        mine = dict.fromkeys(each for several in self._let_go(deliveries).values() for each in several)
+        self._hold(mine)
+        return [each for each in deliveries if each not in mine]
 
     async def close(self) -> None:
         """See the contract."""
@@ -123,80 +123,30 @@ class Reader:
             return
         self.is_closed = True
         self._arrived.set()
-        self._attention.set()
-        for timer in self._timers:
-            timer.cancel()
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
         self._held.clear()
-        for lane in self._lanes:
-            await lane.flush()
         await asyncio.gather(*(lane.close() for lane in self._lanes))
 
-    # what modes change
-
-    def _begin(self, limit: int) -> None:
-        """A receive has begun."""
-
-    def _starve(self, limit: int) -> None:
-        """A receive has found nothing and is about to wait."""
-
-    def _end(self) -> None:
-        """A receive has ended."""
-
-    def _until(self) -> float:
-        """When the lease of what is handed out now ends, in the event loop's time."""
-        return float("inf")
-
-    async def _prepare(self, lane: Lane, channel: AbstractChannel) -> None:
-        """Before the lane's queue is read on this new channel."""
-
-    def _return(self, lane: Lane, deliveries: Sequence[RabbitDelivery]) -> None:
-        """Not done with: to be delivered again, now."""
-        for each in reversed(deliveries):
-            if each.lane is lane:
-                lane.again(each)
-
-    async def _tend(self) -> None:
-        """Bring every lane to where it should be."""
-        for lane in self._lanes:
-            await self._renew(lane)
-            await lane.flush()
-            if lane.channel is None:
-                await self._open(lane, self._window(lane))
-
-    async def _renew(self, lane: Lane) -> None:
-        """Before the server finds that we take too long."""
-        if self._old(lane):
-            lane.renew()
-
-    def _tick(self) -> float | None:
-        """Seconds after which to tend again although nothing has happened."""
-        holds = any(lane.everything for lane in self._lanes)
-        return self._renew_seconds / 4 if self._renew_seconds and holds else None
-
-    def _old(self, lane: Lane) -> list[RabbitDelivery]:
-        """What was delivered so long ago that it must be renewed."""
-        if not self._renew_seconds:
-            return []
-        before = asyncio.get_running_loop().time() - self._renew_seconds
-        return [each for each in lane.everything if each.since <= before]
-
-    def _window(self, lane: Lane) -> int:
-        return self._context.options.key_prefetch if lane.place.partition else self._context.options.prefetch
-
-    # inside
+    # in memory
 
     def _take(self, limit: int) -> list[RabbitDelivery]:
         taken: list[RabbitDelivery] = []
-        until = self._until()
-        self._turns.append(self._turns.pop(0))  # each has its turn at being first
-        for lane in self._turns:
-            if len(taken) < limit:
-                taken += lane.take(limit - len(taken))
-        self._held.update((each, until) for each in taken)
+        self._lanes.append(self._lanes.pop(0))
+        for lane in self._lanes:
+            mine = lane.take(limit - len(taken))
+            taken += mine
+            if self._broadcast and mine:  # handing out is all there is; the server is told at leisure
+                lane.ack(mine)
+                self._attention.set()
+        self._hold(taken)
         return taken
+
+    def _hold(self, deliveries: Iterable[RabbitDelivery]) -> None:
+        if not self._broadcast:
+            until = _now() + self._lease_seconds
+            self._held.update((each, until) for each in deliveries)
 
     def _let_go(self, deliveries: Sequence[Delivery]) -> dict[Lane, list[RabbitDelivery]]:
         """Those that are in the caller's hands still; they no longer are."""
@@ -206,99 +156,141 @@ class Reader:
                 mine.setdefault(each.lane, []).append(each)
         return mine
 
-    def _later(self, seconds: float, what: Callable[[], None]) -> None:
-        def due() -> None:
-            self._timers.discard(timer)
-            what()
+    def _stir(self) -> None:
+        """There is room, or just was."""
+        self._stirred = _now()
+        if self._resting:
+            self._resting = False
             self._attention.set()
 
-        timer = asyncio.get_running_loop().call_later(seconds, due)
-        self._timers.add(timer)
+    def _return_due(self) -> None:
+        """What was neither extended nor acknowledged in time, or whose delay is over, is to be delivered again."""
+        now = _now()
+        expired = [each for each, until in self._held.items() if until <= now] if self._next_lease() <= now else []
+        due = [(lane, mine) for at, lane, mine in self._delayed if at <= now]
+        self._delayed = [each for each in self._delayed if each[0] > now]
+        for lane, mine in [*due, *self._let_go(expired).items()]:
+            ours = [each for each in mine if each.lane is lane]
+            if self._shared and not lane.partition:
+                lane.give_back(ours)
+                continue
+            for each in reversed(ours):
+                lane.again(each)
+            lane.leaving = lane.leaving or (self._shared and bool(ours))  # another member may be able to do it
 
-    def _arrive(self) -> None:
-        self._arrived.set()
+    def _next_lease(self) -> float:
+        """When the first ends: all are of the same length."""
+        return next(iter(self._held.values()), inf)
 
-    def _lost(self, lane: Lane) -> None:
-        """Its channel was closed by somebody else: what it held is the server's again."""
-        for each in lane.everything:
-            self._held.pop(each, None)
-        if lane.channel is not None:
-            self._stale.append(lane.channel)
-        lane.reset()
-        self._attention.set()
+    def _seconds(self) -> float | None:
+        """Until something is to be done although nothing happens."""
+        looking = self._resting and any(lane.is_waiting for lane in self._lanes)
+        idle = LOOK_SECONDS if looking else inf if self._resting or not self._shared else IDLE_SECONDS
+        due = min([self._next_lease(), *(at for at, _, _ in self._delayed)])
+        seconds = min(idle, max(0.0, due - _now()))
+        return None if seconds == inf else seconds
 
-    async def _open(self, lane: Lane, window: int) -> None:
-        """A channel, and ask for messages. Raises TransportUnavailable or InvalidInput."""
-        context, place = self._context, lane.place
-        channel = await context.link.channel()
-        arguments = await context.link.consumer_arguments()
-        self._renew_seconds = 0.0 if arguments else context.options.consumer_timeout / 2
-        try:
-            await self._prepare(lane, channel)
-            lane.attach(channel)
-            async with context.topology.errors(f"reading queue {place.queue!r}"):
-                await lane.consume(window, arguments | self._rank())
-        except ChannelNotFoundEntity:
-            lane.reset()
-            await self._make(place)
-            self._attention.set()  # and open it the next time
-        except BaseException:
-            lane.reset()
-            await close_channel(channel)
-            raise
-
-    def _rank(self) -> FieldTable:
-        """Who comes later is given everything: one before may be frozen, and the server would go on giving it messages
-        until it has missed its heartbeats.
-        """
-        return {"x-priority": self._began}
-
-    async def _make(self, place: Place) -> None:
-        """Somebody has deleted the queue, or the server has come back without it."""
-        log.warning("%s: queue %r was missing; it is made again", self._context.name, place.queue)
-        channel = await self._context.link.channel()
-        try:
-            await self._context.topology.make(channel, [TopicSpec(place.topic, (place.group,) if place.group else ())])
-        finally:
-            await close_channel(channel)
+    # the server
 
     async def _tend_forever(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        while True:
-            await self._wait(self._attention, self._tick())
-            if self.is_closed:  # the client library may have swallowed our being cancelled
-                return
+        while not self.is_closed:  # the client library may swallow our being cancelled
+            await _wait(self._attention, self._seconds())
             self._attention.clear()
             try:
-                while self._stale:
-                    await close_channel(self._stale.pop())
                 await self._tend()
             except Closed:
                 return
-            except (EdowError, *BROKEN) as problem:
-                self._say_away(problem)
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-                self._attention.set()
-            except Exception:
-                log.exception("reading from %s failed in an unexpected way", self._context.name)
-                await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+            except Exception as problem:
+                expected = isinstance(problem, (EdowError, *BROKEN))
+                if not self._pause or not expected:
+                    log.warning("%s: nothing is received: %s", self._link, problem, exc_info=not expected)
+                self._pause = min(2 * self._pause or FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+                await asyncio.sleep(self._pause)
                 self._attention.set()
             else:
-                pause = FIRST_PAUSE_SECONDS
-                self._say_away(None)
+                if self._pause:
+                    log.warning("%s: receiving again", self._link)
+                self._pause = 0.0
 
-    def _say_away(self, problem: BaseException | None) -> None:
-        if problem is not None and not self._is_away:
-            log.warning("%s: nothing can be received until this is over: %s", self._context.name, problem)
-        if problem is None and self._is_away:
-            log.warning("%s: receiving again", self._context.name)
-        self._is_away = problem is not None
+    async def _tend(self) -> None:
+        """Bring every lane to where it should be."""
+        self._return_due()
+        if self._shared and not self._starving and _now() - self._stirred >= IDLE_SECONDS:
+            self._resting = True
+        for lane in list(self._lanes):
+            try:
+                await self._tend_lane(lane)
+            except ChannelNotFoundEntity as problem:  # somebody has deleted it, or the server has come back without it
+                log.warning("%s: made again: %s", self._link, problem)
+                await self._topology.make_group(lane.topic, self._group)
+                self._attention.set()  # and open it the next time
 
-    @staticmethod
-    async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    async def _tend_lane(self, lane: Lane) -> None:
+        if lane.is_lost:
+            await lane.close()
+        if lane.channel is None and not self._resting:
+            await self._open(lane)
+        if lane.channel is not None and self._shared:
+            await (self._tend_partition(lane) if lane.partition else self._tend_queue(lane))
+        await lane.flush()
+
+    async def _tend_queue(self, lane: Lane) -> None:
+        """A queue that members share."""
+        window = self._window(lane)
+        if self._resting:
+            await lane.ask(None)
+            if lane.ready or lane.used < lane.window:  # else nothing can come before somebody has made room
+                await lane.stop()
+            if lane.ready and await self._is_wanted(lane):
+                lane.give_back(lane.take(len(lane.ready)))
+        elif not lane.is_consuming or (self._starving and lane.is_exhausted and lane.window < window):
+            await lane.consume(window)
+        if self._starving:
+            await lane.ask(self._topology.names.asking(lane.topic, self._group))
+
+    async def _tend_partition(self, lane: Lane) -> None:
+        """A queue that one member at a time reads."""
+        if self._resting and lane.is_empty:
+            await lane.close()
+        elif lane.leaving or (self._resting and lane.is_waiting):
+            lane.leaving = await self._is_wanted(lane)
+            if not lane.leaving:
+                self._arrived.set()
+            elif not lane.busy:
+                await lane.close()
+                self._attention.set()  # and back to the end of the line, if there is room
+
+    async def _is_wanted(self, lane: Lane) -> bool:
+        """Another member is in need of messages of the topic just now."""
+        assert lane.channel is not None
+        answer = await lane.channel.queue_declare(self._topology.names.asking(lane.topic, self._group), passive=True)
+        return (answer.consumer_count or 0) > any(each.asking for each in self._lanes if each.topic == lane.topic)
+
+    async def _open(self, lane: Lane) -> None:
+        lane.attach(await self._link.channel())
         try:
-            async with asyncio.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            pass
+            if self._broadcast:
+                lane.queue = await self._topology.make_listener(lane.topic)
+            await lane.consume(self._window(lane))
+        except BaseException:
+            await lane.close()
+            raise
+
+    def _window(self, lane: Lane) -> int:
+        """As many as we were asked for and hold already, so that there is room for what comes."""
+        options = self._link.options
+        if lane.partition:
+            return options.key_prefetch
+        return min(options.prefetch, self._asked + lane.busy) if self._shared else options.prefetch
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def _wait(event: asyncio.Event, seconds: float | None) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        pass

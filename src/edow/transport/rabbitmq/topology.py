@@ -1,155 +1,108 @@
-"""Making exchanges and queues, and looking whether they are there. Every error of a channel is told in EDOW's words."""
+"""Making exchanges and queues, and looking whether they are there."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from aiormq.abc import AbstractChannel
-from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from pamqp.common import FieldTable
 
-from edow.errors import InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
-from edow.transport.rabbitmq.link import BROKEN, Link
-from edow.transport.rabbitmq.names import Names, unique
-from edow.transport.rabbitmq.options import Server
+from edow.transport.rabbitmq.link import Link, close_channel
+from edow.transport.rabbitmq.names import Names
 
-ANSWER_SECONDS = 15.0  # that a server under load may take for a few calls
 BROADCAST_MOST = 10_000  # messages that wait for a listener that does not listen; the oldest are dropped beyond that
 
 
 class Topology:
-    """What this transport was asked to make, which it makes again after every reconnection."""
+    """What this transport was asked to make, which it makes again when something is missing."""
 
-    def __init__(self, server: Server) -> None:
-        self.names = Names(server.options)
-        self._server = server
+    def __init__(self, link: Link, names: Names) -> None:
+        self.names = names
+        self._link = link
         self._wanted: dict[str, set[str]] = {}  # groups by topic
         self._known: set[str] = set()  # topics made by others that were there when we looked
+        self._in_doubt = False
 
-    def want(self, specs: Iterable[TopicSpec]) -> list[TopicSpec]:
-        """Remember them; those that are new. Raises InvalidInput for a name that the server does not take."""
-        specs = list(specs)
-        for spec in specs:
-            self.names.exchange(spec.name)
-            for group in spec.groups:
-                for routing_key in self.names.routing_keys(spec.name):
-                    self.names.queue(spec.name, group, routing_key)
-                self.names.asking(spec.name, group)
-        new = [spec for spec in specs if not self._wanted.get(spec.name, set()).issuperset(spec.groups)]
-        return new + [spec for spec in specs if spec.name not in self._wanted and not spec.groups]
-
-    def made(self, specs: Iterable[TopicSpec]) -> None:
-        for spec in specs:
-            self._wanted.setdefault(spec.name, set()).update(spec.groups)
+    def doubt(self) -> None:
+        """A server may come back without what was made, or somebody may have deleted it: make it again, and look."""
+        self._in_doubt = bool(self._wanted or self._known)
 
     def knows(self, topic: str) -> bool:
-        return topic in self._wanted or topic in self._known
+        return not self._in_doubt and (topic in self._wanted or topic in self._known)
 
     def must_be_routed(self, topic: str) -> bool:
         """Whether a message that no queue takes is an error: always, unless we know that the topic has no group."""
         return bool(self._wanted.get(topic, True))
 
-    def doubt(self) -> None:
-        """The server has said that something is missing: look again."""
-        self._known.clear()
-
-    async def make_again(self, channel: AbstractChannel) -> None:
-        """Everything that was asked for: a server may come back without it."""
-        await self.make(channel, [TopicSpec(name, tuple(sorted(groups))) for name, groups in self._wanted.items()])
-
-    async def make(self, channel: AbstractChannel, specs: Iterable[TopicSpec]) -> None:
-        """Raises InvalidInput when they exist with other settings, or we may not."""
-        for spec in specs:
-            async with self.errors(f"making topic {spec.name!r}"):
-                await self._make(channel, spec)
-
-    async def make_layout(self, channel: AbstractChannel) -> None:
+    async def check_layout(self) -> None:
         """Raises InvalidInput when the prefix is in use with another number of partitions."""
-        names = self.names
-        async with self.errors("comparing option partitions"):
-            await channel.exchange_declare(
-                names.layout, exchange_type="fanout", durable=True, arguments=names.layout_arguments
-            )
+        name, arguments = self.names.layout, self.names.layout_arguments
+        async with self._channel("comparing option partitions") as channel:
+            await channel.exchange_declare(name, exchange_type="fanout", durable=True, arguments=arguments)
 
-    async def look_for(self, link: Link, topics: Iterable[str]) -> None:
-        """Raises InvalidInput for a topic that nobody has made."""
-        for topic in unique(topics):
-            if not self.knows(topic):
-                await self._passively(link, f"topic {topic!r}", exchange=self.names.exchange(topic))
-                self._known.add(topic)
+    async def ensure(self, specs: Iterable[TopicSpec]) -> None:
+        """Raises InvalidInput for a name that the server does not take, or what was made with other settings."""
+        new = [spec for spec in specs if not self._has(spec)]
+        await self._make(new)
+        for spec in new:
+            self._wanted.setdefault(spec.name, set()).update(spec.groups)
 
-    async def look_for_group(self, link: Link, topic: str, group: str) -> None:
-        """Raises InvalidInput for a topic or a group that nobody has made."""
-        await self.look_for(link, [topic])
-        queue = self.names.queue(topic, group, "")
-        await self._passively(link, f"group {group!r} of topic {topic!r}", queue=queue)
+    async def make_group(self, topic: str, group: str) -> None:
+        await self._make([TopicSpec(topic, (group,))])
 
-    async def make_listener(self, channel: AbstractChannel, topic: str) -> str:
+    async def make_listener(self, topic: str) -> str:
         """A queue of the connection's own that gets what is published from now on; its name."""
-        async with self.errors(f"listening to topic {topic!r}"):
-            answer = await channel.queue_declare(
-                exclusive=True, auto_delete=True, arguments={"x-max-length": BROADCAST_MOST}
-            )
-            name = answer.queue or ""
+        arguments: FieldTable = {"x-max-length": BROADCAST_MOST}
+        async with self._channel(f"listening to topic {topic!r}") as channel:
+            await channel.exchange_declare(self.names.exchange(topic), exchange_type="direct", durable=True)
+            name = (await channel.queue_declare(exclusive=True, auto_delete=True, arguments=arguments)).queue or ""
             for routing_key in self.names.routing_keys(topic):
                 await channel.queue_bind(name, self.names.exchange(topic), routing_key)
         return name
 
-    @asynccontextmanager
-    async def errors(self, doing: str) -> AsyncIterator[None]:
-        """Around calls on a channel, which are given ANSWER_SECONDS together."""
-        server = self._server
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                yield
-        except ChannelPreconditionFailed as problem:
-            raise InvalidInput(
-                f"{server.address}: {doing}: made before with other settings ({problem}): use the options it was made "
-                "with, or another prefix"
-            ) from problem
-        except ChannelAccessRefused as problem:
-            raise InvalidInput(
-                f"{server.address}: {doing}: user {server.user!r} may not ({problem}): `rabbitmqctl set_permissions "
-                f"-p {server.vhost} {server.user} '.*' '.*' '.*'`"
-            ) from problem
-        except ChannelNotFoundEntity:
-            raise
-        except BROKEN as problem:
-            raise TransportUnavailable(f"{server.address}: {doing}: {str(problem) or 'no answer in time'}") from problem
-
-    async def _make(self, channel: AbstractChannel, spec: TopicSpec) -> None:
-        exchange = self.names.exchange(spec.name)
-        await channel.exchange_declare(exchange, exchange_type="direct", durable=True)
-        for group in spec.groups:
-            for routing_key in self.names.routing_keys(spec.name):
-                await self._make_queue(channel, spec.name, group, routing_key)
-            await channel.queue_declare(self.names.asking(spec.name, group), durable=True)
-
-    async def _make_queue(self, channel: AbstractChannel, topic: str, group: str, routing_key: str) -> None:
-        queue = self.names.queue(topic, group, routing_key)
-        await channel.queue_declare(queue, durable=True, arguments=self.names.queue_arguments(routing_key))
-        await channel.queue_bind(queue, self.names.exchange(topic), routing_key)
-
-    async def _passively(self, link: Link, what: str, *, exchange: str = "", queue: str = "") -> None:
-        channel = await link.channel()
-        try:
-            async with self.errors(f"looking for {what}"):
-                if exchange:
+    async def look_for(self, topics: Iterable[str]) -> None:
+        """Raises InvalidInput for a topic that nobody has made."""
+        if self._in_doubt:
+            self._known.clear()
+            await self._make([TopicSpec(topic, tuple(sorted(groups))) for topic, groups in self._wanted.items()])
+            self._in_doubt = False
+        for topic in topics:
+            if not self.knows(topic):
+                exchange = self.names.exchange(topic)
+                async with self._channel(f"looking for topic {topic!r}") as channel:
                     await channel.exchange_declare(exchange, passive=True)
-                else:
-                    await channel.queue_declare(queue, passive=True)
-        except ChannelNotFoundEntity as problem:
-            raise InvalidInput(f"{what} does not exist: make it with transport.ensure() first") from problem
+                self._known.add(topic)
+
+    async def look_for_group(self, topic: str, group: str) -> None:
+        """Raises InvalidInput for a group that nobody has made."""
+        queue = self.names.queue(topic, group)
+        async with self._channel(f"looking for group {group!r} of topic {topic!r}") as channel:
+            await channel.queue_declare(queue, passive=True)
+
+    def _has(self, spec: TopicSpec) -> bool:
+        return spec.name in self._wanted and self._wanted[spec.name].issuperset(spec.groups)
+
+    async def _make(self, specs: Iterable[TopicSpec]) -> None:
+        names = self.names
+        for topic, groups in ((spec.name, spec.groups) for spec in specs):
+            exchange, keys = names.exchange(topic), names.routing_keys(topic)
+            asking = [names.asking(topic, group) for group in groups]
+            queues = [(names.queue(topic, group, key), key) for group in groups for key in keys]
+            async with self._channel(f"making topic {topic!r}") as channel:
+                await channel.exchange_declare(exchange, exchange_type="direct", durable=True)
+                for queue, key in queues:
+                    await channel.queue_declare(queue, durable=True, arguments=names.queue_arguments(key))
+                    await channel.queue_bind(queue, exchange, key)
+                for queue in asking:
+                    await channel.queue_declare(queue, durable=True)
+
+    @asynccontextmanager
+    async def _channel(self, doing: str) -> AsyncIterator[AbstractChannel]:
+        channel = await self._link.channel()
+        try:
+            async with self._link.answer(doing):
+                yield channel
         finally:
             await close_channel(channel)
-
-
-async def close_channel(channel: AbstractChannel) -> None:
-    """What was delivered on it and not acknowledged goes back to its place. No error: then it is closed already."""
-    try:
-        async with asyncio.timeout(2.0):
-            await channel.close()
-    except BROKEN:
-        pass

@@ -9,17 +9,13 @@ from edow.address import Address
 from edow.errors import Closed, InvalidInput, Unsupported
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.rabbitmq.lane import Place
-from edow.transport.rabbitmq.link import Link, apart
-from edow.transport.rabbitmq.listener import Listener
-from edow.transport.rabbitmq.names import unique
+from edow.transport.rabbitmq.lane import Lane
+from edow.transport.rabbitmq.link import Link
+from edow.transport.rabbitmq.names import Names
 from edow.transport.rabbitmq.options import Server, read
 from edow.transport.rabbitmq.publisher import Publisher
-from edow.transport.rabbitmq.shared import SharedReader
-from edow.transport.rabbitmq.subscriber import Context, Reader
-from edow.transport.rabbitmq.topology import Topology, close_channel
-
-MODES = {"shared": SharedReader, "exclusive": Reader, "broadcast": Listener}
+from edow.transport.rabbitmq.subscriber import RabbitSubscriber
+from edow.transport.rabbitmq.topology import Topology
 
 
 def connect(address: Address, clock: Callable[[], int]) -> RabbitTransport:
@@ -50,11 +46,11 @@ class RabbitTransport:
             partitions=False,
             max_message_bytes=options.max_message_bytes,
         )
-        self._topology = Topology(server)
         self._out = Link(server, "publishing")
         self._in = Link(server, "receiving")
-        self._publisher = Publisher(server, self._out, self._topology)
-        self._subscribers: set[Reader] = set()
+        self._topology = Topology(self._in, Names(options))
+        self._publisher = Publisher(self._out, self._topology)
+        self._subscribers: set[RabbitSubscriber] = set()
         self._is_open = False
         self._is_closed = False
 
@@ -69,17 +65,14 @@ class RabbitTransport:
         if self._is_open:
             return
         if self._is_closed:
-            raise Closed(f"the transport to {self._server.address} is closed")
+            raise Closed(f"the transport to {self._in} is closed")
         try:
-            await apart(self._open())
+            await self._topology.check_layout()
+            await self._publisher.channel()
         except BaseException:
-            await self._out.drop()
-
+            await asyncio.gather(self._in.drop(), self._out.drop())
             raise
         self._is_open = True
-
-    async def _open(self) -> None:
-        await self._topology.make_layout(await self._publisher.channel())
 
     async def close(self) -> None:
         self._is_open, self._is_closed = False, True
@@ -89,17 +82,7 @@ class RabbitTransport:
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> None:
         self._check_open()
-        specs = self._topology.want(topics)
-        if specs:
-            await apart(self._make(specs))
-
-    async def _make(self, specs: Sequence[TopicSpec]) -> None:
-        channel = await self._out.channel()
-        try:
-            await self._topology.make(channel, specs)
-        finally:
-            await close_channel(channel)
-        self._topology.made(specs)
+        await self._topology.ensure(topics)
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
@@ -112,43 +95,38 @@ class RabbitTransport:
         self._check_open()
         if not subscription.topics:
             raise InvalidInput("a subscription needs at least one topic")
-        return await apart(self._subscribe(subscription))
-
-    async def _subscribe(self, subscription: Subscription) -> Reader:
-        topics = unique(subscription.topics)
-        for topic in topics:
-            if subscription.mode == "broadcast":
-                await self._topology.look_for(self._in, [topic])
-            else:
-                await self._topology.look_for_group(self._in, topic, subscription.group)
-        places = [place for topic in topics for place in self._places(topic, subscription)]
-        context = Context(str(self._server.address), self._server.options, self._topology, self._in, self._publisher)
-        subscriber = MODES[subscription.mode](context, subscription, places)
+        topics = list(dict.fromkeys(subscription.topics))
+        lanes: list[Lane] = []
+        if subscription.mode == "broadcast":
+            await self._topology.look_for(topics)
+            lanes = [Lane(topic, "", partition=False, counts=False) for topic in topics]
+        else:
+            for topic in topics:
+                await self._topology.look_for_group(topic, subscription.group)
+                lanes += self._lanes(topic, subscription.group)
+        subscriber = RabbitSubscriber(self._in, self._topology, subscription, lanes)
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
         await subscriber.start()
         return subscriber
+
+    def _lanes(self, topic: str, group: str) -> list[Lane]:
+        names, counts = self._topology.names, self._features.delivery_count
+        return [
+            Lane(topic, names.queue(topic, group, key), partition=bool(key), counts=counts)
+            for key in names.routing_keys(topic)
+        ]
 
     async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
         """Raises Unsupported: clients are told how many messages wait, but not how many are in hand or since when."""
         self._check_open()
         raise Unsupported(
-            f"{self._server.address}: RabbitMQ does not tell its clients what is in flight: ask the server, with "
+            f"{self._in}: RabbitMQ does not tell its clients what is in flight: ask the server, with "
             "`rabbitmqctl list_queues name messages_ready messages_unacknowledged` or its management console"
         )
 
-    def _places(self, topic: str, subscription: Subscription) -> list[Place]:
-        names, counts = self._topology.names, self._features.delivery_count
-        if subscription.mode == "broadcast":
-            return [Place(topic, "", "", partition=False, counts=False)]
-        group = subscription.group
-        return [
-            Place(topic, group, names.queue(topic, group, routing_key), partition=bool(routing_key), counts=counts)
-            for routing_key in names.routing_keys(topic)
-        ]
-
     def _check_open(self) -> None:
         if not self._is_open:
-            raise Closed(f"the transport to {self._server.address} is not open")
+            raise Closed(f"the transport to {self._in} is not open")
 
     def _check_size(self, index: int, message: Message) -> None:
         most = self._features.max_message_bytes

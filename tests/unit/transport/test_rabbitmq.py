@@ -1,0 +1,144 @@
+"""The parts of the RabbitMQ driver that need no server: what is in whose hands, names, the URL."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from aiormq.abc import AbstractChannel, DeliveredMessage
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp.commands import Basic
+from pamqp.common import FieldTable
+from pamqp.header import ContentHeader
+
+from edow.address import Address
+from edow.errors import InvalidInput
+from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
+from edow.transport.rabbitmq.names import LONGEST_NAME, Names
+from edow.transport.rabbitmq.options import Options, read
+
+NO_CHANNEL = cast(AbstractChannel, None)
+
+
+def lane(keys: str = "", *, count: int = 0, partition: bool = False) -> Lane:
+    """A queue that has delivered one message for each letter, its key; a dot is none. Tags count from 1."""
+    made = Lane("topic", "queue", partition=partition, counts=True)
+    made.wake = made.lost = lambda: None
+    made.window = 2
+    for tag, key in enumerate(keys, 1):
+        headers: FieldTable = {"x-delivery-count": count} | ({} if key == "." else {"edow-key": key})
+        header = ContentHeader(properties=Basic.Properties(headers=headers))
+        made.deliver(DeliveredMessage(Basic.Deliver("0", tag), header, b"", NO_CHANNEL))
+    return made
+
+
+def tags(deliveries: list[RabbitDelivery]) -> list[int]:
+    return [each.tag for each in deliveries]
+
+
+def sent(lane: Lane) -> list[tuple[int | None, bool | None]]:
+    """What the server is to be told: acknowledgements, each with whether it is for all before it as well."""
+    return [(each.delivery_tag, each.multiple) for each in lane.outbox if isinstance(each, Basic.Ack)]
+
+
+def test_of_a_key_only_the_first_is_handed_out() -> None:
+    """Its followers come one by one, each when the one before was acknowledged; other keys do not wait."""
+    made = lane("aab.a")
+    first = made.take(9)
+    assert tags(first) == [1, 3, 4]
+    made.ack(first[1:])
+    assert made.take(9) == []
+    made.ack(first[:1])
+    second = made.take(9)
+    assert tags(second) == [2]
+    made.ack(second)
+    assert tags(made.take(9)) == [5]
+
+
+def test_a_message_that_is_handed_out_again_stays_before_its_followers() -> None:
+    """And what was handed out before means nothing any more, but that it counts."""
+    made = lane("aa")
+    (first,) = made.take(9)
+    made.again(first)
+    (again,) = made.take(9)
+    assert (again.tag, again.count, first.lane) == (1, 2, None)
+    made.ack([again])
+    assert tags(made.take(9)) == [2]
+
+
+def test_all_from_the_first_on_are_acknowledged_as_one() -> None:
+    """The others one by one, so that nothing is acknowledged that was not."""
+    made = lane(".....")
+    held = made.take(5)
+    made.ack([held[2], held[1], held[0], held[4]])
+    assert sent(made) == [(3, True), (5, False)]
+    made.ack([held[3]])
+    assert sent(made)[2:] == [(4, True)]
+    assert made.is_empty
+
+
+@given(st.permutations(range(6)), st.lists(st.integers(1, 3), min_size=6, max_size=6))
+def test_what_is_acknowledged_is_what_was_asked(order: list[int], sizes: list[int]) -> None:
+    """In whatever order and batches, the server's view is ours."""
+    made = lane("......")
+    held, open_tags = made.take(6), {1, 2, 3, 4, 5, 6}
+    for size in sizes:
+        batch, order = order[:size], order[size:]
+        if batch:
+            made.ack([held[index] for index in batch])
+        for tag, multiple in sent(made):
+            open_tags -= {each for each in open_tags if each == tag or (multiple and each < (tag or 0))}
+        assert open_tags == {index + 1 for index in order}
+
+
+def test_moving_does_not_count_as_a_delivery_of_a_partition() -> None:
+    """A partition brings what was never handed out, as many as a member holds of it at most."""
+    assert [each.count for each in lane(".", count=3).take(1)] == [4]
+    assert [each.count for each in lane("a", count=3, partition=True).take(1)] == [2]
+    assert [each.count for each in lane("a", count=1, partition=True).take(1)] == [1]
+
+
+def test_a_lane_that_is_to_move_hands_out_nothing() -> None:
+    """Until it is decided that it stays."""
+    made = lane("ab")
+    made.leaving = True
+    assert made.take(9) == []
+    assert made.is_waiting
+    made.leaving = False
+    assert tags(made.take(9)) == [1, 2]
+    assert not made.is_waiting
+
+
+def test_a_key_keeps_its_partition() -> None:
+    """These are where messages wait on servers today: another answer would put a key's next message elsewhere."""
+    names = Names(Options())
+    assert [names.routing_key("t", key) for key in ("a", "order-1", "ключ", "")] == ["k3", "k7", "k2", "k0"]
+    assert names.routing_key("t", None) == ""
+    assert names.routing_key("edow.results.3", "a") == ""
+
+
+@given(st.text(max_size=20), st.text(min_size=1, max_size=20), st.text(max_size=20), st.text(min_size=1, max_size=20))
+def test_different_names_have_different_queues(topic: str, group: str, other: str, another: str) -> None:
+    """Whatever characters are in them, and as bytes that the protocol takes."""
+    names = Names(Options())
+    topic, other = f"t{topic}", f"t{other}"
+    queue = names.queue(topic, group)
+    assert len(queue.encode()) <= LONGEST_NAME
+    assert (queue == names.queue(other, another)) == ((topic, group) == (other, another))
+
+
+def test_the_url_says_where_and_as_whom() -> None:
+    """Ports, several hosts, a virtual host with a slash, and a password of any characters."""
+    server = read(Address("amqps://me:a%2Fb@one,[::1]:99/v%2Fh?heartbeat=3"))
+    one, two = server.urls("testing")
+    assert [(each.host, each.port) for each in (one, two)] == [("one", 5671), ("::1", 99)]
+    assert (one.user, one.password, one.path, one.query["heartbeat"]) == ("me", "a/b", "/v%2Fh", "3")
+    assert server.vhost == "v/h"
+
+
+@pytest.mark.parametrize("option", ["cafile=x", "certfile=x", "keyfile=x"])
+def test_files_for_tls_need_tls(option: str) -> None:
+    """A certificate that would not be used is refused."""
+    with pytest.raises(InvalidInput, match="needs amqps"):
+        read(Address(f"amqp://host?{option}"))

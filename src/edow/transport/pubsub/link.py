@@ -120,6 +120,8 @@ class Link:
         end = time.monotonic() + seconds
 
         async def ask() -> bytes:
+            if not self._channels:
+                raise self._closed()
             left = max(end - time.monotonic(), FIRST_PAUSE_SECONDS)
             return await self._once(self._channels[0], method, request, left)
 

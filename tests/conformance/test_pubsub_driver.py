@@ -24,10 +24,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
+from google.api_core.exceptions import NotFound
 from google.pubsub_v1 import types
 
 from edow.errors import Closed, InvalidInput, PublishFailed, TransportUnavailable, Unsupported
 from edow.model.message import Message
+from edow.testing.erasing import erase
 from edow.testing.polling import until
 from edow.transport.contract import Subscriber, Subscription, TopicSpec, Transport
 from scripts.servers import Box
@@ -283,6 +285,19 @@ async def test_a_subscriber_holds_no_more_than_its_prefetch() -> None:
         for handed in range(1, 30):
             await take(reader, 1)
             assert next(served) <= 2 * handed + 10  # that look was one, too
+
+
+async def test_what_a_run_has_left_can_be_erased(url: str) -> None:
+    """Its topics and subscriptions, and nothing of anybody else's."""
+    others = own_prefix(server_url("EDOW_PUBSUB"))
+    async with opened(url) as transport, opened(others) as other, raw(url) as client, raw(others) as theirs:
+        await member(transport, "topic")
+        await member(other, "topic")
+        await erase(url, [])
+        assert not await exists(client)
+        assert await exists(theirs)
+        with pytest.raises(NotFound):
+            await client.publisher.get_topic(topic=client.topic("topic"))
 
 
 async def test_lag_is_not_told(url: str) -> None:

@@ -117,19 +117,32 @@ async def _redis(address: Address, names: list[str]) -> None:
 
 
 async def _pubsub(address: Address, names: list[str]) -> None:
+    from google.pubsub_v1 import types
+
     from edow.transport.pubsub.link import Link
     from edow.transport.pubsub.options import options_of
 
     project, options = options_of(address)
     link, place = Link(address, project, options), f"projects/{project}"
+
+    async def erase_all(service: str, what: str) -> None:
+        token, made = "", []
+        while True:
+            request = getattr(types, f"List{what}sRequest").pb()(project=place, page_token=token)
+            answer = await link.call(f"{service}/List{what}s", request)
+            page = getattr(types, f"List{what}sResponse").pb().FromString(answer)
+            made += [each.name for each in getattr(page, f"{what.lower()}s")]
+            if not (token := page.next_page_token):
+                break
+        for name in made:
+            if name.startswith(f"{place}/{what.lower()}s/{options.prefix}"):
+                request = getattr(types, f"Delete{what}Request").pb()(**{what.lower(): name})
+                await link.call(f"{service}/Delete{what}", request)
+
     await link.open()
     try:
-        async for subscription in await link.subscriber.list_subscriptions(project=place):
-            if subscription.name.startswith(f"{place}/subscriptions/{options.prefix}"):
-                await link.subscriber.delete_subscription(subscription=subscription.name)
-        async for topic in await link.publisher.list_topics(project=place):
-            if topic.name.startswith(f"{place}/topics/{options.prefix}"):
-                await link.publisher.delete_topic(topic=topic.name)
+        await erase_all("Subscriber", "Subscription")
+        await erase_all("Publisher", "Topic")
     finally:
         await link.close()
 

@@ -584,6 +584,30 @@ async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str)
         assert bodies(await receiving) == [b"x"]
 
 
+async def test_a_listeners_subscription_is_made_again() -> None:
+    """Once, by whichever of its requests misses it first; the listener goes on and hears of nothing."""
+    made: list[types.Subscription] = []
+    missed = count()
+
+    def pull(request: types.PullRequest) -> types.PullResponse:
+        if next(missed) < 2:
+            raise Refusal(grpc.StatusCode.NOT_FOUND)
+        return received(Message("topic", b"x"))
+
+    def get(request: types.GetSubscriptionRequest) -> types.Subscription:
+        if len(made) < 2:
+            raise Refusal(grpc.StatusCode.NOT_FOUND)
+        return made[-1]
+
+    async with (
+        fake(Pull=pull, GetSubscription=get, CreateSubscription=made.append) as server,
+        opened(server.url) as transport,
+    ):
+        listener = await transport.subscribe(Subscription(topics=("topic",), group="", mode="broadcast"))
+        assert bodies(await take(listener, 1)) == [b"x"]
+        assert {each.name for each in made} == {made[0].name}
+
+
 async def exists(client: Any) -> bool:
     found = [
         each.name async for each in await client.subscriber.list_subscriptions(project=f"projects/{client.project}")

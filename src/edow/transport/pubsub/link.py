@@ -112,11 +112,11 @@ class Link:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def call(self, method: str, request: Any, seconds: float = 0.0) -> bytes:
+    async def call(self, method: str, request: Any) -> bytes:
         """The answer; asked again with growing pauses while the service is away. Raises Closed, and GoogleAPICallError
-        at the end of `seconds` (default: the URL's timeout), or at once where asking again would not help.
+        at the end of the URL's timeout, or at once where asking again would not help.
         """
-        seconds = seconds or self._options.timeout_seconds
+        seconds = self._options.timeout_seconds
         end = time.monotonic() + seconds
 
         async def ask() -> bytes:
@@ -147,22 +147,22 @@ class Link:
         found: Sequence[Any] = PullResponse.pb().FromString(answer).received_messages
         return found
 
-    async def settle(self, path: str, ids: Sequence[str], deadline: int | None, seconds: float) -> set[str]:
+    async def settle(self, path: str, ids: Sequence[str], deadline: int | None) -> set[str]:
         """The service takes them back after `deadline` seconds; 0: now; None: never, they are done with.
 
         Answers which were not ours any more, as far as it says: with exactly-once delivery a request may fail for some,
         which are lost or asked for again.
         """
         lost: set[str] = set()
-        end = time.monotonic() + (seconds or self._options.timeout_seconds)
+        end = time.monotonic() + self._options.timeout_seconds
         while ids:
-            request: dict[str, Any] = {"subscription": path, "ack_ids": ids}
             try:
                 if deadline is None:
-                    await self.call("Subscriber/Acknowledge", AcknowledgeRequest.pb()(**request), seconds)
+                    done = AcknowledgeRequest.pb()(subscription=path, ack_ids=ids)
+                    await self.call("Subscriber/Acknowledge", done)
                 else:
-                    request["ack_deadline_seconds"] = deadline
-                    await self.call("Subscriber/ModifyAckDeadline", ModifyAckDeadlineRequest.pb()(**request), seconds)
+                    kept = ModifyAckDeadlineRequest.pb()(subscription=path, ack_ids=ids, ack_deadline_seconds=deadline)
+                    await self.call("Subscriber/ModifyAckDeadline", kept)
                 break
             except GoogleAPICallError as problem:
                 reasons = problem.metadata or {}

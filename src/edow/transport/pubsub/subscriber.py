@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import ceil, inf
 from typing import Any
 
@@ -55,8 +56,7 @@ class PubsubSubscriber:
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
         """See the contract. Raises TransportUnavailable when the subscription is gone or may not be read."""
-        if self.is_closed:
-            raise Closed("this subscriber is closed: subscribe again")
+        self._check_open()
         end = self._clock() + wait_seconds
         self._left_at = inf
         try:
@@ -66,11 +66,14 @@ class PubsubSubscriber:
                 if self._mode == "broadcast":
                     self._held.done(taken)
                 self._ask(limit)
-                if not taken and self._problem is not None:
+                if taken or self.is_closed or self._clock() >= end:
+                    return [*taken]
+                if self._problem is not None:
                     problem, self._problem = self._problem, None
                     raise problem
-                if taken or self._clock() >= end or await self._is_over(end):
-                    return [*taken]
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(end - self._clock()):
+                        await self._wake.wait()
         finally:
             self._left_at = self._clock()
 
@@ -116,18 +119,14 @@ class PubsubSubscriber:
             await asyncio.gather(*(self._topics.delete(source) for source in self._sources))
             return
         try:
-            await self._give_back(self._held, CLOSE_SECONDS)
-        except EdowError as problem:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._give_back(self._held)
+        except (EdowError, TimeoutError) as problem:
             log.debug("messages could not be given back, their leases will run out: %s", problem)
 
-    async def _is_over(self, end: float) -> bool:
-        """Wait for something to change. Whether it was the end."""
-        try:
-            async with asyncio.timeout(end - self._clock()):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
-        return self.is_closed
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise Closed("this subscriber is closed: subscribe again")
 
     # Asking
 
@@ -195,7 +194,7 @@ class PubsubSubscriber:
             self._wake.set()
         lost: set[str] = set()
         try:
-            lost = await self._tell(deliveries, None if self._mode == "broadcast" else self._deadline, self._deadline)
+            lost = await self._tell(deliveries, None if self._mode == "broadcast" else self._deadline)
         except TransportUnavailable as problem:
             log.debug("received nevertheless: %s", problem)
         if at_once:
@@ -236,7 +235,7 @@ class PubsubSubscriber:
         back = [each for each in self._held if each.ends <= now]
         if self._mode == "shared" and self._left_at + UNWANTED_SECONDS <= now:
             back += self._held.ready
-        await self._give_back(back, self._deadline)
+        await self._give_back(back)
         if self._mode != "broadcast":
             soon = now + self._deadline / 2
             await self._renew([each for each in self._held if each.served_until < min(each.ends, soon)])
@@ -244,22 +243,22 @@ class PubsubSubscriber:
     async def _renew(self, deliveries: Sequence[PubsubDelivery]) -> None:
         """The service leaves them to us anew; those that are not ours any more are gone."""
         until = self._clock() + self._deadline
-        lost = await self._tell(deliveries, self._deadline, self._deadline)
+        lost = await self._tell(deliveries, self._deadline)
         for each in deliveries:
             each.served_until = until
         self._held.give_up(each for each in deliveries if each.ack_id in lost)
 
-    async def _give_back(self, deliveries: Iterable[PubsubDelivery], seconds: float = 0.0) -> None:
+    async def _give_back(self, deliveries: Iterable[PubsubDelivery]) -> None:
         """At once, with what stands behind them."""
-        await self._tell(self._held.give_up([*deliveries]), 0, seconds)
+        await self._tell(self._held.give_up([*deliveries]), 0)
 
-    async def _tell(self, deliveries: Iterable[PubsubDelivery], deadline: int | None, seconds: float = 0.0) -> set[str]:
+    async def _tell(self, deliveries: Iterable[PubsubDelivery], deadline: int | None) -> set[str]:
         """See `Link.settle`; all at once. TransportUnavailable also for permissions: they may come back."""
         ids: dict[str, list[str]] = {}
         for each in deliveries:
             ids.setdefault(each.path, []).append(each.ack_id)
         requests = [
-            self._link.settle(path, some[start : start + MOST_IDS], deadline, seconds)
+            self._link.settle(path, some[start : start + MOST_IDS], deadline)
             for path, some in ids.items()
             for start in range(0, len(some), MOST_IDS)
         ]

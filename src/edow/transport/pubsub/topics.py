@@ -31,7 +31,6 @@ from edow.transport.pubsub.options import PubsubOptions
 ACK_DEADLINE_SECONDS = 10  # the service's shortest; what is received gets the lease's length instead, at once
 OWN_RETENTION = timedelta(minutes=10)  # the shortest there is
 OWN_EXPIRY = timedelta(days=1)  # the same; what a killed broadcast subscriber leaves behind is gone after that
-TOGETHER = 20  # requests about topics at one time
 
 log = logging.getLogger("edow.transport.pubsub")
 
@@ -55,7 +54,6 @@ class Topics:
         self._options = options
         self._ensured: dict[str, set[str]] = {}  # made again when it is gone
         self._exists: dict[str, bool] = {}  # by path, as far as we know; False: it is gone
-        self._turn = asyncio.Semaphore(TOGETHER)
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """See the contract. Looks before it makes: an account that may make nothing can use what exists."""
@@ -105,8 +103,9 @@ class Topics:
         """What cannot be deleted expires."""
         try:
             request = DeleteSubscriptionRequest.pb()(subscription=source.path)
-            await self._link.call("Subscriber/DeleteSubscription", request, CLOSE_SECONDS)
-        except (GoogleAPICallError, EdowError) as problem:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._link.call("Subscriber/DeleteSubscription", request)
+        except (GoogleAPICallError, EdowError, TimeoutError) as problem:
             log.debug("%s could not be deleted, it will expire: %s", source.path, problem)
 
     def forget(self, topic: str) -> None:
@@ -169,30 +168,29 @@ class Topics:
             else:
                 request = GetSubscriptionRequest.pb()(subscription=wanted.name)
                 answer = await self._ask("Subscriber/GetSubscription", request, wanted.name)
-                refuse_unfit(Subscription.deserialize(answer))
+                refuse_unfit(Subscription.deserialize(answer), wanted)
         except NotFound:
             return False
         self._exists[wanted.name] = True
         return True
 
     async def _ask(self, method: str, request: object, path: str) -> bytes:
-        async with self._turn:
-            try:
-                return await self._link.call(method, request)
-            except (NotFound, AlreadyExists):
-                raise
-            except GoogleAPICallError as problem:
-                raise self._link.error(problem, f"{path} cannot be used") from problem
+        try:
+            return await self._link.call(method, request)
+        except (NotFound, AlreadyExists):
+            raise
+        except GoogleAPICallError as problem:
+            raise self._link.error(problem, f"{path} cannot be used") from problem
 
 
-def refuse_unfit(subscription: Subscription) -> None:
+def refuse_unfit(found: Subscription, wanted: Subscription) -> None:
     """Raises InvalidInput for one that does not do what is promised."""
     why = None
-    if not subscription.enable_message_ordering:
+    if wanted.enable_message_ordering and not found.enable_message_ordering:
         why = "was made without message ordering, which cannot be changed: delete it"
-    elif subscription.push_config.push_endpoint:
+    elif found.push_config.push_endpoint:
         why = "pushes its messages elsewhere: remove its push endpoint"
-    elif subscription.topic == "_deleted-topic_":
+    elif found.topic == "_deleted-topic_":
         why = "belongs to a topic that was deleted: delete it, too"
     if why is not None:
-        raise InvalidInput(f"subscription {subscription.name} {why}")
+        raise InvalidInput(f"subscription {found.name} {why}")

@@ -175,6 +175,26 @@ async def test_a_stream_of_somebody_else_is_left_alone(
         await transport.publish([Message("theirs", b"x")])
 
 
+async def test_what_somebody_deletes_is_made_again(
+    transport: NatsTransport, broker: JetStreamContext, subject: str
+) -> None:
+    """A listener that has lost its consumer misses nothing; a member whose stream is gone goes on with a new one."""
+    await transport.ensure([TopicSpec("news", ())])
+    listener, subscriber = await member(transport, "broadcast", "news"), await member(transport)
+    await transport.publish(numbered("news", 1))
+    assert bodies(await take(listener, 1)) == [b"0"]
+    assert await subscriber.receive(1, QUIET) == []
+    news = names.stream_of(subject[:-1] + "news")
+    (consumer,) = await broker.consumers_info(news)
+    await broker.delete_consumer(news, consumer.name)
+    await transport.publish([Message("news", b"1")])
+    assert bodies(await take(listener, 1)) == [b"1"]
+    await broker.delete_stream(names.stream_of(subject))
+    assert await subscriber.receive(1, 4 * QUIET) == []
+    await transport.publish(numbered("t", 1, "k"))
+    assert await drain(subscriber, 1) == [b"0"]
+
+
 @pytest.mark.parametrize("name", ["a b", "x.*.>", "..", "ünder_score-@=\\/", "$JS.API.INFO", "t.@.3", "\N{KEY}\n"])
 async def test_odd_names_of_topics_and_groups_work(transport: NatsTransport, name: str) -> None:
     """What NATS does not allow in a name is written otherwise there, and no two names meet."""

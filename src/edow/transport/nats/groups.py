@@ -43,7 +43,7 @@ class Groups:
     async def make(self, topic: Topic, groups: Iterable[str]) -> None:
         """Those that do not exist. The consumer without a role is made last: where it is, all are."""
         names = map(group_name, groups)
-        existing = {name.group for name in await self._consumers(topic) if name.role != "k"}
+        existing = {name.group for name in await self.consumers(topic) if name.role != "k"}
         for group in set(names) - existing:
             keyed = [ConsumerName(group, "k", number) for number in range(topic.partitions)]
             await asyncio.gather(*(self._create(topic, self._config(topic, name)) for name in keyed))
@@ -53,7 +53,7 @@ class Groups:
         """The consumers to pull from, the one for messages without a key first. The smallest lease of all members is
         the server's; a member with a longer one extends its own in time.
         """
-        found = await self.of_group(topic, group)
+        found = await self._of_group(topic, group)
         if any(name.role == "x" for name in found):
             raise InvalidInput(f"group {group!r} of topic {topic.name!r} is read by one subscriber, not shared")
         configs = [info.config for info in found.values()]
@@ -70,7 +70,7 @@ class Groups:
         """The name of a consumer that is the caller's alone; None when the caller, who had `former`, is shut out."""
         if topic.partitions:
             raise InvalidInput(f"topic {topic.name!r} has partitions: its groups are shared by their members")
-        found = await self.of_group(topic, group)
+        found = await self._of_group(topic, group)
         newest = max(found)
         if former and str(newest) != former:
             return None
@@ -87,7 +87,7 @@ class Groups:
 
     async def trim(self, topic: Topic) -> None:
         """Forget what every group has acknowledged, up to the first message that one has not."""
-        infos = (await self._consumers(topic)).values()
+        infos = (await self.consumers(topic)).values()
         first = min((_first_open(info) for info in infos if info.config.durable_name), default=1)
         if first > 1:
             await self._link.ask(self._link.js.purge_stream(topic.stream, first), STREAM_NOT_FOUND)
@@ -115,7 +115,7 @@ class Groups:
         """See the contract. A message that waits to be delivered again counts as in flight."""
         stream = await self._link.ask(self._link.js.stream_info(topic.stream))
         groups: dict[str, list[tuple[ConsumerName, ConsumerInfo]]] = {}
-        for name, info in sorted((await self._consumers(topic)).items(), key=lambda pair: pair[0]):
+        for name, info in sorted((await self.consumers(topic)).items(), key=lambda pair: pair[0]):
             if info.config.durable_name:
                 groups.setdefault(name.group, []).append((name, info))
         return [
@@ -140,15 +140,15 @@ class Groups:
         times = [each.time for each in found if each is not None and each.time is not None]
         return min(((time - _EPOCH) // datetime.resolution for time in times), default=None)
 
-    async def of_group(self, topic: Topic, group: str) -> dict[ConsumerName, ConsumerInfo]:
-        """Its consumers as they are now."""
+    async def _of_group(self, topic: Topic, group: str) -> dict[ConsumerName, ConsumerInfo]:
         wanted = group_name(group)
-        found = {name: info for name, info in (await self._consumers(topic)).items() if name.group == wanted}
+        found = {name: info for name, info in (await self.consumers(topic)).items() if name.group == wanted}
         if not found:
             raise InvalidInput(f"topic {topic.name!r} has no group {group!r}: make it with transport.ensure() first")
         return found
 
-    async def _consumers(self, topic: Topic) -> dict[ConsumerName, ConsumerInfo]:
+    async def consumers(self, topic: Topic) -> dict[ConsumerName, ConsumerInfo]:
+        """All as they are now; none when the stream is gone."""
         found: dict[ConsumerName, ConsumerInfo] = {}
         while True:
             listing = self._link.js.consumers_info(topic.stream, len(found))

@@ -163,7 +163,8 @@ class PullSubscriber:
         if suspects := {slot.topic.name for slot in self._slots if slot.suspect}:
             await self._topics.ensure_again(suspects)
             await self._restart()
-        return await self._ask(limit)
+        pause, now = await self._ask(limit), asyncio.get_running_loop().time()
+        return min([pause, *(slot.not_before - now for slot in self._slots if slot.not_before > now)])
 
     async def _connect(self) -> None:
         epoch, subject = self._link.epoch, f"{self._link.options.inbox}.{token_hex(8)}"

@@ -136,11 +136,13 @@ class SharedSubscriber(PullSubscriber):
 
     async def _look(self) -> None:
         for topic in {slot.topic for slot in self._slots}:
-            found = {str(name): info for name, info in (await self._groups.of_group(topic, self._group)).items()}
+            found = {str(name): info for name, info in (await self._groups.consumers(topic)).items()}
             for slot in self._slots:
                 if slot.topic == topic and (info := found.get(slot.consumer)):
                     slot.is_busy = bool(info.num_ack_pending)
                     slot.backlog = 0 if slot.is_busy and _is_keyed(slot) else info.num_pending or 0
+                elif slot.topic == topic:
+                    slot.suspect = True
 
     # ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 

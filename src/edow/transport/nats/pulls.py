@@ -19,7 +19,7 @@ from nats.js.api import Header
 from edow.errors import Closed, TransportUnavailable
 from edow.transport.contract import Delivery
 from edow.transport.nats.link import Link
-from edow.transport.nats.names import KEY, Topic, decode_key
+from edow.transport.nats.names import KEY, Topic, decode_key, parse_consumer
 from edow.transport.nats.topics import Topics
 
 LATE_SECONDS = 2.0  # for the word that a request is over
@@ -50,6 +50,7 @@ class Slot:
         self.topic = topic
         self.consumer = consumer
         self.index = index
+        self.is_keyed = parse_consumer(consumer).role == "k"  # it gives out one message at a time
         self.left = 0
         self.backlog = 0  # messages that may be had at once, as far as we know
         self.is_busy = False  # some are in somebody's hands, and may come again

@@ -18,7 +18,6 @@ from edow.errors import EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
 from edow.transport.nats.groups import HOLD_SECONDS
 from edow.transport.nats.link import Link
-from edow.transport.nats.names import parse_consumer
 from edow.transport.nats.pulls import PullSubscriber, Slot, Stamp, key_of
 from edow.transport.nats.topics import Topics
 
@@ -116,9 +115,9 @@ class SharedSubscriber(PullSubscriber):
             return seconds
         if room < len(idle):
             places, seconds = await self._where(idle, room), PROBE_SECONDS
-        unkeyed = sum(not _is_keyed(slot) for slot in places)
+        unkeyed = sum(not slot.is_keyed for slot in places)
         for slot in places:
-            more = 0 if _is_keyed(slot) else (room - len(places)) // unkeyed
+            more = 0 if slot.is_keyed else (room - len(places)) // unkeyed
             await self._request(slot, 1 + more, seconds)
         return seconds
 
@@ -131,7 +130,7 @@ class SharedSubscriber(PullSubscriber):
         self._turn += 1
         start = self._turn % len(idle)
         turned = [*idle[start:], *idle[:start]]
-        turned.sort(key=lambda slot: (_is_keyed(slot), not slot.is_busy)[:: 1 if self._turn % 2 else -1])
+        turned.sort(key=lambda slot: (slot.is_keyed, not slot.is_busy)[:: 1 if self._turn % 2 else -1])
         return ([slot for slot in turned if slot.backlog] or turned)[:room]
 
     async def _look(self) -> None:
@@ -140,7 +139,7 @@ class SharedSubscriber(PullSubscriber):
             for slot in self._slots:
                 if slot.topic == topic and (info := found.get(slot.consumer)):
                     slot.is_busy = bool(info.num_ack_pending)
-                    slot.backlog = 0 if slot.is_busy and _is_keyed(slot) else info.num_pending or 0
+                    slot.backlog = 0 if slot.is_busy and slot.is_keyed else info.num_pending or 0
                 elif slot.topic == topic:
                     slot.suspect = True
 
@@ -191,7 +190,3 @@ class SharedSubscriber(PullSubscriber):
                 await self._link.send(str(token), b"-NAK")
         except TransportUnavailable:
             pass  # their leases run out
-
-
-def _is_keyed(slot: Slot) -> bool:
-    return parse_consumer(slot.consumer).role == "k"

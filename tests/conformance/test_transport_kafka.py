@@ -119,7 +119,7 @@ async def eventually(attempt: Callable[[], Awaitable[None]]) -> None:
 async def told(elsewhere: Transport, wanted: dict[str, tuple[int, int]]) -> None:
     """Until the brokers know so much of each topic: how many messages wait, and how many are in flight."""
     found: dict[str, tuple[int, int]] = {}
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(RECOVERY):
         while found != wanted:
             described = await elsewhere.describe(list(wanted))
             found = {each.topic: (each.groups[0].waiting, each.groups[0].in_flight) for each in described}

@@ -12,7 +12,7 @@ from subprocess import run
 from uuid import uuid4
 
 import pytest
-from confluent_kafka import Producer, TopicCollection
+from confluent_kafka import Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -494,6 +494,45 @@ async def test_what_a_member_cannot_take_now_comes_when_it_can(opened: Connect) 
         await asyncio.sleep(0.01)
     await subscriber.ack([first])
     assert await drain(subscriber, 499) == [b"%d" % number for number in range(1, 500)]
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+async def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_beginning(opened: Connect, mode: Mode) -> None:
+    """By those who read it before, who need not be told; and acknowledgements count from there."""
+    transport = await opened(partitions=1, topic__metadata__refresh__interval__ms=200)
+    topic = await topic_of(transport, result_topic())
+    reader = await member(transport, topic, mode)
+    await transport.publish(numbered(topic, 5))
+    await drain(reader, 5)
+    await told(await opened(partitions=1), {topic: (0, 0)})
+    admin = administrator(server_url("EDOW_KAFKA"))
+    name = transport._names.topic(topic)
+    await asyncio.wrap_future(admin.delete_topics([name])[name])
+
+    async def publish() -> None:
+        try:
+            await transport.publish([Message(topic, b"first"), Message(topic, b"second")])
+        except InvalidInput:
+            await transport.ensure([TopicSpec(topic, ("one",))])
+            raise TransportUnavailable("made again") from None
+
+    await eventually(publish)
+    async with asyncio.timeout(RECOVERY):
+        assert await drain(reader, 2) == [b"first", b"second"]
+    await told(await opened(partitions=1), {topic: (0, 0)})
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+async def test_messages_that_are_kept_no_longer_are_passed_over(opened: Connect, mode: Mode) -> None:
+    """A reader that comes after its messages were deleted goes on with the first that is there."""
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport, result_topic())
+    await transport.publish(numbered(topic, 10))
+    admin = administrator(server_url("EDOW_KAFKA"))
+    gone = TopicPartition(transport._names.topic(topic), 0, 7)
+    for future in admin.delete_records([gone]).values():
+        await asyncio.wrap_future(future)
+    assert await drain(await member(transport, topic, mode), 3) == [b"7", b"8", b"9"]
 
 
 async def test_members_may_speak_the_newer_group_protocol(opened: Connect) -> None:

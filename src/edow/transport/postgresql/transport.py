@@ -22,6 +22,7 @@ from edow.transport.postgresql.deliveries import add_acks, let_through
 from edow.transport.postgresql.guard import guarded, opened
 from edow.transport.postgresql.queues import EVERYBODY, LONGEST_NAME, Queues, Topics, add_messages, bounds, channel
 from edow.transport.postgresql.shared import SharedSubscriber
+from edow.transport.sizes import check_sizes
 
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
 EXACT = 10_000  # an exclusive queue's messages are counted up to so many, and estimated beyond
@@ -105,8 +106,7 @@ class PostgresTransport:
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
-        for index, message in enumerate(messages):
-            self._check_size(index, message)
+        check_sizes(messages, self._features.max_message_bytes)
         if not messages:
             return
         try:
@@ -228,14 +228,6 @@ class PostgresTransport:
     def _check_open(self) -> None:
         if not self._is_open:
             raise closed(self.database.place)
-
-    def _check_size(self, index: int, message: Message) -> None:
-        most = self._features.max_message_bytes
-        if len(message.body) > most:
-            raise InvalidInput(
-                f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
-                "store the payload elsewhere and send a reference"
-            )
 
 
 def _check_name(what: str, name: str) -> None:

@@ -18,6 +18,7 @@ from edow.transport.redis.link import Argument, Command, Denied, Link, Reply, de
 from edow.transport.redis.settings import Settings, root
 from edow.transport.redis.shared import SharedSubscriber
 from edow.transport.redis.topics import EVERYBODY, Topics, unknown
+from edow.transport.sizes import check_sizes
 
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
 CALL_MESSAGES = 5_000  # of a larger batch, in one call: the server does nothing else meanwhile
@@ -89,8 +90,7 @@ class RedisTransport:
         messages or 64 MiB is several. How soon a message is on disk is decided by the server's settings alone.
         """
         self._check_open()
-        for index, message in enumerate(messages):
-            self._check_size(index, message)
+        check_sizes(messages, self._features.max_message_bytes)
         names = list(dict.fromkeys(message.topic for message in messages))
         for first, batch in _calls(messages):
             try:
@@ -197,14 +197,6 @@ class RedisTransport:
     def _check_open(self) -> None:
         if not self._is_open:
             raise Closed(f"the transport on {self._address} is closed")
-
-    def _check_size(self, index: int, message: Message) -> None:
-        most = self._features.max_message_bytes
-        if len(message.body) > most:
-            raise InvalidInput(
-                f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
-                "store the payload elsewhere and send a reference"
-            )
 
 
 def _calls(messages: Sequence[Message]) -> Iterator[tuple[int, Sequence[Message]]]:

@@ -16,6 +16,7 @@ from edow.model.message import Message
 from edow.sqlite import Schema, SqliteFile
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.numbered import NumberedDelivery, done
+from edow.transport.sizes import check_sizes
 from edow.transport.sqlite.cursor import Cursor, Ranges
 from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
@@ -104,8 +105,7 @@ class SqliteTransport:
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
-        for index, message in enumerate(messages):
-            self._check_size(index, message)
+        check_sizes(messages, self._features.max_message_bytes)
         if not messages:
             return
         try:
@@ -207,14 +207,6 @@ class SqliteTransport:
     def _check_open(self) -> None:
         if not self._is_open:
             raise Closed(f"the transport on {self.file.path} is closed")
-
-    def _check_size(self, index: int, message: Message) -> None:
-        most = self._features.max_message_bytes
-        if len(message.body) > most:
-            raise InvalidInput(
-                f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
-                "store the payload elsewhere and send a reference"
-            )
 
 
 def _check_name(what: str, name: str) -> None:

@@ -517,8 +517,10 @@ async def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_beginnin
             raise TransportUnavailable("made again") from None
 
     await eventually(publish)
+    found: list[bytes] = []
     async with asyncio.timeout(RECOVERY):
-        assert await drain(reader, 2) == [b"first", b"second"]
+        while found[-2:] != [b"first", b"second"]:  # the first may have reached the old topic before it was gone
+            found += await drain(reader, 1)
     await told(await opened(partitions=1), {topic: (0, 0)})
 
 

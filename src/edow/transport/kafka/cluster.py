@@ -38,6 +38,7 @@ class Cluster:
         self._names = clients.names
         self._seconds = clients.settings.timeout
         self._address = address
+        self.ids: dict[str, str] = {}  # of topics: one that is made again is another one
         self._sizes: dict[str, tuple[int, float]] = {}  # partitions of the topics known to exist, and until when
         self._placed: set[tuple[str, str]] = set()  # topics and groups known to have their place
 
@@ -81,6 +82,11 @@ class Cluster:
 
         return await persist(attempt, self._seconds) if asked else {}
 
+    def identify(self, name: str) -> str:
+        """The id of a topic now. Raises KafkaException. For other threads than the event loop's."""
+        futures = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._seconds)
+        return str(futures[name].result().topic_id)
+
     def forget(self, name: str) -> None:
         """There may be no such topic any more: ask again."""
         self._sizes.pop(name, None)
@@ -101,6 +107,7 @@ class Cluster:
                 if error_of(problem.__cause__).code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
                 continue
+            self.ids[name] = str(described.topic_id)
             self._sizes[name] = (len(described.partitions), time.monotonic() + SIZE_SECONDS)
             found[name] = all(each.leader is not None for each in described.partitions)
         return found

@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from edow.transport.kafka.cluster import Cluster
 from edow.transport.kafka.partition import Partition, Place, Progress, read_progress, told
 from edow.transport.kafka.problems import Lines, error_of, log
 from edow.transport.kafka.settings import Config
@@ -34,8 +35,6 @@ AGAIN_SECONDS = 1.0  # before a consumer that has failed for good is replaced
 CLOSE_SECONDS = 10.0  # after this a closing consumer is left to itself
 ANSWER_SECONDS = 1.0  # between two looks whether the event loop has ended
 
-GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC})
-
 
 class Plan(NamedTuple):
     """What to read, how. `shared`: a topic whose partitions are shared with other members; None: the partitions in
@@ -50,6 +49,7 @@ class Plan(NamedTuple):
     tracked: bool  # as in Partition
     handover: float
     window: int
+    cluster: Cluster
 
 
 class Hub(Protocol):
@@ -75,7 +75,7 @@ class Reader:
         self.plan = plan
         self._hub = hub
         self._loop = asyncio.get_running_loop()
-        self._starts = dict(plan.starts)  # of partitions that were never ours: later the group has committed something
+        self._ids = {name: plan.cluster.ids[name] for name in plan.topics}
         self._closing = threading.Event()
         self._news = threading.Event()  # what was asked for may have changed
         self._ended = asyncio.Event()
@@ -104,14 +104,11 @@ class Reader:
     def _arrived(self, messages: Sequence[Message]) -> tuple[int, frozenset[Place], list[TopicPartition]]:
         """How many more, which partitions have enough for now, and what to commit."""
         for message in messages:
-            place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
-            if place not in self.partitions:
-                continue  # it went to another member meanwhile
-            if offset == 0 and self.partitions[place].next > 0:
-                self._begin_anew([place])
-            key = message.key()
-            text = None if key is None else key.decode("utf-8", "surrogateescape")
-            self.partitions[place].add(offset, text, message.value() or b"")
+            partition = self.partitions.get(_place(message))
+            if partition is not None:  # else it went to another member meanwhile
+                key = message.key()
+                text = None if key is None else key.decode("utf-8", "surrogateescape")
+                partition.add(message.offset() or 0, text, message.value() or b"")
         if messages:
             self._hub.wake()
         held = sum(partition.bytes for partition in self.partitions.values())
@@ -144,7 +141,7 @@ class Reader:
         for each in committed:
             place = (each.topic, each.partition)
             known = each.offset >= 0 and each.error is None
-            start = read_progress(each.offset, each.metadata) if known else self._starts.pop(place, Progress(0))
+            start = read_progress(each.offset, each.metadata) if known else self.plan.starts.get(place, Progress(0))
             self.partitions[place] = partition = self._partition(place, start)
             partition.changed = not known  # what a group with members has committed does not expire
         self.settled = True
@@ -166,12 +163,11 @@ class Reader:
             partition.in_flight = 0
         return _commits(ours) if self.plan.tracked else []
 
-    def _begin_anew(self, places: Iterable[Place]) -> list[TopicPartition]:
-        """The topic was deleted: if it is made again, all that is there is new. Where to go on in all of them."""
-        for place in list(places):
+    def _begin_anew(self, name: str) -> None:
+        """The topic was deleted and made again: all that is there is new."""
+        for place in [place for place in self.partitions if place[0] == name]:
             self._revoked([place])
             self.partitions[place] = self._partition(place, Progress(0))
-        return self._positions(self.partitions)
 
     def _partition(self, place: Place, start: Progress) -> Partition:
         plan = self.plan
@@ -236,7 +232,24 @@ class Reader:
         if first is None:
             return []
         messages = [first, *consumer.consume(min(room, BATCH) - 1, 0)] if room > 1 else [first]
-        return [message for message in messages if not self._is_error(consumer, message)]
+        found = [message for message in messages if not self._is_error(message)]
+        for message in found:
+            if message.offset() == 0:
+                self._look(message)
+        return found
+
+    def _look(self, first: Message) -> None:
+        """A partition's first message, though we were beyond it: its topic was made again. Or, if it is the same topic,
+        messages were lost on the brokers, and those that come again until then are passed over.
+        """
+        place = _place(first)
+        partition = self.partitions.get(place)
+        if partition is None or partition.next == 0:
+            return
+        id = self.plan.cluster.identify(place[0])
+        if id != self._ids[place[0]]:
+            self._ids[place[0]] = id
+            self._ask(lambda: self._begin_anew(place[0]))
 
     def _pause(self, consumer: Consumer, wanted: frozenset[Place]) -> None:
         if new := wanted - self._paused:
@@ -245,17 +258,12 @@ class Reader:
             consumer.resume([TopicPartition(*place) for place in old])
         self._paused = wanted
 
-    def _is_error(self, consumer: Consumer, message: Message) -> bool:
+    def _is_error(self, message: Message) -> bool:
         error = message.error()
         if error is None:
             return False
         if error.fatal():
             raise KafkaException(error)
-        if error.code() in GONE and self.plan.shared is None:
-            places = self._ask(
-                lambda: self._begin_anew(place for place in self.partitions if place[0] == message.topic())
-            )
-            consumer.assign(places)
         self._on_error(error)
         return True
 
@@ -337,6 +345,10 @@ class Reader:
             except TimeoutError:
                 if self._loop.is_closed():
                     raise RuntimeError("the event loop has ended") from None
+
+
+def _place(message: Message) -> Place:
+    return message.topic() or "", message.partition() or 0
 
 
 def _places(partitions: Iterable[TopicPartition]) -> frozenset[Place]:

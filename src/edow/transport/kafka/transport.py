@@ -11,6 +11,7 @@ from edow.address import Address
 from edow.errors import Closed, InvalidInput
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
+from edow.transport.kafka.cluster import Cluster
 from edow.transport.kafka.connection import Connection
 from edow.transport.kafka.lag import State, stats_of
 from edow.transport.kafka.partition import Place, Progress
@@ -105,7 +106,7 @@ class KafkaTransport:
         shared = subscription.mode == "shared"
         doing = f"{self._address}: reading {', '.join(repr(topic) for topic in subscription.topics)}"
         lease_seconds = subscription.lease_seconds if shared else None
-        plans = self._plans(subscription, starts)
+        plans = self._plans(subscription, starts, connection.cluster)
         subscriber = KafkaSubscriber(plans, lease_seconds, self._settings.prefetch, doing)
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
         try:
@@ -146,18 +147,20 @@ class KafkaTransport:
         ends = await cluster.offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         return {place: Progress(offset) for place, offset in ends.items()}
 
-    def _plans(self, subscription: Subscription, starts: Mapping[Place, Progress]) -> Iterator[Plan]:
+    def _plans(self, subscription: Subscription, starts: Mapping[Place, Progress], cluster: Cluster) -> Iterator[Plan]:
         """A consumer for each topic that is shared; else one for all."""
         settings, group, member = self._settings, subscription.group, subscription.member
         topics = {self._names.topic(topic): topic for topic in subscription.topics}
         if subscription.mode != "shared":
             id, tracked = self._names.places(group), subscription.mode == "exclusive"
-            yield Plan(self._clients.reader(id, member), id, topics, starts, None, tracked, 0.0, settings.window)
+            yield Plan(
+                self._clients.reader(id, member), id, topics, starts, None, tracked, 0.0, settings.window, cluster
+            )
             return
         for name, topic in topics.items():
             id = self._names.members(topic, group)
             config = self._clients.member(id, member)
-            yield Plan(config, id, topics, starts, name, True, settings.handover, settings.window)
+            yield Plan(config, id, topics, starts, name, True, settings.handover, settings.window, cluster)
 
     def _open(self) -> Connection:
         if self._connection is None:

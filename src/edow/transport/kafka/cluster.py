@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec, TopicDescription  # type: ignore[attr-defined]
 
 from edow.errors import EdowError, InvalidInput, TransportUnavailable
 from edow.transport.contract import TopicSpec
@@ -24,6 +24,7 @@ from edow.transport.kafka.settings import Clients, partitions, topic_config
 Result = TypeVar("Result")
 
 POLL_SECONDS = 0.1
+LOOK_SECONDS = 1.0  # for the ids of topics
 SIZE_SECONDS = 300.0  # after which somebody may have added partitions; consumers look as often
 
 Spot = tuple[Place, int]  # a partition and an offset
@@ -82,10 +83,11 @@ class Cluster:
 
         return await persist(attempt, self._seconds) if asked else {}
 
-    def identify(self, name: str) -> str:
-        """The id of a topic now. Raises KafkaException. For other threads than the event loop's."""
-        futures = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._seconds)
-        return str(futures[name].result().topic_id)
+    def identify(self, names: Sequence[str]) -> dict[str, str]:
+        """The ids of those topics that there are. Raises KafkaException. For other threads than the event loop's."""
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=LOOK_SECONDS)
+        found = {name: future.exception() or future.result() for name, future in futures.items()}
+        return {name: str(each.topic_id) for name, each in found.items() if isinstance(each, TopicDescription)}
 
     def forget(self, name: str) -> None:
         """There may be no such topic any more: ask again."""

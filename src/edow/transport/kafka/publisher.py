@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from itertools import count
 from typing import NamedTuple
@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from edow.errors import EdowError, InvalidInput, PublishFailed
 from edow.transport.kafka.problems import error_of, log, translate
 
+LOOK_SECONDS = 2.0  # for a topic that was gone
 ROOM_SECONDS = 0.01  # between two looks whether the queue has room again
 
 # Errors of messages to a topic that was deleted, too; librdkafka mostly waits for it until the time is over.
@@ -51,6 +52,7 @@ class Publisher:
         self._fatal: KafkaError | None = None
         self._producer = make(self._on_error)
         self._replaced: list[Producer] = []  # still to tell what became of their messages
+        self._missed: set[str] = set()  # topics that may be gone, or were
         self._turns: dict[str, count[int]] = {}
 
     def poll(self, seconds: float) -> None:
@@ -67,6 +69,7 @@ class Publisher:
 
     async def publish(self, records: Sequence[Record], timestamp: int) -> None:
         """`timestamp` in milliseconds. Raises PublishFailed, or InvalidInput for what will never be taken."""
+        await self._look_again({record.topic for record in records})
         reports = Reports(asyncio.get_running_loop())
         queued = 0
         for index, record in enumerate(records):
@@ -76,7 +79,11 @@ class Publisher:
                 queued += 1
             except KafkaException as problem:
                 reports.failed[index] = error_of(problem)
-        await reports.wait(queued)
+        try:
+            await reports.wait(queued)
+        except asyncio.CancelledError:  # nobody knows what it waited for
+            self._gone(records)
+            raise
         if reports.failed:
             raise self._failure(records, reports.failed)
 
@@ -97,9 +104,7 @@ class Publisher:
 
     def _failure(self, records: Sequence[Record], failed: Mapping[int, KafkaError]) -> EdowError:
         """What will never be taken comes first: it comes back however often the batch is published again."""
-        for index, error in failed.items():
-            if error.code() in GONE:
-                self._on_gone(records[index].topic)
+        self._gone([records[index] for index, error in failed.items() if error.code() in GONE])
         fatal = self._fatal
         if fatal is not None:
             self._replace(fatal)
@@ -110,6 +115,20 @@ class Publisher:
             f"{told[0]}; {len(failed)} of {len(records)} messages are not known to be with the brokers",
             tuple(sorted(failed)),
         )
+
+    def _gone(self, records: Sequence[Record]) -> None:
+        for topic in {record.topic for record in records}:
+            self._missed.add(topic)
+            self._on_gone(topic)
+
+    async def _look_again(self, topics: Set[str]) -> None:
+        """librdkafka takes its time until it looks whether a topic that was gone is there again."""
+        for topic in topics & self._missed:
+            self._missed.discard(topic)
+            try:
+                await asyncio.to_thread(self._producer.list_topics, topic, LOOK_SECONDS)
+            except KafkaException as problem:
+                log.info("%s: topic %r could not be looked for: %s", self._address, topic, problem)
 
     def _on_error(self, error: KafkaError) -> None:
         """Called while polling. All that is published from then on fails."""

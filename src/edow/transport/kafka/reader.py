@@ -30,6 +30,7 @@ HELD_BYTES = 128 * 1024 * 1024  # of bodies, before nothing more is fetched
 FULL_SECONDS = 0.5  # without room before fetching is paused: that throws away what librdkafka has fetched already
 COMMIT_SECONDS = 0.2  # between two commits
 REFRESH_SECONDS = 3_600.0  # between two of the same: brokers forget what a group without members has not said for days
+LOOK_SECONDS = 5.0  # between two looks whether a topic is another one
 COMMITTED_SECONDS = 5.0  # for the broker to tell how far a group is
 AGAIN_SECONDS = 1.0  # before a consumer that has failed for good is replaced
 CLOSE_SECONDS = 10.0  # after this a closing consumer is left to itself
@@ -80,6 +81,7 @@ class Reader:
         self._news = threading.Event()  # what was asked for may have changed
         self._ended = asyncio.Event()
         self._paused: frozenset[Place] = frozenset()
+        self._looked_at = time.monotonic()
         self._committed_at = 0.0
         self._refreshed_at = time.monotonic()
         if plan.shared is None:
@@ -104,7 +106,7 @@ class Reader:
     def _arrived(self, messages: Sequence[Message]) -> tuple[int, frozenset[Place], list[TopicPartition]]:
         """How many more, which partitions have enough for now, and what to commit."""
         for message in messages:
-            partition = self.partitions.get(_place(message))
+            partition = self.partitions.get((message.topic() or "", message.partition() or 0))
             if partition is not None:  # else it went to another member meanwhile
                 key = message.key()
                 text = None if key is None else key.decode("utf-8", "surrogateescape")
@@ -163,11 +165,12 @@ class Reader:
             partition.in_flight = 0
         return _commits(ours) if self.plan.tracked else []
 
-    def _begin_anew(self, name: str) -> None:
-        """The topic was deleted and made again: all that is there is new."""
-        for place in [place for place in self.partitions if place[0] == name]:
-            self._revoked([place])
-            self.partitions[place] = self._partition(place, Progress(0))
+    def _begin_anew(self, name: str) -> list[TopicPartition]:
+        """All that is in the topic is new; where to go on."""
+        places = [place for place in self.partitions if place[0] == name]
+        self._revoked(places)
+        self.partitions.update((place, self._partition(place, Progress(0))) for place in places)
+        return self._positions(places)
 
     def _partition(self, place: Place, start: Progress) -> Partition:
         plan = self.plan
@@ -222,6 +225,8 @@ class Reader:
             room, full, commits = self._ask(lambda: self._arrived(messages))  # noqa: B023 - called before it returns
             self._commit(consumer, commits)
             messages = self._fetch(consumer, room, full)
+            if time.monotonic() - self._looked_at > LOOK_SECONDS:
+                self._look(consumer)
 
     def _fetch(self, consumer: Consumer, room: int, full: frozenset[Place]) -> list[Message]:
         if room <= 0 and not self.held_up and self._news.wait(FULL_SECONDS):
@@ -232,24 +237,22 @@ class Reader:
         if first is None:
             return []
         messages = [first, *consumer.consume(min(room, BATCH) - 1, 0)] if room > 1 else [first]
-        found = [message for message in messages if not self._is_error(message)]
-        for message in found:
-            if message.offset() == 0:
-                self._look(message)
-        return found
+        return [message for message in messages if not self._is_error(message)]
 
-    def _look(self, first: Message) -> None:
-        """A partition's first message, though we were beyond it: its topic was made again. Or, if it is the same topic,
-        messages were lost on the brokers, and those that come again until then are passed over.
-        """
-        place = _place(first)
-        partition = self.partitions.get(place)
-        if partition is None or partition.next == 0:
+    def _look(self, consumer: Consumer) -> None:
+        """Whether a topic is still the one that it was. Nothing else would tell where it has grown beyond our place."""
+        self._looked_at = time.monotonic()
+        try:
+            ids = self.plan.cluster.identify(list(self._ids))
+        except KafkaException as problem:
+            log.info("topics could not be looked at: %s", problem)
             return
-        id = self.plan.cluster.identify(place[0])
-        if id != self._ids[place[0]]:
-            self._ids[place[0]] = id
-            self._ask(lambda: self._begin_anew(place[0]))
+        for name in [name for name, id in ids.items() if id != self._ids[name]]:
+            log.warning("topic %s was deleted and made again: it is read from its beginning", name)
+            self._ids[name] = ids[name]
+            positions = self._ask(lambda: self._begin_anew(name))  # noqa: B023 - called before it returns
+            consumer.incremental_unassign(positions)
+            consumer.incremental_assign(positions)
 
     def _pause(self, consumer: Consumer, wanted: frozenset[Place]) -> None:
         if new := wanted - self._paused:
@@ -345,10 +348,6 @@ class Reader:
             except TimeoutError:
                 if self._loop.is_closed():
                     raise RuntimeError("the event loop has ended") from None
-
-
-def _place(message: Message) -> Place:
-    return message.topic() or "", message.partition() or 0
 
 
 def _places(partitions: Iterable[TopicPartition]) -> frozenset[Place]:

@@ -151,6 +151,7 @@ class Clients:
             "socket.keepalive.enable": True,
             "socket.nagle.disable": True,
             "log.connection.close": False,
+            "topic.metadata.propagation.max.ms": 2_000,  # after this, a topic that is not known is not waited for
             **_login(address, self._own),
         }
 

@@ -224,6 +224,8 @@ class Box:
         if self.process is not None:
             self.process.wait(KILL_SECONDS)
         gone(members, KILL_SECONDS)
+        # Of a program with many threads the last one gives back the ports, a moment after it counts as dead.
+        wait(lambda: all(map(ports.is_free, self.ports.values())), KILL_SECONDS)
         (self.folder / "pid").unlink(missing_ok=True)
 
     def _tell_all(self, number: signal.Signals) -> None:

@@ -45,7 +45,7 @@ def test_what_arrives_later_stays_behind() -> None:
         order += taken
         held.done(taken)
     assert names(order) == "a1 a2 a3 a4 a5 a6 a7"
-    assert (len(held), held.waiting) == (0, 0)
+    assert (len([*held]), held.waiting) == (0, 0)
 
 
 def test_giving_one_up_takes_its_followers_along() -> None:
@@ -55,7 +55,7 @@ def test_giving_one_up_takes_its_followers_along() -> None:
     held.admit([delivery("a4", "a")])
     assert names(held.give_up([a1])) == "a1 a2 a3 a4"
     assert held.mine([a1, b1]) == [b1]
-    assert (len(held), held.waiting) == (1, 0)
+    assert (len([*held]), held.waiting) == (1, 0)
     held.admit([delivery("a1", "a")])
     assert names(held.take(9, 1.0)) == "a1"
 
@@ -67,6 +67,7 @@ def test_a_message_that_we_are_given_again_is_the_same() -> None:
     held.admit([delivery("x", ack_id="new")])
     assert held.take(1, 1.0) == []
     assert (x.ack_id, held.mine([x])) == ("new", [x])
+    assert held.give_up([delivery("x", ack_id="new")]) == []  # not the one that we hold
 
 
 def test_a_follower_that_is_lost_takes_only_those_behind_it() -> None:

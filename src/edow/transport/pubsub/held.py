@@ -45,9 +45,6 @@ class Held:
     def __iter__(self) -> Iterator[PubsubDelivery]:
         return iter(self._all.values())
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     @property
     def waiting(self) -> int:
         """How many have not been handed out."""
@@ -80,7 +77,7 @@ class Held:
     def done(self, deliveries: Iterable[PubsubDelivery]) -> None:
         """Forget them for good; the next in line may go on."""
         for each in deliveries:
-            if each.state == "gone":
+            if not self._has(each):
                 continue
             self._drop(each)
             if each.place is not None:
@@ -95,7 +92,7 @@ class Held:
         """Forget them and all that stand behind them, which must come again in order. All of those, in order."""
         given: list[PubsubDelivery] = []
         for each in deliveries:
-            if each.state == "gone":
+            if not self._has(each):
                 continue
             behind = [each] if each.place is None else self._leave(each, each.place)
             for one in behind:
@@ -104,6 +101,9 @@ class Held:
         if given:
             self.ready = deque(each for each in self.ready if each.state != "gone")
         return given
+
+    def _has(self, each: PubsubDelivery) -> bool:
+        return self._all.get((each.path, each.id)) is each
 
     def _leave(self, each: PubsubDelivery, place: Place) -> list[PubsubDelivery]:
         line = self._lines[place]

@@ -14,7 +14,7 @@ from contextlib import suppress
 from math import ceil, inf
 from typing import Any
 
-from google.api_core.exceptions import GatewayTimeout, GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPICallError, NotFound
 
 from edow.errors import Closed, EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
@@ -166,8 +166,6 @@ class PubsubSubscriber:
     async def _has_pulled(self, source: Source, most: int) -> bool:
         try:
             found = await self._link.pull(source.path, most)
-        except GatewayTimeout:
-            return True
         except NotFound as problem:
             if self.is_closed or await self._topics.make_again(source):
                 return True
@@ -228,6 +226,8 @@ class PubsubSubscriber:
                 await self._look()
             except EdowError as problem:
                 log.debug("not kept, or not given back: %s", problem)
+            except Exception:
+                log.exception("keeping messages failed in an unexpected way")
 
     async def _look(self) -> None:
         """Leases and delays that have ended, what nobody wants, and what the service would soon take back."""

@@ -128,6 +128,7 @@ class Fake:
         self.answers = dict(answers)
         self.asked: list[tuple[str, Any]] = []
         self.tokens: set[str] = set()
+        self.routes: set[str] = set()
         self.url = ""
 
     def handlers(self) -> list[Any]:
@@ -141,7 +142,9 @@ class Fake:
     def _handler(self, name: str, request: Any, response: Any) -> Any:
         async def handle(asked: Any, context: Any) -> Any:
             self.asked.append((name, asked))
-            self.tokens.update(value for key, value in context.invocation_metadata() if key == "authorization")
+            metadata = dict(context.invocation_metadata())
+            self.tokens.add(metadata.get("authorization", ""))
+            self.routes.add(metadata.get("x-goog-request-params", ""))
             try:
                 found = self.answers.get(name, lambda _: None)(asked)
                 return response(subscription_defaults(name)) if found is None else found

@@ -236,6 +236,7 @@ async def test_a_service_account_is_used_over_tls(tmp_path: Path) -> None:
             assert (process.returncode, said) == (0, b"")
             assert [name for name, _ in server.asked] == ["ListTopics", "GetTopic", "Publish"]
             assert server.tokens == {"Bearer a-token"}
+            assert server.routes == {"project=projects/edow", "topic=projects/edow/topics/topic"}
 
 
 async def test_a_subscription_without_ordering_is_refused(url: str) -> None:

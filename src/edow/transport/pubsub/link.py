@@ -15,6 +15,7 @@ import google.auth
 import grpc  # type: ignore[import-untyped]
 from google.api_core import exceptions as google_errors
 from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.api_core.retry_async import AsyncRetry
 from google.auth.credentials import Credentials
 from google.auth.exceptions import GoogleAuthError, TransportError
@@ -40,6 +41,7 @@ CLOSE_SECONDS = 2.0  # for giving back at the end; what the service does not hea
 SETTLE_SECONDS = 0.02  # gRPC's thread tells the loop of calls that were cancelled, and complains when that is closed
 PULL_SECONDS = 600.0  # the service answers long before: what it sent at the very end of this would be lost for a while
 STREAMS = 80  # pulls under way on one connection; Google's side takes 100 requests
+ROUTED_BY = ("name", "subscription", "topic", "project")  # fields by which Google's side finds who serves a request
 INVALID = "PERMANENT_"  # what a subscription with exactly-once delivery says of a message that is no longer ours
 
 # gRPC's own pauses between attempts to connect grow to two minutes; a broker that is back should be noticed sooner.
@@ -197,8 +199,10 @@ class Link:
 
     async def _once(self, channel: Any, method: str, request: Any, seconds: float) -> bytes:
         try:
+            field = next(name for name in ROUTED_BY if name in request.DESCRIPTOR.fields_by_name)
+            route = to_grpc_metadata({field: getattr(request, field)})  # type: ignore[no-untyped-call]
             call = channel.unary_unary(f"/google.pubsub.v1.{method}")
-            answer: bytes = await call(request.SerializeToString(), timeout=seconds)
+            answer: bytes = await call(request.SerializeToString(), timeout=seconds, metadata=(route,))
             return answer
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.CancelledError) as problem:
             task = asyncio.current_task()

@@ -29,7 +29,7 @@ from edow.transport.rabbitmq.topology import Topology
 IDLE_SECONDS = 0.1  # without a receive, after which a member is taken to have no room
 LOOK_SECONDS = 0.2  # between looks whether another member is in need
 FIRST_PAUSE_SECONDS = 0.05  # after an error, then twice as long
-LONGEST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 1.0
 
 log = logging.getLogger("edow.transport.rabbitmq")
 
@@ -208,9 +208,9 @@ class RabbitSubscriber:
                 await asyncio.sleep(self._pause)
                 self._attention.set()
             else:
-                if self._pause:
+                if self._pause and not self._resting:
                     log.warning("%s: receiving again", self._link)
-                self._pause = 0.0
+                    self._pause = 0.0
 
     async def _tend(self) -> None:
         """Bring every lane to where it should be."""

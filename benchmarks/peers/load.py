@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import json
 import os
-import signal
 import socket
 import statistics
 import subprocess
@@ -110,7 +109,7 @@ async def busy(many: Many, seconds: float, in_flight: int, size: int = 1) -> flo
 
 @contextlib.contextmanager
 def process(name: str, *words: str, environment: dict[str, str] | None = None) -> Iterator[Process]:
-    """A server or worker beside the load, killed with all of its own processes at the end."""
+    """A server or worker beside the load, killed at the end; run.py kills what it leaves in this program's group."""
     log = Path(os.environ["PEERS_LOGS"]) / f"{name}.log"
     with log.open("wb") as output:
         running = subprocess.Popen(
@@ -120,13 +119,11 @@ def process(name: str, *words: str, environment: dict[str, str] | None = None) -
             stderr=output,
             env={**os.environ, **(environment or {})},
             cwd=Path(__file__).parent,
-            start_new_session=True,
         )
     try:
         yield running
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(running.pid, signal.SIGKILL)
+        running.kill()
         running.wait()
 
 

@@ -32,6 +32,7 @@ RESTATE_VERSION = "1.7.12"
 RESTATE = HOME / "node" / "node_modules" / ".bin" / "restate-server"
 SERVERS = {"EDOW_POSTGRES": "PostgreSQL", "EDOW_REDIS": "Redis"}
 EXTRA_SECONDS = 120  # for a program to start, warm up and end
+END_SECONDS = 20  # ... and to end when it is told to
 GOAL = 20  # times the best durable peer
 
 
@@ -81,6 +82,7 @@ def main() -> int:
     names = list(dict.fromkeys(options.systems)) or list(SYSTEMS)
     if unknown := [name for name in names if name not in SYSTEMS]:
         parser.error(f"there is no system {unknown[0]!r}; there are {', '.join(SYSTEMS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))  # as on Ctrl-C, nothing is left behind
     found = measure(names, options.rounds, options.seconds, options.in_flight)
     if options.json:
         print(json.dumps(as_json(found)))
@@ -146,6 +148,13 @@ def run(name: str, seconds: float, in_flight: int) -> dict[str, float]:
 
 
 def end(running: subprocess.Popen[str]) -> None:
+    """As Ctrl-C would, so that it ends what is not in its group; then whatever is left of the group."""
+    if running.poll() is None:
+        running.send_signal(signal.SIGINT)
+        try:
+            running.communicate(timeout=END_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass
     try:
         os.killpg(running.pid, signal.SIGKILL)
     except ProcessLookupError:

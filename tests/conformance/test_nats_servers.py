@@ -143,7 +143,7 @@ async def test_memory_that_is_lost_is_made_again(box: Box) -> None:
 
 async def test_a_server_that_does_not_answer_is_unavailable_in_time(box: Box) -> None:
     """With a frozen server publish fails in time, receive yields nothing, close returns; then all is well again."""
-    async with opened(f"{box.url}?publish_timeout=0.3&request_timeout=0.3&ping_interval=0.2") as transport:
+    async with opened(f"{box.url}?publish_timeout=0.3&request_timeout=0.3&ping_interval=0.2&partitions=0") as transport:
         await transport.ensure([TopicSpec("t", ("g",))])
         subscriber = await member(transport)
         await asyncio.to_thread(box.pause)

@@ -123,7 +123,9 @@ async def test_a_server_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture)
         return look
 
     with private_server(nats) as box, caplog.at_level(logging.WARNING):
-        async with opened(f"{box.url}?publish_timeout=0.2&request_timeout=0.2&ping_interval=0.3") as transport:
+        async with opened(
+            f"{box.url}?publish_timeout=0.2&request_timeout=0.2&ping_interval=0.3&partitions=0"
+        ) as transport:
             await asyncio.to_thread(box.pause)
             began = asyncio.get_running_loop().time()
             with pytest.raises(PublishFailed):

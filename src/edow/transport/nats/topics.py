@@ -24,7 +24,7 @@ from edow.transport.nats.names import Topic, group_name, partition_subject, stre
 READ_BY_ONE = "edow.results."  # such topics need no partitions: whoever reads all of one keeps the order of its keys
 BROADCAST_SECONDS = 60.0
 DELETED_SECONDS = 0.5  # after which the server has done away with a stream that it no longer knows
-AT_ONCE = 32  # topics being looked after
+AT_ONCE = 8  # topics being looked after: each may be many requests, all to be answered in time
 PARTITIONS = "edow-partitions"  # metadata of a stream
 STREAM_IN_USE = 10058  # with another configuration
 STREAM_NOT_FOUND = 10059

@@ -123,16 +123,15 @@ async def test_a_server_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture)
         return look
 
     with private_server(nats) as box, caplog.at_level(logging.WARNING):
-        async with opened(
-            f"{box.url}?publish_timeout=0.2&request_timeout=0.2&ping_interval=0.3&partitions=0"
-        ) as transport:
+        options = "publish_timeout=1&request_timeout=1&ping_interval=1&partitions=0"
+        async with opened(f"{box.url}?{options}") as transport:
             await asyncio.to_thread(box.pause)
             began = asyncio.get_running_loop().time()
             with pytest.raises(PublishFailed):
                 await transport.publish([Message("t", b"lost")])
             with pytest.raises(Unavailable):
                 await transport.describe(["t"])
-            assert asyncio.get_running_loop().time() - began < 3
+            assert asyncio.get_running_loop().time() - began < 4.5
             async with asyncio.timeout(SOON):
                 await until(told("is lost"))
                 await asyncio.to_thread(box.resume)

@@ -69,6 +69,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 # What is typed
 
 
+@pytest.mark.timeout(180)  # some thirty processes, one after the other
 async def test_the_tutorial_answers_as_shown(place: Path) -> None:
     """Every command of the tutorial is typed in order, the kill -9 included, and shows what the page shows."""
     write_files("docs/tutorial.md", place)
@@ -77,6 +78,7 @@ async def test_the_tutorial_answers_as_shown(place: Path) -> None:
     assert any("kill -9" in block.text for block in consoles)
 
 
+@pytest.mark.timeout(180)
 async def test_the_how_to_guides_answer_as_shown(place: Path) -> None:
     """Commands marked `run` are typed in order and show what the page shows."""
     write_files("docs/how-to.md", place)

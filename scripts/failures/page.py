@@ -65,6 +65,10 @@ pulled, so that what is sent vanishes and no connection is closed.
 | memory, grown | MB of the largest orchestrator at most, and by how much more that is than when the fault struck |
 | shards | of each orchestrator at the end |
 
+Times are those of a busy machine, whose two cores run all of it: an execution waits for its turn, too, not only for
+what has failed.
+What is counted does not depend on that.
+
 """
 
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{' - |' * len(PLACE)}{' -: |' * len(FIGURES)} - |\n"

@@ -10,6 +10,8 @@ from edow.errors import StoreUnavailable
 from edow.orchestrator.config import OrchestratorConfig
 from edow.store.contract import Store
 
+PATIENCE = 3  # lease times
+
 
 class Leases:
     """Holds this orchestrator's fair share of the shards."""
@@ -36,13 +38,14 @@ class Leases:
 
     async def run_once(self) -> dict[int, int]:
         """Renew, and take or give up shards; the shards we hold now, with their epochs. Raises StoreUnavailable, after
-        one lease time at the latest.
+        some lease times at the latest: a store that is only slow answers by then, and asking anew would begin anew.
         """
+        seconds = PATIENCE * self._config.lease_ttl
         try:
-            async with asyncio.timeout(self._config.lease_ttl):
+            async with asyncio.timeout(seconds):
                 return await self._renew()
         except TimeoutError:
-            raise StoreUnavailable(f"no answer within {self._config.lease_ttl:g} s") from None
+            raise StoreUnavailable(f"no answer within {seconds:g} s") from None
 
     async def _renew(self) -> dict[int, int]:
         now = self._now()

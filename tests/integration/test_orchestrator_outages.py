@@ -17,7 +17,9 @@ from edow.engine.limits import Limits
 from edow.errors import Bug, StoreUnavailable, TransportUnavailable
 from edow.model import history, inbox
 from edow.model.execution import Execution
+from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.decider import Decider
+from edow.orchestrator.leases import Leases
 from edow.store.contract import Stored
 from tests.integration.system import MODES, SECONDS, Running, Setup, registry_of, running, until
 
@@ -182,6 +184,16 @@ async def test_two_orchestrators_share_the_shards(tmp_path: Any, mode: str):
         handles = [await here.client.start(sums, n) for n in range(50)]
         await other.stop()
         assert [await handle.result(SECONDS) for handle in handles] == [n + 2 for n in range(50)]
+
+
+async def test_shards_are_spread_evenly_whatever_their_number(tmp_path: Any):
+    """Nobody has two more than another, also where the shards cannot be divided by their owners."""
+    async with Setup(tmp_path).system(REGISTRY) as system:
+        now, config = time.time_ns() // 1000, OrchestratorConfig()
+        owners = [Leases(system.store, config, lambda: now) for _ in range(3)]
+        held = [[len(await owner.run_once()) for owner in owners] for _ in range(5)]
+        assert sorted(held[-1]) == [1, 1, 2]
+        assert held[-1] == held[-2]
 
 
 async def test_who_cannot_reach_the_broker_leaves_the_shards_to_others(tmp_path: Any):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 from edow.errors import StoreUnavailable
 from edow.orchestrator.config import OrchestratorConfig
-from edow.store.contract import Store
+from edow.store.contract import Lease, Store
 
 PATIENCE = 3  # lease times
 
@@ -51,10 +52,19 @@ class Leases:
         now = self._now()
         until = now + int(self._config.lease_ttl * 1_000_000)
         members = await self._store.members_count(self._owner, now, until)
-        wanted = -(-self._store.shards // members)
-        leases = await self._store.leases_hold(self._owner, wanted, now, until)
+        least, rest = divmod(self._store.shards, members)
+        leases = await self._store.leases_hold(self._owner, least + bool(rest), now, until)
+        if rest and self._is_rich(leases, members, now):
+            leases = await self._store.leases_hold(self._owner, least, now, until)
         self._until = until
         return {lease.shard: lease.epoch for lease in leases if lease.owner == self._owner}
+
+    def _is_rich(self, leases: Sequence[Lease], members: int, now: int) -> bool:
+        """Whether we have one more than somebody who lacks one, and there is none to be had."""
+        held = Counter(lease.owner for lease in leases if lease.until > now)
+        least = self._store.shards // members
+        poorest = min(held.values()) if len(held) >= members else 0
+        return held.total() == self._store.shards and poorest < least < held[self._owner]
 
     async def release(self) -> None:
         """Let others take over at once."""

@@ -12,7 +12,7 @@ pytest.register_assert_rewrite("tests.conformance")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--matrix", metavar="FILE", help="write what each transport guarantees (no -n)")
+    parser.addoption("--matrix", metavar="FILE", help="write what each transport guarantees")
 
 
 def pytest_configure(config: pytest.Config) -> None:

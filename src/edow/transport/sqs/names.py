@@ -8,24 +8,16 @@ names become one. A group's queue is TOPIC__GROUP, a broadcast subscriber's TOPI
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
 from edow.errors import InvalidInput
-from edow.transport.sqs.options import Options, Order
+from edow.transport.contract import TopicSpec
+from edow.transport.sqs.options import Options
 
 FIFO = ".fifo"
 MOST = 80
 _UNSAFE = re.compile(rb"[^A-Za-z0-9.]")
-_WORD = r"(?:[A-Za-z0-9-]|_[0-9a-f]{2})+"
-_QUEUE = re.compile(rf"(?P<topic>{_WORD})__(?P<group>{_WORD})(?P<suffix>\.fifo)?")
 _ESCAPED = re.compile(rb"_([0-9a-f]{2})")
-
-
-class QueueName(NamedTuple):
-    """Whose queue it is."""
-
-    topic: str
-    group: str
+_WORD = re.compile(r"(?:[A-Za-z0-9-]|_[0-9a-f]{2})+")
 
 
 class Names:
@@ -35,34 +27,32 @@ class Names:
         self.prefix = _encode(options.prefix)
         self._options = options
 
-    def suffix(self, topic: str) -> str:
-        """What names of queues in order end with."""
-        return "" if self._options.order(topic) is Order.NONE else FIFO
-
     def topic(self, topic: str) -> str:
-        """What names of the topic's queues begin with, and the name of its SNS topic, but for a suffix."""
+        """What names of the topic's queues begin with, and the name of its SNS topic."""
         return self.prefix + _named("topic", topic)
 
     def queue(self, topic: str, group: str) -> str:
-        """A group's queue. Raises InvalidInput for what Amazon cannot name."""
-        return _fits(f"{self.topic(topic)}__{_named('group', group)}{self.suffix(topic)}", topic)
+        """A group's queue."""
+        return _fits(f"{self.topic(topic)}__{_named('group', group)}{self._suffix(topic)}", topic)
 
-    def subscriber(self, topic: str, random: str) -> str:
-        """The queue of a broadcast subscriber."""
-        return _fits(f"{self.subscribers(topic)}{random}", topic)
+    def group(self, topic: str, queue: str) -> str | None:
+        """Whose queue of the topic it is; None: no group's."""
+        start, end = f"{self.topic(topic)}__", self._suffix(topic)
+        word = queue.removeprefix(start).removesuffix(end)
+        return _decode(word) if queue == start + word + end and _WORD.fullmatch(word) else None
 
-    def subscribers(self, topic: str) -> str:
-        """What the queues of all broadcast subscribers begin with."""
-        return f"{self.topic(topic)}_s_"
+    def check(self, spec: TopicSpec) -> None:
+        """Raises InvalidInput for what Amazon cannot name."""
+        self.listener(spec.name)
+        for group in spec.groups:
+            self.queue(spec.name, group)
 
-    def parse(self, queue: str) -> QueueName | None:
-        """None: it is no group's queue, or not ours."""
-        found = _QUEUE.fullmatch(queue, len(self.prefix)) if queue.startswith(self.prefix) else None
-        try:
-            name = QueueName(_decode(found["topic"]), _decode(found["group"])) if found else None
-        except UnicodeDecodeError:
-            return None
-        return name if found and name and (found["suffix"] or "") == self.suffix(name.topic) else None
+    def listener(self, topic: str, random: str = "") -> str:
+        """The queue of a broadcast subscriber, or what the names of all of them begin with."""
+        return _fits(f"{self.topic(topic)}_s_{random}", topic)
+
+    def _suffix(self, topic: str) -> str:
+        return "" if self._options.order(topic) == "none" else FIFO
 
 
 def _named(what: str, name: str) -> str:
@@ -78,9 +68,12 @@ def _encode(name: str) -> str:
     return _UNSAFE.sub(lambda found: b"_%02x" % ord(found[0]), name.encode()).decode().replace(".", "-")
 
 
-def _decode(word: str) -> str:
+def _decode(word: str) -> str | None:
     dotted = word.replace("-", ".").encode()
-    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dotted).decode()
+    try:
+        return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dotted).decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _fits(name: str, topic: str) -> str:

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from random import random
 from typing import Any, Literal, TypeVar
 
 import msgspec
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
 from aiobotocore.session import AioSession  # type: ignore[import-untyped]
-from botocore.exceptions import (  # type: ignore[import-untyped]
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError, ConnectionError, HTTPClientError  # type: ignore[import-untyped]
 
 from edow.address import Address
 from edow.errors import InvalidInput, TransportUnavailable
@@ -29,16 +21,16 @@ BATCH = 10  # entries of a request, Amazon's limit
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0  # that an answer may take, besides what a poll waits
 CONNECTIONS = 1000  # most of them polls
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
+ATTEMPTS = 3  # at a request, with growing pauses, while the service does not answer or has too much to do
 
 Api = Literal["sqs", "sns"]
-Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_NO_CREDENTIALS = (CredentialRetrievalError, NoCredentialsError, PartialCredentialsError, TokenRetrievalError)
+_SILENCE = (HTTPClientError, ConnectionError, OSError, ValueError)  # the last: no answer of such a service
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimit|SlowDown|OverLimit|KmsThrottled")
 _MISSING = re.compile("NonExistentQueue|QueueDoesNotExist|NotFound|DeletedRecently")
 _DENIED = re.compile("AccessDenied|Authoriz|Auth|Token|Signature|AccessKey|InvalidSecurity|Credential|OptInRequired")
+_REMEDY = "check the credentials (URL, environment, profile or role) and that its policy allows sqs:* here"
 
 
 class Rejected(TransportUnavailable):
@@ -59,33 +51,30 @@ class Fault(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Service:
-    """Both services at one place. `prefix`: what the names of our queues begin with."""
+    """Both services at one place."""
 
-    def __init__(self, address: Address, options: Options, prefix: str) -> None:
+    def __init__(self, address: Address, options: Options) -> None:
         self._address = address
         self._options = options
-        self._prefix = prefix
         self._stack = AsyncExitStack()
         self._clients: dict[Api, Any] = {}
         self._slots = asyncio.Semaphore(options.concurrency)
 
-    async def open(self) -> None:
-        """Raises InvalidInput for credentials or rights that are missing, TransportUnavailable when nobody answers."""
+    async def open(self, prefix: str) -> None:
+        """`prefix`: of names that we may list. Raises InvalidInput for credentials or rights that are missing,
+        TransportUnavailable when nobody answers.
+        """
         try:
             session = AioSession(profile=self._options.profile or None)
             self._clients["sqs"] = await self._client(session, "sqs")
-            await self.call("sqs", "list_queues", QueueNamePrefix=self._prefix or "edow", MaxResults=1)
+            await self.call("sqs", "list_queues", QueueNamePrefix=prefix or "edow", MaxResults=1)
             if self._options.sns != "none":
                 self._clients["sns"] = await self._client(session, "sns")
                 await self._reach_sns()
-        except Rejected as problem:
+        except BaseException as problem:
             await self.close()
-            raise InvalidInput(str(problem)) from problem
-        except BotoCoreError as problem:
-            await self.close()
-            raise InvalidInput(f"{self._address}: {_first_line(problem)}") from problem
-        except BaseException:
-            await self.close()
+            if isinstance(problem, Rejected | BotoCoreError):
+                raise InvalidInput(f"{self._address}: {_first_line(problem)}") from problem
             raise
 
     async def close(self) -> None:
@@ -94,7 +83,12 @@ class Service:
         await stack.aclose()
 
     async def call(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:
-        """One request, beyond the limit of those at a time. Raises TransportUnavailable, Rejected and Missing."""
+        """One request, when it is its turn. Raises TransportUnavailable, Rejected and Missing."""
+        async with self._slots:
+            return await self.poll(api, verb, **parameters)
+
+    async def poll(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:
+        """One request, at once, however many are under way."""
         client = self._clients.get(api)
         if client is None:
             raise TransportUnavailable(f"{self._address} is closed")
@@ -102,20 +96,18 @@ class Service:
             answer: dict[str, Any] = await getattr(client, verb)(**parameters)
         except ClientError as problem:
             raise self._translate(verb, problem) from problem
-        except _NO_CREDENTIALS as problem:
-            raise Rejected(f"{self._address}: {_first_line(problem)}: {_REMEDY}") from problem
-        except (BotoCoreError, OSError, ValueError) as problem:  # the last: no answer of such a service
+        except _SILENCE as problem:
             raise TransportUnavailable(f"{self._address} does not answer: {_first_line(problem)}") from problem
+        except BotoCoreError as problem:
+            raise Rejected(f"{_first_line(problem)}: {_REMEDY}") from problem
         return answer
 
-    async def request(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:
-        """One request, when it is its turn."""
-        async with self._slots:
-            return await self.call(api, verb, **parameters)
-
-    async def batch(self, api: Api, verb: str, **parameters: object) -> list[Fault]:
-        """A request with entries; those that were not done."""
-        answer = await self.request(api, verb, **parameters)
+    async def batch(self, verb: str, where: str, entries: Sequence[Mapping[str, object]]) -> list[Fault]:
+        """A request with entries for the queue (URL) or SNS topic (ARN); those that were not done."""
+        if where.startswith("arn:"):
+            answer = await self.call("sns", verb, TopicArn=where, PublishBatchRequestEntries=entries)
+        else:
+            answer = await self.call("sqs", verb, QueueUrl=where, Entries=entries)
         return msgspec.convert(answer.get("Failed", []), list[Fault])
 
     async def _client(self, session: AioSession, api: Api) -> Any:
@@ -125,7 +117,7 @@ class Service:
             read_timeout=options.poll + ANSWER_SECONDS,
             max_pool_connections=CONNECTIONS,
             parameter_validation=False,  # a tenth of a request's processor time
-            retries={"mode": "standard", "total_max_attempts": 2},  # and again, with patience, above
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             tcp_keepalive=True,
         )
         return await self._stack.enter_async_context(
@@ -152,27 +144,17 @@ class Service:
         error = problem.response.get("Error", {})
         code = str(error.get("Code", ""))
         status = problem.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        text = f"{self._address}: {verb} was answered with {code}: {_first_line(error.get('Message', ''))}"
+        text = f"{verb} was answered with {code}: {_first_line(error.get('Message', ''))}"
         if _THROTTLED.search(code) or status >= 500:
-            return TransportUnavailable(text)
+            return TransportUnavailable(f"{self._address}: {text}")
         if _MISSING.search(code):
             return Missing(text)
-        if _DENIED.search(code) or status in (401, 403):
-            return Rejected(f"{text}: {_REMEDY}")
-        return Rejected(text)
-
-
-_REMEDY = "check the credentials (URL, environment, profile or role) and that its policy allows sqs:* here"
+        return Rejected(f"{text}: {_REMEDY}" if _DENIED.search(code) or status in (401, 403) else text)
 
 
 def _first_line(problem: object) -> str:
     """Amazon's words on a wrong signature go on with the whole request."""
     return next(iter(str(problem).splitlines()), "")
-
-
-def chunks(items: Sequence[Item]) -> Iterable[Sequence[Item]]:
-    """As many as go into one request."""
-    return (items[start : start + BATCH] for start in range(0, len(items), BATCH))
 
 
 async def gather(work: Iterable[Awaitable[Result]]) -> list[Result]:
@@ -182,17 +164,3 @@ async def gather(work: Iterable[Awaitable[Result]]) -> list[Result]:
         if isinstance(result, BaseException):
             raise result
     return [result for result in results if not isinstance(result, BaseException)]
-
-
-class Patience:
-    """Pauses between attempts, each about twice as long as the last."""
-
-    def __init__(self) -> None:
-        self._next = FIRST_PAUSE
-
-    def reset(self) -> None:
-        self._next = FIRST_PAUSE
-
-    async def pause(self) -> None:
-        seconds, self._next = self._next, min(2 * self._next, LONGEST_PAUSE)
-        await asyncio.sleep(seconds * (0.5 + random() / 2))

@@ -1,8 +1,11 @@
-"""A subscriber: polls for what its reader wants, keeps leases, acknowledges in batches.
+"""A subscriber: asks SQS for what its reader wants, keeps leases, acknowledges in batches.
 
-Each queue has a poller. It asks only while the reader wants messages, for no more than those, first with one long
-poll and, while answers come back full, with twice as many short ones at once. A poll that is under way is never broken
-off while the process lives, for SQS may have answered it; what comes too late is given back.
+While somebody receives, there is one long poll at each queue; where answers come back full, several short ones at once.
+A poll that is under way is never broken off while the process lives, for SQS may have answered it: what comes after the
+end of a receive is kept for the next, and what comes after close is given back.
+
+SQS gives out the messages of a FIFO group together, up to ten, and then none until all of them are settled. So their
+order among themselves is kept here: the next of a key is handed out when the previous was acknowledged.
 """
 
 from __future__ import annotations
@@ -10,310 +13,290 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
-import msgspec
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from random import random
+from typing import Any
 
 from edow.errors import Closed, TransportUnavailable
-from edow.transport.contract import Delivery, Mode, Subscription
-from edow.transport.sqs.bodies import ATTRIBUTES, SYSTEM_ATTRIBUTES, Received, decode
-from edow.transport.sqs.hand import Hand, SqsDelivery
+from edow.transport.contract import Delivery, Subscription
+from edow.transport.sqs.bodies import BODY, KEY, decode
+from edow.transport.sqs.listening import Listening
+from edow.transport.sqs.names import FIFO
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.receipts import Receipts
-from edow.transport.sqs.service import BATCH, Missing, Patience, Rejected, Service, gather
+from edow.transport.sqs.service import BATCH, Missing, Rejected, Service, gather
 
-FIRST_LEASE = 30  # seconds at most that a poll leases for; what an answer to nobody takes with it is back after them
 RESERVE = 0.1  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
 MOST_LEASE = 43_200  # seconds; SQS keeps a message for one receiver twelve hours at most
-PREFETCH = 100  # messages that an exclusive reader asks for before its caller wants them
+LEFT = 0.4  # of a lease, at least, when it is handed out; one that waited longer runs out
 CLOSE_SECONDS = 2.0  # that giving back may take
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0  # seconds between polls that fail
 
 log = logging.getLogger("edow.transport.sqs")
 
 
-class Source(NamedTuple):
-    """A queue to read, and the topic whose messages are in it."""
+class SqsDelivery(Delivery, eq=False):
+    """`token` is its receipt."""
 
-    topic: str
-    url: str
-
-
-class Origin(Protocol):
-    """Whoever made sources for one subscriber alone."""
-
-    async def renew(self, source: Source) -> Source:
-        """One for a source that is not there any more."""
-
-    async def end(self) -> None:
-        """They are not needed any more."""
+    url: str  # of the queue
+    until: float  # when the lease ends, with some reserve
+    behind: deque[SqsDelivery]  # the next of its key, which came with it; they share its lease
 
 
-class Reading(msgspec.Struct, frozen=True):
-    """How: in which mode, and for how many whole seconds at a time."""
+class Source:
+    """A queue that is read."""
 
-    mode: Mode
-    lease: int
-
-    @classmethod
-    def of(cls, subscription: Subscription) -> Reading:
-        return cls(subscription.mode, min(max(1, math.ceil(subscription.lease_seconds)), MOST_LEASE))
+    def __init__(self, topic: str, url: str) -> None:
+        self.topic = topic
+        self.url = url
+        self.polls = 0  # under way
+        self.busy = False  # the last answer was full
+        self.pause = 0.0  # while it fails
 
 
 class SqsSubscriber:
     """See `edow.transport.contract.Subscriber`. `polls`: those of the whole transport, which ends what outlives its
-    subscribers. `origin`: where sources come from that live as long as this.
+    subscribers. `listening`: made the sources of a broadcast.
     """
 
     def __init__(
         self,
         service: Service,
         options: Options,
+        subscription: Subscription,
         sources: Sequence[Source],
-        reading: Reading,
         polls: set[asyncio.Task[None]],
-        origin: Origin | None = None,
+        listening: Listening | None = None,
     ) -> None:
+        self.is_closed = False
         self._service = service
         self._options = options
+        self._mode = subscription.mode
+        self._lease = min(max(1, math.ceil(subscription.lease_seconds)), MOST_LEASE)
         self._sources = sources
-        self._reading = reading
         self._polls = polls
-        self._origin = origin
-        self._hand = Hand()
-        self._receipts = Receipts(service)
-        self._changed = asyncio.Event()  # for the reader: something has arrived, or will never
-        self._demand = asyncio.Event()  # for the pollers
-        self._wanted = 0
-        self._seen_at = 0.0  # when the reader last came
-        self._tending: asyncio.Task[None] | None = None
+        self._listening = listening
+        self._ready: deque[SqsDelivery] = deque()
+        self._out: dict[object, SqsDelivery] = {}  # handed out, by receipt
+        self._changed = asyncio.Event()
         self._problem: Rejected | None = None
-        self._started = False
-        self._closed = False
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
-    @property
-    def _first_lease(self) -> int:
-        return min(self._reading.lease, FIRST_LEASE)
+        self._tending = asyncio.create_task(self._tend(), name="edow-sqs-leases")
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
         """See the contract. While the service does not answer it yields nothing; what it refuses is
         TransportUnavailable.
         """
-        if self._closed:
+        if self.is_closed:
             raise Closed("this subscriber is closed: subscribe again")
-        self._start()
-        now = asyncio.get_running_loop().time
-        deadline = now() + wait_seconds
-        self._wanted = limit
         try:
-            while not self._closed:
-                self._changed.clear()
-                if taken := self._hand.take(limit, now()):
-                    return taken
-                if self._problem is not None:
-                    problem, self._problem = self._problem, None
-                    raise TransportUnavailable(str(problem)) from problem
-                self._demand.set()
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await self._changed.wait()
-                except TimeoutError:
-                    break
-            return []
-        finally:
-            self._wanted = 0
-            self._seen_at = now()
-            self._demand.set()  # room, for an exclusive reader's pollers
+            async with asyncio.timeout(wait_seconds):
+                while not self.is_closed:
+                    self._changed.clear()
+                    if taken := self._take(limit):
+                        return taken
+                    if self._problem is not None:
+                        problem, self._problem = self._problem, None
+                        raise TransportUnavailable(str(problem)) from problem
+                    for source in self._sources:
+                        self._ask(source, limit)
+                    await self._changed.wait()
+        except TimeoutError:
+            pass
+        return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract."""
-        if mine := self._hand.done(deliveries, self._now()):
-            self._receipts.delete(mine)
-            self._changed.set()  # the next of a key may be ready
-            await self._receipts.room()
+        mine = self._lose(self._mine(deliveries))
+        try:
+            await self._settle("delete_message_batch", mine)
+        except TransportUnavailable:
+            self._out.update((each.token, each) for each in mine)
+            raise
+        for each in mine:
+            if each.behind:
+                following = each.behind.popleft()
+                following.count = 1  # what SQS has counted before are the deliveries of those ahead of it
+                following.until, following.behind = each.until, each.behind
+                self._ready.append(following)
+                self._changed.set()
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. SQS keeps whole seconds."""
-        mine, behind = self._hand.give_up(deliveries, self._now())
-        delay = min(max(0, math.ceil(delay_seconds)), MOST_LEASE)
-        await self._receipts.change([*((each, delay) for each in mine), *((each, 0) for each in behind)])
+        mine = self._lose(self._mine(deliveries))
+        await self._keep(mine, min(max(0, math.ceil(delay_seconds)), MOST_LEASE))
+        await self._keep([each for first in mine for each in first.behind], 0)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract."""
-        if self._reading.mode != "shared":
+        if self._mode != "shared":
             return []
-        mine = self._hand.out(deliveries, self._now())
-        gone = await self._prolong(mine)
-        kept = {id(each) for each in mine} - {id(each) for each in gone}
+        kept = {id(each) for each in await self._prolong(self._mine(deliveries))}
         return [each for each in deliveries if id(each) not in kept]
 
     async def close(self) -> None:
         """See the contract."""
-        if self._closed:
+        if self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         self._changed.set()
-        self._demand.set()
-        if self._tending is not None:
-            self._tending.cancel()
-        held = self._hand.give_back(out_too=True)
+        self._tending.cancel()
+        held = [*self._ready, *self._out.values()]
+        self._ready.clear()
+        self._out.clear()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._receipts.flush()
-                await self._receipts.change([(each, 0) for each in held])
-                if self._origin is not None:
-                    await self._origin.end()
+                await self._keep(_with_followers(held), 0)
+                if self._listening is not None:
+                    await self._listening.end()
         except (TimeoutError, TransportUnavailable) as problem:
             log.warning("%d messages could not be given back, their leases will run out: %s", len(held), problem)
-        await self._receipts.close()
 
-    # ── polling ───────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── polls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _start(self) -> None:
-        if self._started:
+    def _ask(self, source: Source, limit: int) -> None:
+        if source.polls:
             return
-        self._started = True
-        for source in self._sources:
-            poll = asyncio.create_task(self._poll(source), name="edow-sqs-poll")
+        width = self._options.receivers if source.busy and self._mode != "exclusive" else 1
+        sizes = [min(BATCH, limit - start) for start in range(0, limit, BATCH)][:width]
+        source.polls, source.busy = len(sizes), False
+        for size in sizes:
+            poll = asyncio.create_task(self._poll(source, size, self._options.poll if len(sizes) == 1 else 0))
             self._polls.add(poll)
             poll.add_done_callback(self._polls.discard)
 
-    async def _poll(self, source: Source) -> None:
-        """Until the subscriber is closed and the last poll has been answered."""
-        patience, width, failing = Patience(), 1, False
-        while (room := await self._room()) > 0:
-            try:
-                found, asked = await self._round(source, room, width)
-            except Exception as problem:
-                if self._closed:
-                    return
-                if not failing:
-                    self._report(source, problem)
-                failing, width = True, 1
-                source = await self._recover(source, problem)
-                await patience.pause()
-                continue
-            if failing:
+    async def _poll(self, source: Source, size: int, wait: int) -> None:
+        try:
+            answer = await self._service.poll(
+                "sqs",
+                "receive_message",
+                QueueUrl=source.url,
+                MaxNumberOfMessages=size,
+                WaitTimeSeconds=wait,
+                VisibilityTimeout=self._lease,
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "MessageGroupId"],
+                MessageAttributeNames=[BODY, KEY],
+            )
+            found = answer.get("Messages", [])
+            await self._arrived(source, found)
+            source.busy |= len(found) == size
+            if source.pause:
                 log.info("receiving from %s again", source.topic)
-                failing, patience = False, Patience()
-            most = (
-                1 if self._reading.mode == "exclusive" else self._options.receivers
-            )  # one after the other keeps order
-            width = min(2 * width, most) if found == asked else max(1, width // 2 if found else 1)
+                source.pause = 0.0
+        except Exception as problem:
+            await self._failed(source, problem)
+        finally:
+            source.polls -= 1
+            self._changed.set()
 
-    def _report(self, source: Source, problem: Exception) -> None:
-        if isinstance(problem, TransportUnavailable):
-            log.warning("cannot receive from %s, trying on: %s", source.topic, problem)
-        else:
-            log.error("receiving from %s failed in an unexpected way, trying on", source.topic, exc_info=problem)
+    async def _arrived(self, source: Source, found: Sequence[Mapping[str, Any]]) -> None:
+        heard = self._mode == "broadcast"
+        until = math.inf if heard else self._until()
+        first: dict[str, SqsDelivery] = {}
+        new: list[SqsDelivery] = []
+        for each in found:
+            body, key = decode(each)
+            count = 1 if heard else int(each["Attributes"]["ApproximateReceiveCount"])
+            made = SqsDelivery(source.topic, body, key, count, each["ReceiptHandle"], source.url, until, deque())
+            if key is not None and source.url.endswith(FIFO) and first.setdefault(key, made) is not made:
+                first[key].behind.append(made)
+            else:
+                new.append(made)
+        if self.is_closed:
+            await self._keep(_with_followers(new), 0)
+            return
+        if heard:
+            await self._settle("delete_message_batch", new)
+        self._ready.extend(new)
 
-    async def _recover(self, source: Source, problem: Exception) -> Source:
-        """What is refused the reader is told of; a broadcast queue that others took for abandoned is made anew."""
-        if isinstance(problem, Missing) and self._origin is not None and not self._closed:
+    async def _failed(self, source: Source, problem: Exception) -> None:
+        """A broadcast queue that others took for abandoned is made anew; of other refusals the reader is told."""
+        if self.is_closed:
+            return
+        if isinstance(problem, Missing) and self._listening is not None:
             try:
-                return await self._origin.renew(source)
+                source.url = await self._listening.begin(source.topic)
+                return
             except TransportUnavailable as worse:
                 problem = worse
         if isinstance(problem, Rejected):
             self._problem = problem
             self._changed.set()
-        return source
-
-    async def _room(self) -> int:
-        """How many messages to ask for, once there is room; 0 at the end."""
-        while not self._closed:
-            ahead = PREFETCH if self._reading.mode == "exclusive" else 0
-            room = max(self._wanted, ahead) - self._hand.ready
-            if room > 0:
-                return room
-            self._demand.clear()
-            await self._demand.wait()
-        return 0
-
-    async def _round(self, source: Source, room: int, width: int) -> tuple[int, int]:
-        """One long poll, or several short ones. How many messages came, of how many at most."""
-        polls = min(width, -(-room // BATCH))
-        wait = self._options.poll if width == 1 else 0
-        sizes = [min(BATCH, room - BATCH * number) for number in range(polls)]
-        counts = await gather(self._ask(source, size, wait) for size in sizes)
-        return sum(counts), sum(sizes)
-
-    async def _ask(self, source: Source, size: int, wait: int) -> int:
-        answer = await self._service.call(
-            "sqs",
-            "receive_message",
-            QueueUrl=source.url,
-            MaxNumberOfMessages=size,
-            WaitTimeSeconds=wait,
-            VisibilityTimeout=self._first_lease,
-            MessageSystemAttributeNames=SYSTEM_ATTRIBUTES,
-            MessageAttributeNames=ATTRIBUTES,
-        )
-        found = msgspec.convert(answer.get("Messages", []), list[Received])
-        if found:
-            await self._arrived([self._delivery(source, each) for each in found])
-        return len(found)
-
-    async def _arrived(self, deliveries: Sequence[SqsDelivery]) -> None:
-        if self._reading.lease > self._first_lease and not self._closed:
-            await self._prolong(deliveries)
-        if self._closed:
-            await self._receipts.change([(each, 0) for each in deliveries])
-            return
-        self._problem = None
-        if self._reading.mode == "broadcast":
-            self._receipts.delete(deliveries)
-        self._hand.arrive(deliveries)
-        self._changed.set()
-        if self._reading.mode != "broadcast" and self._tending is None:
-            self._tending = asyncio.create_task(self._tend(), name="edow-sqs-leases")
-
-    def _delivery(self, source: Source, received: Received) -> SqsDelivery:
-        body, key = decode(received)
-        heard = self._reading.mode == "broadcast"
-        until = math.inf if heard else self._until(self._first_lease)
-        count = 1 if heard else received.count
-        return SqsDelivery(source.topic, body, key, count, received.receipt_handle, source.url, until)
+        if not isinstance(problem, TransportUnavailable):
+            log.error("receiving from %s failed in an unexpected way, trying on", source.topic, exc_info=problem)
+        elif not source.pause:
+            log.warning("cannot receive from %s, trying on: %s", source.topic, problem)
+        source.pause = min(2 * source.pause or FIRST_PAUSE, LONGEST_PAUSE)
+        await asyncio.sleep(source.pause * (0.5 + random() / 2))
 
     # ── leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+    def _take(self, limit: int) -> list[Delivery]:
+        taken: list[Delivery] = []
+        while self._ready and len(taken) < limit:
+            delivery = self._ready.popleft()
+            if delivery.until > self._now() + self._lease * LEFT:
+                taken.append(delivery)
+                if self._mode != "broadcast":
+                    self._out[delivery.token] = delivery
+        return taken
+
+    def _mine(self, deliveries: Iterable[Delivery]) -> list[SqsDelivery]:
+        """Those that are handed out and not lost, each once."""
+        found = {each.token: self._out.get(each.token) for each in deliveries}
+        return [each for each in found.values() if each is not None and each.until > self._now()]
+
+    def _lose(self, deliveries: list[SqsDelivery]) -> list[SqsDelivery]:
+        for each in deliveries:
+            self._out.pop(each.token, None)
+        return deliveries
+
     async def _tend(self) -> None:
-        """While anything is in hand. Whatever fails is tried again in time; if it fails on, leases run out."""
-        while len(self._hand):
-            await asyncio.sleep(self._first_lease / 3)
+        """In mode exclusive nobody prolongs but us. Whatever fails is tried again in time; else leases run out."""
+        while True:
+            await asyncio.sleep(self._lease / 3)
+            self._lose([each for each in self._out.values() if each.until <= self._now()])
             try:
-                await self._tend_once()
+                if self._mode == "exclusive":
+                    await self._prolong([*self._ready, *self._out.values()])
             except TransportUnavailable as problem:
                 log.debug("leases could not be prolonged: %s", problem)
-        self._tending = None
-
-    async def _tend_once(self) -> None:
-        """Prolong what the caller cannot: what it was not given yet and, in mode exclusive, everything. Give back what
-        it does not come for, and what waits behind a message that it has lost.
-        """
-        exclusive = self._reading.mode == "exclusive"
-        back = self._hand.forsaken(self._now())
-        if not exclusive and not self._wanted and self._now() - self._seen_at > self._first_lease:
-            back += self._hand.give_back(out_too=False)
-        await self._receipts.change([(each, 0) for each in back])
-        await self._prolong(self._hand.kept(out_too=exclusive))
 
     async def _prolong(self, deliveries: Sequence[SqsDelivery]) -> list[SqsDelivery]:
-        """Those that were lost; they are not in hand any more."""
-        until = self._until(self._reading.lease)
-        lost = await self._receipts.change([(each, self._reading.lease) for each in deliveries])
-        behind = [follower for each in lost for follower in self._hand.lose(each)]
-        for each in deliveries:
+        """With what waits behind them; those that are still ours."""
+        until = self._until()
+        lost = {id(each) for each in self._lose(await self._keep(_with_followers(deliveries), self._lease))}
+        kept = [each for each in deliveries if id(each) not in lost]
+        for each in kept:
             each.until = until
-        await self._receipts.change([(each, 0) for each in behind])
-        return lost
+        return kept
 
-    def _until(self, seconds: int) -> float:
-        return self._now() + seconds * (1 - RESERVE)
+    async def _keep(self, deliveries: Sequence[SqsDelivery], seconds: int) -> list[SqsDelivery]:
+        """Keep them from others for so long, from now on; those that are not ours any more."""
+        return await self._settle("change_message_visibility_batch", deliveries, VisibilityTimeout=seconds)
+
+    async def _settle(self, verb: str, deliveries: Sequence[SqsDelivery], **parameters: int) -> list[SqsDelivery]:
+        """Those that are not ours any more."""
+        by_queue: dict[str, list[dict[str, object]]] = {}
+        for place, each in enumerate(deliveries):
+            entry = {"Id": str(place), "ReceiptHandle": each.token, **parameters}
+            by_queue.setdefault(each.url, []).append(entry)
+        answers = await gather(
+            self._service.batch(verb, url, entries[start : start + BATCH])
+            for url, entries in by_queue.items()
+            for start in range(0, len(entries), BATCH)
+        )
+        faults = [fault for answer in answers for fault in answer]
+        for fault in faults:
+            if not fault.sender_fault:
+                raise TransportUnavailable(f"{verb}: {fault.code}: {fault.message}")
+        return [deliveries[int(fault.id)] for fault in faults]
+
+    def _until(self) -> float:
+        return self._now() + self._lease * (1 - RESERVE)
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _with_followers(deliveries: Iterable[SqsDelivery]) -> list[SqsDelivery]:
+    return [each for first in deliveries for each in (first, *first.behind)]

@@ -5,20 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from edow.address import Address
 from edow.errors import Closed, InvalidInput, Unsupported
 from edow.model.message import Message
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.sqs.broadcast import Listening
-from edow.transport.sqs.catalog import Catalog
-from edow.transport.sqs.names import Names
+from edow.transport.sqs.listening import Listening
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.publishing import Publisher
-from edow.transport.sqs.service import Missing, Rejected, Service, gather
-from edow.transport.sqs.setup import Setup
-from edow.transport.sqs.subscriber import Reading, Source, SqsSubscriber
+from edow.transport.sqs.publisher import Publisher
+from edow.transport.sqs.service import Rejected, Service, gather
+from edow.transport.sqs.subscriber import Source, SqsSubscriber
+from edow.transport.sqs.topics import Topics
 
 COUNTS = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesDelayed", "ApproximateNumberOfMessagesNotVisible")
 
@@ -46,11 +42,9 @@ class SqsTransport:
             competing=True,
             ordered=False,
         )
-        names = Names(options)
-        self._service = Service(address, options, names.prefix)
-        self._catalog = Catalog(self._service, names, options)
-        self._setup = Setup(self._service, self._catalog, options, clock)
-        self._publisher = Publisher(self._service, self._catalog, options)
+        self._service = Service(address, options)
+        self._topics = Topics(self._service, options)
+        self._publisher = Publisher(self._service, self._topics, options)
         self._subscribers: set[SqsSubscriber] = set()
         self._polls: set[asyncio.Task[None]] = set()
         self._is_open = False
@@ -64,28 +58,24 @@ class SqsTransport:
         away.
         """
         if not self._is_open:
-            await self._service.open()
+            await self._service.open(self._topics.names.prefix)
             self._is_open = True
 
     async def close(self) -> None:
         """See the contract. Polls under way are broken off: what SQS answers to them comes again after a lease."""
-        if not self._is_open:
-            return
         self._is_open = False
         await asyncio.gather(*(subscriber.close() for subscriber in self._subscribers))
-        self._subscribers.clear()
-        polls = list(self._polls)
-        for poll in polls:
+        for poll in self._polls:
             poll.cancel()
-        await asyncio.gather(*polls, return_exceptions=True)
+        await asyncio.gather(*self._polls, return_exceptions=True)
         await self._service.close()
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> None:
-        """See the contract. Adding a group to a topic that has others takes a little longer than the option `refresh`,
-        unless all goes through SNS.
+        """See the contract. Adding a group to a topic that has others takes a little longer than the option
+        `refresh`.
         """
         self._check_open()
-        await self._setup.ensure(topics)
+        await self._topics.ensure(topics)
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
@@ -97,7 +87,6 @@ class SqsTransport:
         if not subscription.topics:
             raise InvalidInput("a subscription needs at least one topic")
         try:
-            await self._catalog.know(subscription.topics)
             subscriber = await self._subscriber(subscription)
         except Rejected as problem:
             raise InvalidInput(f"cannot subscribe to {', '.join(subscription.topics)}: {problem}") from problem
@@ -107,41 +96,31 @@ class SqsTransport:
     async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
         """See the contract. The numbers are SQS's approximations; it does not tell how old the oldest message is."""
         self._check_open()
-        await self._catalog.know(topics)
+        await self._topics.know(topics)
         return [TopicStats(topic, await self._group_stats(topic)) for topic in topics]
 
     async def _subscriber(self, subscription: Subscription) -> SqsSubscriber:
-        reading = Reading.of(subscription)
-        if subscription.mode == "broadcast":
-            return await self._listener(subscription, reading)
-        sources = [Source(topic, self._catalog.queue(topic, subscription.group)) for topic in subscription.topics]
-        return SqsSubscriber(self._service, self._options, sources, reading, self._polls)
-
-    async def _listener(self, subscription: Subscription, reading: Reading) -> SqsSubscriber:
-        if not self._features.broadcast:
+        topics, listening = subscription.topics, None
+        await self._topics.know(topics)
+        if subscription.mode != "broadcast":
+            sources = [Source(topic, self._topics.queue(topic, subscription.group)) for topic in topics]
+        elif not self._features.broadcast:
             raise Unsupported("broadcasts go through SNS, and sns=none is to go without: leave it out")
-        listening = Listening(self._service, self._catalog, self._setup, self._clock)
-        try:
-            await gather(listening.sweep(topic) for topic in subscription.topics)
-            sources = await gather(listening.begin(topic) for topic in subscription.topics)
-        except BaseException:
-            await listening.end()
-            raise
-        return SqsSubscriber(self._service, self._options, sources, reading, self._polls, listening)
+        else:
+            listening = Listening(self._service, self._topics, self._clock)
+            try:
+                sources = [Source(topic, await listening.begin(topic)) for topic in topics]
+            except BaseException:
+                await listening.end()
+                raise
+        return SqsSubscriber(self._service, self._options, subscription, sources, self._polls, listening)
 
     async def _group_stats(self, topic: str) -> list[GroupStats]:
-        groups = self._catalog.topic(topic).groups
-        return await gather(self._stats(group, url) for group, url in groups.items())
+        return await gather(self._stats(group, url) for group, url in self._topics.queues(topic).items())
 
     async def _stats(self, group: str, url: str) -> GroupStats:
-        try:
-            answer = await self._service.request("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=[*COUNTS])
-        except Missing:
-            self._catalog.forget()
-            raise
-        waiting, delayed, in_flight = (
-            int(msgspec.convert(answer["Attributes"], dict[str, str])[name]) for name in COUNTS
-        )
+        answer = await self._service.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=[*COUNTS])
+        waiting, delayed, in_flight = (int(answer["Attributes"][name]) for name in COUNTS)
         return GroupStats(group, waiting + delayed, in_flight, None)
 
     def _check_open(self) -> None:

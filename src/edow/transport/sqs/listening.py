@@ -13,11 +13,9 @@ from uuid import uuid4
 
 import msgspec
 
-from edow.errors import TransportUnavailable
-from edow.transport.sqs.catalog import Catalog
+from edow.errors import TransportUnavailable, Unsupported
 from edow.transport.sqs.service import Missing, Service, gather
-from edow.transport.sqs.setup import Setup
-from edow.transport.sqs.subscriber import Source
+from edow.transport.sqs.topics import Topics
 
 SEEN = "edow-seen"  # tag: when the subscriber was last alive, seconds since the epoch
 HEARS = "edow-subscription"  # tag: what it hears through
@@ -31,30 +29,33 @@ log = logging.getLogger("edow.transport.sqs")
 class Listening:
     """The queues of one subscriber. `clock`: microseconds."""
 
-    def __init__(self, service: Service, catalog: Catalog, setup: Setup, clock: Callable[[], int]) -> None:
+    def __init__(self, service: Service, topics: Topics, clock: Callable[[], int]) -> None:
         self._service = service
-        self._catalog = catalog
-        self._setup = setup
+        self._topics = topics
         self._clock = clock
         self._heard: dict[str, str] = {}  # queue -> subscription
         self._touching: asyncio.Task[None] | None = None
 
-    async def begin(self, topic: str) -> Source:
-        """A queue that hears all that is published to the topic from now on."""
-        arn = self._catalog.broadcast(topic)
-        name = self._catalog.names.subscriber(topic, uuid4().hex[:12])
-        url = await self._setup.make_queue(name, {"MessageRetentionPeriod": RETENTION}, {SEEN: self._seen()})
-        self._heard[url] = ""
-        self._heard[url] = subscription = await self._setup.attach(arn, url)
-        await self._service.request("sqs", "tag_queue", QueueUrl=url, Tags={HEARS: subscription})
+    async def begin(self, topic: str) -> str:
+        """A new queue, that hears all that is published to the topic from now on; after those of the dead are gone."""
+        await self._topics.know([topic])
+        if not (arn := self._topics.arn(topic)):
+            raise Unsupported(f"topic {topic!r} has groups, and only a topic without any can be heard by all")
+        await gather(self._sweep(url) for url in await self._topics.list_queues(self._topics.names.listener(topic)))
+        name = self._topics.names.listener(topic, uuid4().hex[:12])
+        queue = f"{arn.rpartition(':')[0].replace(':sns:', ':sqs:', 1)}:{name}"
+        attributes = {"MessageRetentionPeriod": RETENTION, "Policy": _policy(arn, queue)}
+        tags = {SEEN: self._seen()}
+        answer = await self._service.call("sqs", "create_queue", QueueName=name, Attributes=attributes, tags=tags)
+        self._heard[url := str(answer["QueueUrl"])] = ""
+        parameters = {"TopicArn": arn, "Protocol": "sqs", "Endpoint": queue, "ReturnSubscriptionArn": True}
+        raw = {"RawMessageDelivery": "true"}  # the message itself, not a description of it
+        answer = await self._service.call("sns", "subscribe", **parameters, Attributes=raw)
+        self._heard[url] = str(answer["SubscriptionArn"])
+        await self._service.call("sqs", "tag_queue", QueueUrl=url, Tags={HEARS: self._heard[url]})
         if self._touching is None:
             self._touching = asyncio.create_task(self._touch_forever(), name="edow-sqs-alive")
-        return Source(topic, url)
-
-    async def renew(self, source: Source) -> Source:
-        """Its queue is gone."""
-        self._heard.pop(source.url, None)
-        return await self.begin(source.topic)
+        return url
 
     async def end(self) -> None:
         """Delete the queues; one that cannot be is swept by another."""
@@ -66,14 +67,9 @@ class Listening:
         except TransportUnavailable as problem:
             log.warning("a broadcast queue could not be deleted, it will be as abandoned: %s", problem)
 
-    async def sweep(self, topic: str) -> None:
-        """Delete the queues of subscribers that died."""
-        urls = await self._catalog.list_urls(self._catalog.names.subscribers(topic))
-        await gather(self._sweep(url) for url in urls if url not in self._heard)
-
     async def _sweep(self, url: str) -> None:
         try:
-            answer = await self._service.request("sqs", "list_queue_tags", QueueUrl=url)
+            answer = await self._service.call("sqs", "list_queue_tags", QueueUrl=url)
         except Missing:
             return
         tags = msgspec.convert(answer.get("Tags", {}), dict[str, str])
@@ -83,8 +79,8 @@ class Listening:
     async def _delete(self, url: str, subscription: str) -> None:
         try:
             if subscription:
-                await self._service.request("sns", "unsubscribe", SubscriptionArn=subscription)
-            await self._service.request("sqs", "delete_queue", QueueUrl=url)
+                await self._service.call("sns", "unsubscribe", SubscriptionArn=subscription)
+            await self._service.call("sqs", "delete_queue", QueueUrl=url)
         except Missing:
             pass  # somebody was quicker
 
@@ -93,9 +89,23 @@ class Listening:
             await asyncio.sleep(TOUCH_SECONDS)
             for url in list(self._heard):
                 try:
-                    await self._service.request("sqs", "tag_queue", QueueUrl=url, Tags={SEEN: self._seen()})
+                    await self._service.call("sqs", "tag_queue", QueueUrl=url, Tags={SEEN: self._seen()})
+                except Missing:
+                    del self._heard[url]  # its reader will find out
                 except TransportUnavailable as problem:
                     log.debug("could not say that %s is in use: %s", url, problem)
 
     def _seen(self) -> str:
         return str(self._clock() // 1_000_000)
+
+
+def _policy(arn: str, queue: str) -> str:
+    """Lets the SNS topic send to the queue."""
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": arn}},
+    }
+    return msgspec.json.encode({"Version": "2012-10-17", "Statement": [statement]}).decode()

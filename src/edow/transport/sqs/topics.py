@@ -1,0 +1,149 @@
+"""What a topic is at Amazon: a queue for each of its groups or, without groups, an SNS topic that listeners hear.
+
+A publisher must know the groups. It lists them again every `refresh` seconds, and whoever adds a group to a topic that
+has others waits as long before it relies on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from edow.errors import InvalidInput
+from edow.transport.contract import TopicSpec
+from edow.transport.sqs.names import FIFO, Names
+from edow.transport.sqs.options import Options
+from edow.transport.sqs.service import Missing, Rejected, Service, gather
+
+PAGE = 1000
+
+
+class Topics:
+    """All that this process has had to do with. What was once found is there: who deletes a queue stops those that use
+    it, until somebody ensures it again.
+    """
+
+    def __init__(self, service: Service, options: Options) -> None:
+        self.names = Names(options)
+        self._service = service
+        self._options = options
+        self._queues: dict[str, dict[str, str]] = {}  # topic -> group -> URL
+        self._arns: dict[str, str] = {}  # topic without groups -> its SNS topic; "" where there is no SNS
+        self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        """See the contract. Raises InvalidInput for what the account does not allow, too."""
+        for spec in specs:
+            self.names.check(spec)
+        wanted = {spec.name for spec in specs}
+        try:
+            async with self._looking:
+                known = {name: {*self.queues(name)} for name in wanted}
+                await self._look(wanted)
+                old = {name for name in wanted if self.queues(name)}
+                await gather(self._make(spec) for spec in specs)
+                await self._look(wanted)
+        except Rejected as problem:
+            raise InvalidInput(f"topics could not be made: {problem}") from problem
+        for spec in specs:
+            others = self.queues(spec.name).keys() - {*spec.groups}
+            if {*spec.groups} - known[spec.name] and (others or (spec.name in old and len(spec.groups) > 1)):
+                await asyncio.sleep(self._options.refresh)  # until whoever publishes knows, too
+                break
+
+    async def know(self, names: Collection[str]) -> None:
+        """Know them as they were at most `refresh` seconds ago. Raises InvalidInput for one that nobody ensured."""
+        async with self._looking:
+            stale = asyncio.get_running_loop().time() - self._looked_at >= self._options.refresh
+            if stale or not all(self._knows(name) for name in names):
+                await self._look({*names, *self._queues})
+        for name in names:
+            if not self._knows(name):
+                raise InvalidInput(f"topic {name!r} does not exist: make it with transport.ensure() first")
+
+    def queues(self, name: str) -> dict[str, str]:
+        """The queues of a known topic's groups."""
+        return self._queues.get(name, {})
+
+    def queue(self, name: str, group: str) -> str:
+        """Of a known topic. Raises InvalidInput if nobody ensured it."""
+        if (url := self.queues(name).get(group)) is None:
+            raise InvalidInput(f"topic {name!r} has no group {group!r}: make it with transport.ensure() first")
+        return url
+
+    def arn(self, name: str) -> str:
+        """The SNS topic of a known topic without groups; "" if there is none."""
+        return self._arns.get(name, "")
+
+    async def list_queues(self, prefix: str) -> list[str]:
+        """The URLs of all queues whose names begin so."""
+        urls: list[str] = []
+        token: dict[str, str] = {}
+        while True:
+            answer = await self._service.call("sqs", "list_queues", QueueNamePrefix=prefix, MaxResults=PAGE, **token)
+            urls += msgspec.convert(answer.get("QueueUrls", []), list[str])
+            if "NextToken" not in answer:
+                return urls
+            token = {"NextToken": str(answer["NextToken"])}
+
+    def _knows(self, name: str) -> bool:
+        return name in self._queues or name in self._arns
+
+    async def _look(self, names: Collection[str]) -> None:
+        """For these topics' groups with one listing, by what the names of their queues have in common."""
+        began = asyncio.get_running_loop().time()
+        topics = {self.names.topic(name): name for name in names}
+        for url in await self.list_queues(os.path.commonprefix([*topics])):  # noqa: RUF071 - no paths
+            queue = url.rpartition("/")[2]
+            name = topics.get(queue.partition("__")[0], "")
+            if name and (group := self.names.group(name, queue)):
+                self._queues.setdefault(name, {})[group] = url
+        await gather(self._find_sns(name) for name in names if not self._knows(name))
+        self._looked_at = began
+
+    async def _find_sns(self, name: str) -> None:
+        """Partition, region and account are as any SNS topic shows them; there may be none at all."""
+        if self._options.sns == "none":
+            return
+        topics = (await self._service.call("sns", "list_topics")).get("Topics", [])
+        for found in topics[:1]:
+            arn = f"{str(found['TopicArn']).rpartition(':')[0]}:{self.names.topic(name)}"
+            try:
+                await self._service.call("sns", "get_topic_attributes", TopicArn=arn)
+                self._arns[name] = arn
+            except Missing:
+                pass
+
+    async def _make(self, spec: TopicSpec) -> None:
+        if spec.groups and spec.name in self._arns:
+            raise InvalidInput(
+                f"topic {spec.name!r} was made without groups, to be heard by all: give the group "
+                f"{spec.groups[0]!r} a topic of its own, or delete the SNS topic first"
+            )
+        await gather(self._make_queue(spec.name, group) for group in spec.groups)
+        if not self._knows(spec.name):
+            self._arns[spec.name] = ""
+            if self._options.sns != "none":
+                answer = await self._service.call("sns", "create_topic", Name=self.names.topic(spec.name))
+                self._arns[spec.name] = str(answer["TopicArn"])
+
+    async def _make_queue(self, topic: str, group: str) -> None:
+        if group in self.queues(topic):
+            return
+        name = self.names.queue(topic, group)
+        attributes = {
+            "MessageRetentionPeriod": str(self._options.retention),
+            "MaximumMessageSize": str(self._options.max_request),
+        }
+        if name.endswith(FIFO):  # and as fast as FIFO queues can be, by the last two
+            attributes |= {
+                "FifoQueue": "true",
+                "DeduplicationScope": "messageGroup",
+                "FifoThroughputLimit": "perMessageGroupId",
+            }
+        answer = await self._service.call("sqs", "create_queue", QueueName=name, Attributes=attributes)
+        self._queues.setdefault(topic, {})[group] = str(answer["QueueUrl"])

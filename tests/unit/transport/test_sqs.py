@@ -16,9 +16,9 @@ from edow.model.message import Message
 from edow.transport.contract import Delivery, Subscription, TopicSpec
 from edow.transport.sqs import connect
 from edow.transport.sqs.bodies import decode, encode
-from edow.transport.sqs.names import Names
 from edow.transport.sqs.options import Options, Order, read_options
 from edow.transport.sqs.subscriber import Source, SqsSubscriber
+from edow.transport.sqs.topics import Names
 from edow.transport.sqs.transport import SqsTransport
 
 URL = "sqs://eu-west-1"
@@ -89,16 +89,21 @@ def test_every_name_comes_back(topic: str, group: str, prefix: str, fifo: bool) 
 
 def test_what_is_no_groups_queue_is_passed_over() -> None:
     """Queues of broadcast subscribers, of another order, of other topics and systems, and of others altogether."""
-    found = ["a-t_s_0123", "a-t__g", "b-t__g.fifo", "a-t.fifo", "a-t__g__h.fifo", "a-t__g_ff.fifo", "a-tt__g.fifo", ""]
+    found = ["a-t_s_0123", "a-t__g", "b-t__g.fifo", "a-t.fifo", "a-t__g__h.fifo", "a-tt__g.fifo", ""]
     assert [names(prefix="a.").group("t", name) for name in found] == [None] * len(found)
 
 
 def test_a_name_that_does_not_fit_is_refused() -> None:
-    """SQS allows 80 letters; an empty name is none."""
+    """SQS allows 80 letters."""
     with pytest.raises(InvalidInput, match="SQS allows 80: use a shorter topic, group or prefix"):
         names().queue("t" * 70, "workers")
-    with pytest.raises(InvalidInput, match="a group needs a name"):
-        names().queue("t", "")
+
+
+async def test_an_empty_name_is_refused() -> None:
+    """Of a topic and of a group."""
+    for spec in (TopicSpec("", ("g",)), TopicSpec("t", ("g", ""))):
+        with pytest.raises(InvalidInput, match="need names"):
+            await publisher(Stub()).ensure([spec])
 
 
 # bodies
@@ -113,27 +118,31 @@ any_text = st.text(alphabet=st.characters(exclude_categories=[]), max_size=70)
 )
 def test_any_body_and_key_come_back(body: bytes, key: str | None, order: Order) -> None:
     """What is sent has only characters that SQS takes, is not empty, and decodes to what it was."""
-    entry = encode(0, "call-0", Message("t", body, key), order)
-    assert entry.text
+    entry = encode(Message("t", body, key), "call-0", order)
+    assert entry["MessageBody"]
     assert all(
         each in "\t\n\r" or " " <= each <= "\ud7ff" or "\ue000" <= each <= "\ufffd" or each > "\uffff"
-        for each in entry.text
+        for each in entry["MessageBody"]
     )
-    assert (len(entry.group) in range(1, 129)) == (order != "none")
-    assert entry.group.isascii()
-    sent = entry.parameters(through_sns=False)
-    system = {"MessageGroupId": sent["MessageGroupId"]} if order != "none" else {}
-    received = {"Body": sent["MessageBody"], "Attributes": system, "MessageAttributes": entry.attributes}
+    received = {"Body": entry["MessageBody"], "MessageAttributes": entry["MessageAttributes"]}
+    if order != "none":
+        assert 0 < len(entry["MessageGroupId"]) <= 128
+        assert entry["MessageGroupId"].isascii()
+        received["Attributes"] = {"MessageGroupId": entry["MessageGroupId"]}
     assert decode(received) == (body, key)
 
 
 def test_an_ordinary_message_is_what_an_ordinary_client_would_send() -> None:
     """JSON goes as it is, with its key as the FIFO group; without a key the group is its own, or the topic's."""
-    plain = encode(0, "call-0", Message("t", b'{"n": 1}', "order-7"), "keys")
-    assert (plain.text, plain.attributes, plain.group) == ('{"n": 1}', {}, "order-7")
-    assert encode(3, "call-3", Message("t", b"x"), "keys").group == "~call-3"
-    assert encode(3, "call-3", Message("t", b"x"), "all").group == "~"
-    assert encode(3, "call-3", Message("t", b"x", "k"), "none").group == ""
+    assert encode(Message("t", b'{"n": 1}', "order-7"), "call-0", "keys") == {
+        "MessageBody": '{"n": 1}',
+        "MessageAttributes": {},
+        "MessageGroupId": "order-7",
+        "MessageDeduplicationId": "call-0",
+    }
+    assert encode(Message("t", b"x"), "call-3", "keys")["MessageGroupId"] == "~call-3"
+    assert encode(Message("t", b"x"), "call-3", "all")["MessageGroupId"] == "~"
+    assert encode(Message("t", b"x"), "call-3", "none") == {"MessageBody": "x", "MessageAttributes": {}}
     assert decode({"Body": "hello", "Attributes": {"MessageGroupId": "theirs"}}) == (b"hello", "theirs")
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import msgspec
 
 from edow.errors import TransportUnavailable, Unsupported
-from edow.transport.sqs.service import Missing, Service, gather
+from edow.transport.sqs.service import Missing, Service
 from edow.transport.sqs.topics import Topics
 
 SEEN = "edow-seen"  # tag: when the subscriber was last alive, seconds since the epoch
@@ -41,8 +41,10 @@ class Listening:
         await self._topics.know([topic])
         if not (arn := self._topics.arn(topic)):
             raise Unsupported(f"topic {topic!r} has groups, and only a topic without any can be heard by all")
-        await gather(self._sweep(url) for url in await self._topics.list_queues(self._topics.names.listener(topic)))
-        name = self._topics.names.listener(topic, uuid4().hex[:12])
+        names = self._topics.names
+        others = await self._topics.list_queues(names.listener(topic, ""))
+        await asyncio.gather(*(self._sweep(url) for url in others))
+        name = names.listener(topic, uuid4().hex[:12])
         queue = f"{arn.rpartition(':')[0].replace(':sns:', ':sqs:', 1)}:{name}"
         attributes = {"MessageRetentionPeriod": RETENTION, "Policy": _policy(arn, queue)}
         tags = {SEEN: self._seen()}
@@ -63,7 +65,7 @@ class Listening:
             self._touching.cancel()
         heard, self._heard = self._heard, {}
         try:
-            await gather(self._delete(url, subscription) for url, subscription in heard.items())
+            await asyncio.gather(*(self._delete(url, subscription) for url, subscription in heard.items()))
         except TransportUnavailable as problem:
             log.warning("a broadcast queue could not be deleted, it will be as abandoned: %s", problem)
 

@@ -8,25 +8,21 @@ had before, by which FIFO queues drop what came twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.sqs.bodies import Entry, encode
+from edow.transport.sqs.bodies import encode
 from edow.transport.sqs.options import OVERHEAD, Options
-from edow.transport.sqs.service import BATCH, Service, gather
+from edow.transport.sqs.service import BATCH, Service
 from edow.transport.sqs.topics import Topics
 
 SNS_BYTES = 262_144  # a message and a batch, in SNS
 
-
-class Lane(NamedTuple):
-    """What is sent one after the other to a queue (URL) or an SNS topic (ARN)."""
-
-    target: str
-    entries: list[Entry]
+Entries = list[dict[str, Any]]  # `Id`: the message's place in the publish
+Unsent = dict[tuple[str, str], int]  # by target and `Id`, with their sizes
 
 
 class Publisher:
@@ -40,68 +36,68 @@ class Publisher:
         for place, message in enumerate(messages):
             _check_size(place, message, self._options.max_message_bytes)
         problems: list[str] = []
-        unsent = {("", place) for place in range(len(messages))}
+        unsent: Unsent = {("", str(place)): 0 for place in range(len(messages))}
         try:
             async with asyncio.timeout(self._options.timeout):
                 await self._topics.know({message.topic for message in messages})
-                lanes = self._deal(messages)
-                unsent = {(lane.target, entry.place) for lane in lanes for entry in lane.entries}
-                await gather(self._send(lane, unsent, problems) for lane in lanes)
+                targets = self._deal(messages)
+                unsent = {
+                    (target, entry["Id"]): len(messages[int(entry["Id"])].body) + OVERHEAD
+                    for target, entries in targets.items()
+                    for entry in entries
+                }
+                lanes = [(target, lane) for target, entries in targets.items() for lane in self._lanes(entries)]
+                await asyncio.gather(*(self._send(target, lane, unsent, problems) for target, lane in lanes))
         except TimeoutError:
             problems.append(f"it took longer than timeout={self._options.timeout:g} seconds")
         if unsent:
-            failed = tuple(sorted({place for _, place in unsent}))
+            failed = tuple(sorted({int(place) for _, place in unsent}))
             raise PublishFailed(f"{len(failed)} of {len(messages)} messages were not sent: {problems[0]}", failed)
 
-    def _deal(self, messages: Sequence[Message]) -> list[Lane]:
+    def _deal(self, messages: Sequence[Message]) -> dict[str, Entries]:
+        """What goes to each queue (URL) or SNS topic (ARN), in order."""
         call = uuid4().hex
-        dealt: dict[str, list[Entry]] = {}
+        dealt: dict[str, Entries] = {}
         for place, message in enumerate(messages):
             arn = self._topics.arn(message.topic)
             if arn:
                 _check_size(place, message, SNS_BYTES - OVERHEAD)
             order = "none" if arn else self._options.order(message.topic)
-            entry = encode(place, f"{call}-{place}", message, order)
+            entry = {"Id": str(place), **encode(message, f"{call}-{place}", order)}
+            if arn:
+                entry["Message"] = entry.pop("MessageBody")
             for target in [arn] if arn else self._topics.queues(message.topic).values():
                 dealt.setdefault(target, []).append(entry)
-        return [lane for target, entries in dealt.items() for lane in self._lanes(target, entries)]
+        return dealt
 
-    def _lanes(self, target: str, entries: Sequence[Entry]) -> list[Lane]:
+    def _lanes(self, entries: Entries) -> list[Entries]:
         count = min(self._options.concurrency, -(-len(entries) // BATCH))
-        lanes = [Lane(target, []) for _ in range(count)]
+        lanes: list[Entries] = [[] for _ in range(count)]
         of_group: dict[str, int] = {}
         for number, entry in enumerate(entries):
-            lane = of_group.setdefault(entry.group or entry.id, number * count // len(entries))
-            lanes[lane].entries.append(entry)
+            group = str(entry.get("MessageGroupId", number))
+            lanes[of_group.setdefault(group, number * count // len(entries))].append(entry)
         return lanes
 
-    async def _send(self, lane: Lane, unsent: set[tuple[str, int]], problems: list[str]) -> None:
-        through_sns = lane.target.startswith("arn:")
-        verb = "publish_batch" if through_sns else "send_message_batch"
-        most = min(self._options.max_request, SNS_BYTES) if through_sns else self._options.max_request
-        for batch in _batches(lane.entries, most):
+    async def _send(self, target: str, lane: Entries, unsent: Unsent, problems: list[str]) -> None:
+        most, verb = self._options.max_request, "send_message_batch"
+        if target.startswith("arn:"):
+            most, verb = min(most, SNS_BYTES), "publish_batch"
+        while lane:
+            size, count = unsent[target, lane[0]["Id"]], 1
+            while count < min(BATCH, len(lane)) and (size := size + unsent[target, lane[count]["Id"]]) <= most:
+                count += 1
+            batch, lane = lane[:count], lane[count:]
             try:
-                faults = await self._service.batch(verb, lane.target, [each.parameters(through_sns) for each in batch])
+                faults = await self._service.batch(verb, target, batch)
             except TransportUnavailable as problem:
                 problems.append(str(problem))
                 return
-            failed = {int(fault.id) for fault in faults}
-            unsent.difference_update((lane.target, each.place) for each in batch if each.place not in failed)
+            for id in {entry["Id"] for entry in batch} - {fault.id for fault in faults}:
+                del unsent[target, id]
             if faults:
                 problems.append(f"{faults[0].code}: {faults[0].message}")
                 return
-
-
-def _batches(entries: Sequence[Entry], most: int) -> Iterator[list[Entry]]:
-    """As many as a request may have, in number and in bytes."""
-    batch: list[Entry] = []
-    for entry in entries:
-        if len(batch) == BATCH or (batch and sum(each.size for each in batch) + entry.size > most):
-            yield batch
-            batch = []
-        batch.append(entry)
-    if batch:
-        yield batch
 
 
 def _check_size(place: int, message: Message, most: int) -> None:

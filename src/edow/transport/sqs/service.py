@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped]
@@ -24,7 +24,6 @@ CONNECTIONS = 1000  # most of them polls
 ATTEMPTS = 3  # at a request, with growing pauses, while the service does not answer or has too much to do
 
 Api = Literal["sqs", "sns"]
-Result = TypeVar("Result")
 
 _SILENCE = (HTTPClientError, ConnectionError, OSError, ValueError)  # the last: no answer of such a service
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimit|SlowDown|OverLimit|KmsThrottled")
@@ -70,11 +69,12 @@ class Service:
             await self.call("sqs", "list_queues", QueueNamePrefix=prefix or "edow", MaxResults=1)
             if self._options.sns != "none":
                 self._clients["sns"] = await self._client(session, "sns")
-                await self._reach_sns()
+                await self.call("sns", "list_topics")
         except BaseException as problem:
+            without = "" if "sns" not in self._clients else "; or write sns=none to go without SNS and broadcasts"
             await self.close()
             if isinstance(problem, Rejected | BotoCoreError):
-                raise InvalidInput(f"{self._address}: {_first_line(problem)}") from problem
+                raise InvalidInput(f"{self._address}: {_first_line(problem)}{without}") from problem
             raise
 
     async def close(self) -> None:
@@ -132,14 +132,6 @@ class Service:
             )
         )
 
-    async def _reach_sns(self) -> None:
-        try:
-            await self.call("sns", "list_topics")
-        except Rejected as problem:
-            raise Rejected(
-                f"{problem}; SNS carries broadcasts: allow sns:* for the topics, or write sns=none to go without"
-            ) from problem
-
     def _translate(self, verb: str, problem: ClientError) -> TransportUnavailable:
         error = problem.response.get("Error", {})
         code = str(error.get("Code", ""))
@@ -155,12 +147,3 @@ class Service:
 def _first_line(problem: object) -> str:
     """Amazon's words on a wrong signature go on with the whole request."""
     return next(iter(str(problem).splitlines()), "")
-
-
-async def gather(work: Iterable[Awaitable[Result]]) -> list[Result]:
-    """All results; all have ended when the first failure is raised, so that none goes on unobserved."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

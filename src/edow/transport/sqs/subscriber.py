@@ -15,18 +15,21 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from random import random
 from typing import Any
+
+import msgspec
 
 from edow.errors import Closed, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
 from edow.transport.sqs.bodies import BODY, KEY, decode
 from edow.transport.sqs.listening import Listening
-from edow.transport.sqs.names import FIFO
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.service import BATCH, Missing, Rejected, Service, gather
+from edow.transport.sqs.service import BATCH, Missing, Rejected, Service
+from edow.transport.sqs.topics import FIFO
 
-RESERVE = 0.1  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
+TRUSTED = 0.9  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
 MOST_LEASE = 43_200  # seconds; SQS keeps a message for one receiver twelve hours at most
 LEFT = 0.4  # of a lease, at least, when it is handed out; one that waited longer runs out
 CLOSE_SECONDS = 2.0  # that giving back may take
@@ -43,15 +46,14 @@ class SqsDelivery(Delivery, eq=False):
     behind: deque[SqsDelivery]  # the next of its key, which came with it; they share its lease
 
 
-class Source:
+class Source(msgspec.Struct):
     """A queue that is read."""
 
-    def __init__(self, topic: str, url: str) -> None:
-        self.topic = topic
-        self.url = url
-        self.polls = 0  # under way
-        self.busy = False  # the last answer was full
-        self.pause = 0.0  # while it fails
+    topic: str
+    url: str
+    polls: int = 0  # under way
+    busy: bool = False  # the last answer was full
+    pause: float = 0.0  # while it fails
 
 
 class SqsSubscriber:
@@ -80,6 +82,7 @@ class SqsSubscriber:
         self._out: dict[object, SqsDelivery] = {}  # handed out, by receipt
         self._changed = asyncio.Event()
         self._problem: Rejected | None = None
+        self._now = asyncio.get_running_loop().time
         self._tending = asyncio.create_task(self._tend(), name="edow-sqs-leases")
 
     async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
@@ -88,7 +91,7 @@ class SqsSubscriber:
         """
         if self.is_closed:
             raise Closed("this subscriber is closed: subscribe again")
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(wait_seconds):
                 while not self.is_closed:
                     self._changed.clear()
@@ -96,17 +99,16 @@ class SqsSubscriber:
                         return taken
                     if self._problem is not None:
                         problem, self._problem = self._problem, None
-                        raise TransportUnavailable(str(problem)) from problem
+                        raise problem
                     for source in self._sources:
                         self._ask(source, limit)
                     await self._changed.wait()
-        except TimeoutError:
-            pass
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
         """See the contract."""
-        mine = self._lose(self._mine(deliveries))
+        mine = self._mine(deliveries)
+        self._drop(mine)
         try:
             await self._settle("delete_message_batch", mine)
         except TransportUnavailable:
@@ -122,7 +124,8 @@ class SqsSubscriber:
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. SQS keeps whole seconds."""
-        mine = self._lose(self._mine(deliveries))
+        mine = self._mine(deliveries)
+        self._drop(mine)
         await self._keep(mine, min(max(0, math.ceil(delay_seconds)), MOST_LEASE))
         await self._keep([each for first in mine for each in first.behind], 0)
 
@@ -130,8 +133,8 @@ class SqsSubscriber:
         """See the contract."""
         if self._mode != "shared":
             return []
-        kept = {id(each) for each in await self._prolong(self._mine(deliveries))}
-        return [each for each in deliveries if id(each) not in kept]
+        kept: set[Delivery] = {*await self._prolong(self._mine(deliveries))}
+        return [each for each in deliveries if each not in kept]
 
     async def close(self) -> None:
         """See the contract."""
@@ -190,7 +193,7 @@ class SqsSubscriber:
 
     async def _arrived(self, source: Source, found: Sequence[Mapping[str, Any]]) -> None:
         heard = self._mode == "broadcast"
-        until = math.inf if heard else self._until()
+        until = math.inf if heard else self._now() + self._lease * TRUSTED
         first: dict[str, SqsDelivery] = {}
         new: list[SqsDelivery] = []
         for each in found:
@@ -245,16 +248,15 @@ class SqsSubscriber:
         found = {each.token: self._out.get(each.token) for each in deliveries}
         return [each for each in found.values() if each is not None and each.until > self._now()]
 
-    def _lose(self, deliveries: list[SqsDelivery]) -> list[SqsDelivery]:
+    def _drop(self, deliveries: Iterable[SqsDelivery]) -> None:
         for each in deliveries:
             self._out.pop(each.token, None)
-        return deliveries
 
     async def _tend(self) -> None:
         """In mode exclusive nobody prolongs but us. Whatever fails is tried again in time; else leases run out."""
         while True:
             await asyncio.sleep(self._lease / 3)
-            self._lose([each for each in self._out.values() if each.until <= self._now()])
+            self._drop([each for each in self._out.values() if each.until <= self._now()])
             try:
                 if self._mode == "exclusive":
                     await self._prolong([*self._ready, *self._out.values()])
@@ -263,9 +265,10 @@ class SqsSubscriber:
 
     async def _prolong(self, deliveries: Sequence[SqsDelivery]) -> list[SqsDelivery]:
         """With what waits behind them; those that are still ours."""
-        until = self._until()
-        lost = {id(each) for each in self._lose(await self._keep(_with_followers(deliveries), self._lease))}
-        kept = [each for each in deliveries if id(each) not in lost]
+        until = self._now() + self._lease * TRUSTED
+        lost = {*await self._keep(_with_followers(deliveries), self._lease)}
+        self._drop(lost)
+        kept = [each for each in deliveries if each not in lost]
         for each in kept:
             each.until = until
         return kept
@@ -280,22 +283,17 @@ class SqsSubscriber:
         for place, each in enumerate(deliveries):
             entry = {"Id": str(place), "ReceiptHandle": each.token, **parameters}
             by_queue.setdefault(each.url, []).append(entry)
-        answers = await gather(
+        requests = [
             self._service.batch(verb, url, entries[start : start + BATCH])
             for url, entries in by_queue.items()
             for start in range(0, len(entries), BATCH)
-        )
+        ]
+        answers = await asyncio.gather(*requests)
         faults = [fault for answer in answers for fault in answer]
         for fault in faults:
             if not fault.sender_fault:
                 raise TransportUnavailable(f"{verb}: {fault.code}: {fault.message}")
         return [deliveries[int(fault.id)] for fault in faults]
-
-    def _until(self) -> float:
-        return self._now() + self._lease * (1 - RESERVE)
-
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
 
 
 def _with_followers(deliveries: Iterable[SqsDelivery]) -> list[SqsDelivery]:

@@ -8,17 +8,74 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Collection, Sequence
 
 import msgspec
 
 from edow.errors import InvalidInput
 from edow.transport.contract import TopicSpec
-from edow.transport.sqs.names import FIFO, Names
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.service import Missing, Rejected, Service, gather
+from edow.transport.sqs.service import Missing, Rejected, Service
 
-PAGE = 1000
+FIFO = ".fifo"
+MOST_LETTERS = 80
+PAGE = 1000  # queues of an answer
+
+_UNSAFE = re.compile(rb"[^A-Za-z0-9.]")
+_ESCAPED = re.compile(rb"_([0-9a-f]{2})")
+_WORD = re.compile(r"(?:[A-Za-z0-9-]|_[0-9a-f]{2})+")
+
+
+class Names:
+    """Amazon allows letters, digits, hyphens and underscores, 80 in all for a queue. A dot becomes a hyphen and
+    anything else `_` and two hexadecimal digits per byte, so that `edow.tasks.default` reads `edow-tasks-default` and
+    no two names become one. A group's queue is TOPIC__GROUP, a broadcast subscriber's TOPIC_s_RANDOM.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.prefix = _encode(options.prefix)
+        self._options = options
+
+    def topic(self, topic: str) -> str:
+        """What names of the topic's queues begin with, and the name of its SNS topic."""
+        return self.prefix + _encode(topic)
+
+    def queue(self, topic: str, group: str) -> str:
+        """A group's queue. Raises InvalidInput for what Amazon cannot name."""
+        return _fits(f"{self.topic(topic)}__{_encode(group)}{self._suffix(topic)}", topic)
+
+    def group(self, topic: str, queue: str) -> str | None:
+        """Whose queue of the topic it is; None: no group's."""
+        start, end = f"{self.topic(topic)}__", self._suffix(topic)
+        word = queue.removeprefix(start).removesuffix(end)
+        return _decode(word) if queue == start + word + end and _WORD.fullmatch(word) else None
+
+    def listener(self, topic: str, random: str) -> str:
+        """The queue of a broadcast subscriber. Raises InvalidInput for what Amazon cannot name."""
+        return _fits(f"{self.topic(topic)}_s_{random}", topic)
+
+    def _suffix(self, topic: str) -> str:
+        return "" if self._options.order(topic) == "none" else FIFO
+
+
+def _encode(name: str) -> str:
+    text = name.encode(errors="surrogatepass")
+    return _UNSAFE.sub(lambda found: b"_%02x" % ord(found[0]), text).decode().replace(".", "-")
+
+
+def _decode(word: str) -> str:
+    dotted = word.replace("-", ".").encode()
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), dotted).decode(errors="surrogatepass")
+
+
+def _fits(name: str, topic: str) -> str:
+    if len(name) > MOST_LETTERS:
+        raise InvalidInput(
+            f"the queue of topic {topic!r} would be named {name!r}, which has {len(name)} letters and SQS allows "
+            f"{MOST_LETTERS}: use a shorter topic, group or prefix"
+        )
+    return name
 
 
 class Topics:
@@ -37,15 +94,19 @@ class Topics:
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """See the contract. Raises InvalidInput for what the account does not allow, too."""
-        for spec in specs:
-            self.names.check(spec)
+        for spec in specs:  # before anything is made
+            if not all((spec.name, *spec.groups)):
+                raise InvalidInput(f"topics and groups need names, but {spec} has one without")
+            self.names.listener(spec.name, "")
+            for group in spec.groups:
+                self.names.queue(spec.name, group)
         wanted = {spec.name for spec in specs}
         try:
             async with self._looking:
                 known = {name: {*self.queues(name)} for name in wanted}
                 await self._look(wanted)
                 old = {name for name in wanted if self.queues(name)}
-                await gather(self._make(spec) for spec in specs)
+                await asyncio.gather(*(self._make(spec) for spec in specs))
                 await self._look(wanted)
         except Rejected as problem:
             raise InvalidInput(f"topics could not be made: {problem}") from problem
@@ -102,7 +163,7 @@ class Topics:
             name = topics.get(queue.partition("__")[0], "")
             if name and (group := self.names.group(name, queue)):
                 self._queues.setdefault(name, {})[group] = url
-        await gather(self._find_sns(name) for name in names if not self._knows(name))
+        await asyncio.gather(*(self._find_sns(name) for name in names if not self._knows(name)))
         self._looked_at = began
 
     async def _find_sns(self, name: str) -> None:
@@ -124,7 +185,7 @@ class Topics:
                 f"topic {spec.name!r} was made without groups, to be heard by all: give the group "
                 f"{spec.groups[0]!r} a topic of its own, or delete the SNS topic first"
             )
-        await gather(self._make_queue(spec.name, group) for group in spec.groups)
+        await asyncio.gather(*(self._make_queue(spec.name, group) for group in spec.groups))
         if not self._knows(spec.name):
             self._arns[spec.name] = ""
             if self._options.sns != "none":

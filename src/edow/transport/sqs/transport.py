@@ -12,7 +12,7 @@ from edow.transport.contract import Features, GroupStats, Subscriber, Subscripti
 from edow.transport.sqs.listening import Listening
 from edow.transport.sqs.options import Options
 from edow.transport.sqs.publisher import Publisher
-from edow.transport.sqs.service import Rejected, Service, gather
+from edow.transport.sqs.service import Rejected, Service
 from edow.transport.sqs.subscriber import Source, SqsSubscriber
 from edow.transport.sqs.topics import Topics
 
@@ -116,7 +116,7 @@ class SqsTransport:
         return SqsSubscriber(self._service, self._options, subscription, sources, self._polls, listening)
 
     async def _group_stats(self, topic: str) -> list[GroupStats]:
-        return await gather(self._stats(group, url) for group, url in self._topics.queues(topic).items())
+        return await asyncio.gather(*(self._stats(group, url) for group, url in self._topics.queues(topic).items()))
 
     async def _stats(self, group: str, url: str) -> GroupStats:
         answer = await self._service.call("sqs", "get_queue_attributes", QueueUrl=url, AttributeNames=[*COUNTS])

@@ -26,8 +26,7 @@ NAMES = {
     "Rabbitmq": "RabbitMQ",
     "RabbitmqClassic": "RabbitMQ, classic queues",
     "Pubsub": "Pub/Sub",
-    "Sqs": "SQS",
-    "SqsThroughSns": "SNS + SQS",
+    "Sqs": "SNS + SQS",
     "SqsStandardQueues": "SQS, standard queues",
     "ElasticMq": "SQS on ElasticMQ",
 }

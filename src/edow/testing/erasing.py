@@ -148,14 +148,14 @@ async def _pubsub(address: Address, names: list[str]) -> None:
 
 
 async def _sqs(address: Address, names: list[str]) -> None:
-    from edow.transport.sqs.names import Names
     from edow.transport.sqs.options import read_options
     from edow.transport.sqs.service import Service
+    from edow.transport.sqs.topics import Names
 
     options = read_options(address)
     named = Names(options)
-    service = Service(address, options, named.prefix)
-    await service.open()
+    service = Service(address, options)
+    await service.open(named.prefix)
     try:
         while urls := (await service.call("sqs", "list_queues", QueueNamePrefix=named.prefix)).get("QueueUrls"):
             for url in urls:

@@ -349,7 +349,7 @@ async def test_a_service_that_does_not_answer_is_given_up_in_time() -> None:
     """Everything that is not known to have arrived is named; nothing waits for ever."""
 
     class Silent(Stub):
-        async def send_message_batch(self, **_: object) -> dict[str, Any]:
+        async def send_message_batch(self, Entries: Sequence[dict[str, Any]], **_: object) -> dict[str, Any]:  # noqa: N803
             await asyncio.Event().wait()
             return {}
 

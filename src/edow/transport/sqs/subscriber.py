@@ -30,6 +30,7 @@ from edow.transport.sqs.service import BATCH, Missing, Rejected, Service
 from edow.transport.sqs.topics import FIFO
 
 TRUSTED = 0.9  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
+EXCLUSIVE_LEASE = 2  # seconds; we prolong it, and the next owner waits for no more when we are killed
 MOST_LEASE = 43_200  # seconds; SQS keeps a message for one receiver twelve hours at most
 LEFT = 0.4  # of a lease, at least, when it is handed out; one that waited longer runs out
 CLOSE_SECONDS = 2.0  # that giving back may take
@@ -74,7 +75,8 @@ class SqsSubscriber:
         self._service = service
         self._options = options
         self._mode = subscription.mode
-        self._lease = min(max(1, math.ceil(subscription.lease_seconds)), MOST_LEASE)
+        lease = EXCLUSIVE_LEASE if subscription.mode == "exclusive" else math.ceil(subscription.lease_seconds)
+        self._lease = min(max(1, lease), MOST_LEASE)
         self._sources = sources
         self._polls = polls
         self._listening = listening

@@ -3,7 +3,8 @@
 As it is (5.2.5), every request's thread changes plain lists: a message sent while another is being deleted can be lost,
 and one that two receive at once be delivered twice. A poll that waits never learns that a FIFO group was given back,
 and a group of which several messages have come back begins with the last. Here one lock serves all queues, given up
-while a poll waits; each look is a new one; and an old receipt is no receipt. Messages are counted only for those who
+while a poll waits; a poll looks again when something happens to its queue, and now and then for what time brings back;
+and an old receipt is no receipt. Messages are counted only for those who
 ask, which it does for each message otherwise; and binary attributes survive the way through SNS.
 """
 
@@ -20,7 +21,7 @@ from typing import Any
 from moto.server import main  # type: ignore[import-not-found]  # it is in an environment of its own
 from moto.sqs.models import Message, Queue, SQSBackend  # type: ignore[import-not-found]
 
-LOOK_SECONDS = 0.02  # a poll that waits looks as often, besides when something was sent
+LOOK_SECONDS = 0.05  # a poll that waits looks as often for leases and delays that have ended
 VERBS = (
     "create_queue",
     "delete_queue",
@@ -34,7 +35,7 @@ VERBS = (
     "change_message_visibility_batch",
     "purge_queue",
 )
-CHANGED = threading.Condition(threading.RLock())
+LOCK = threading.RLock()
 COUNTS = (
     "approximate_number_of_messages",
     "approximate_number_of_messages_delayed",
@@ -49,12 +50,14 @@ counting = threading.local()
 
 def one_at_a_time(verb: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(verb)
-    def locked(*arguments: Any, **named: Any) -> Any:
-        with CHANGED:
+    def locked(self: SQSBackend, queue_name: str, *arguments: Any, **named: Any) -> Any:
+        with LOCK:
+            queue = self.queues.get(queue_name)
             try:
-                return verb(*arguments, **named)
+                return verb(self, queue_name, *arguments, **named)
             finally:
-                CHANGED.notify_all()
+                if queue is not None:
+                    queue._messages_lock.notify_all()
 
     return locked
 
@@ -68,20 +71,21 @@ def receive(
     message_attribute_names: list[str] | None = None,
 ) -> list[Message]:
     end = time.monotonic() + wait_seconds_timeout
-    with CHANGED:
+    with LOCK:
         while True:
             queue = self.get_queue(queue_name)
             queue._pending_messages = {message for message in queue._pending_messages if not message.visible}
             found: list[Message] = receive_at_once(
                 self, queue_name, count, 0, visibility_timeout, message_attribute_names
             )
-            if found or time.monotonic() >= end:
+            left = end - time.monotonic()
+            if found or left <= 0:
                 return found
-            CHANGED.wait(LOOK_SECONDS)
+            queue._messages_lock.wait(min(LOOK_SECONDS, left) if queue._messages else left)
 
 
 def get_queue_attributes(self: SQSBackend, queue_name: str, attribute_names: list[str]) -> dict[str, Any]:
-    with CHANGED:
+    with LOCK:
         counting.now = any(name == "All" or name.startswith("Approximate") for name in attribute_names)
         try:
             return dict(get_attributes(self, queue_name, attribute_names))
@@ -102,7 +106,7 @@ def counted_on_demand(count: Callable[[Queue], int]) -> property:
 
 def make_queue_with_lock(self: Queue, *arguments: Any, **named: Any) -> None:
     make_queue(self, *arguments, **named)
-    self._messages_lock = CHANGED
+    self._messages_lock = threading.Condition(LOCK)
 
 
 def is_visible(self: Message) -> bool:

@@ -160,9 +160,12 @@ async def _sqs(address: Address, names: list[str]) -> None:
         while urls := (await service.call("sqs", "list_queues", QueueNamePrefix=named.prefix)).get("QueueUrls"):
             for url in urls:
                 await service.call("sqs", "delete_queue", QueueUrl=url)
-        for topic in (await service.call("sns", "list_topics"))["Topics"] if options.sns != "none" else ():
-            if str(topic["TopicArn"]).rpartition(":")[2].startswith(named.prefix):
-                await service.call("sns", "delete_topic", TopicArn=topic["TopicArn"])
+        if options.sns != "none":
+            pages = service.pages("sns", "list_topics")
+            topics = [str(topic["TopicArn"]) async for page in pages for topic in page["Topics"]]
+            for topic in topics:
+                if topic.rpartition(":")[2].startswith(named.prefix):
+                    await service.call("sns", "delete_topic", TopicArn=topic)
     finally:
         await service.close()
 

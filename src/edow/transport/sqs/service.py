@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
@@ -101,6 +101,16 @@ class Service:
         except BotoCoreError as problem:
             raise Rejected(f"{_first_line(problem)}: {_REMEDY}") from problem
         return answer
+
+    async def pages(self, api: Api, verb: str, **parameters: object) -> AsyncIterator[dict[str, Any]]:
+        """One request after the other, until there is no more."""
+        token: dict[str, object] = {}
+        while True:
+            answer = await self.call(api, verb, **parameters, **token)
+            yield answer
+            if not answer.get("NextToken"):
+                return
+            token = {"NextToken": answer["NextToken"]}
 
     async def batch(self, verb: str, where: str, entries: Sequence[Mapping[str, object]]) -> list[Fault]:
         """A request with entries for the queue (URL) or SNS topic (ARN); those that were not done."""

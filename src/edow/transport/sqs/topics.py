@@ -11,12 +11,10 @@ import os
 import re
 from collections.abc import Collection, Sequence
 
-import msgspec
-
 from edow.errors import InvalidInput
 from edow.transport.contract import TopicSpec
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.service import Missing, Rejected, Service
+from edow.transport.sqs.service import Rejected, Service
 
 FIFO = ".fifo"
 MOST_LETTERS = 80
@@ -121,7 +119,7 @@ class Topics:
         async with self._looking:
             stale = asyncio.get_running_loop().time() - self._looked_at >= self._options.refresh
             if stale or not all(self._knows(name) for name in names):
-                await self._look({*names, *self._queues})
+                await self._look(names)
         for name in names:
             if not self._knows(name):
                 raise InvalidInput(f"topic {name!r} does not exist: make it with transport.ensure() first")
@@ -142,42 +140,30 @@ class Topics:
 
     async def list_queues(self, prefix: str) -> list[str]:
         """The URLs of all queues whose names begin so."""
-        urls: list[str] = []
-        token: dict[str, str] = {}
-        while True:
-            answer = await self._service.call("sqs", "list_queues", QueueNamePrefix=prefix, MaxResults=PAGE, **token)
-            urls += msgspec.convert(answer.get("QueueUrls", []), list[str])
-            if "NextToken" not in answer:
-                return urls
-            token = {"NextToken": str(answer["NextToken"])}
+        pages = self._service.pages("sqs", "list_queues", QueueNamePrefix=prefix, MaxResults=PAGE)
+        return [str(url) async for page in pages for url in page.get("QueueUrls", [])]
 
     def _knows(self, name: str) -> bool:
         return name in self._queues or name in self._arns
 
     async def _look(self, names: Collection[str]) -> None:
-        """For these topics' groups with one listing, by what the names of their queues have in common."""
+        """For what there is of these topics, and of those that we have had to do with. One listing finds all queues, by
+        what their names have in common.
+        """
         began = asyncio.get_running_loop().time()
-        topics = {self.names.topic(name): name for name in names}
+        topics = {self.names.topic(name): name for name in {*names, *self._queues}}
         for url in await self.list_queues(os.path.commonprefix([*topics])):  # noqa: RUF071 - no paths
             queue = url.rpartition("/")[2]
             name = topics.get(queue.partition("__")[0], "")
             if name and (group := self.names.group(name, queue)):
                 self._queues.setdefault(name, {})[group] = url
-        await asyncio.gather(*(self._find_sns(name) for name in names if not self._knows(name)))
+        if self._options.sns != "none" and not all(self._knows(name) for name in names):
+            async for page in self._service.pages("sns", "list_topics"):
+                for found in page["Topics"]:
+                    name = topics.get(found["TopicArn"].rpartition(":")[2], "")
+                    if name and not self._knows(name):
+                        self._arns[name] = found["TopicArn"]
         self._looked_at = began
-
-    async def _find_sns(self, name: str) -> None:
-        """Partition, region and account are as any SNS topic shows them; there may be none at all."""
-        if self._options.sns == "none":
-            return
-        topics = (await self._service.call("sns", "list_topics")).get("Topics", [])
-        for found in topics[:1]:
-            arn = f"{str(found['TopicArn']).rpartition(':')[0]}:{self.names.topic(name)}"
-            try:
-                await self._service.call("sns", "get_topic_attributes", TopicArn=arn)
-                self._arns[name] = arn
-            except Missing:
-                pass
 
     async def _make(self, spec: TopicSpec) -> None:
         if spec.groups and spec.name in self._arns:

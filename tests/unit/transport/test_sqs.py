@@ -198,7 +198,7 @@ def reading(queue: Queue, lease: float = 60.0) -> SqsSubscriber:
     transport = publisher(queue)
     source = Source("t", QUEUE)
     subscription = Subscription(topics=("t",), group="g", lease_seconds=lease)
-    return SqsSubscriber(transport._service, Options(), subscription, [source], set())
+    return SqsSubscriber(transport._service, Options(), subscription, [source])
 
 
 async def take(reader: SqsSubscriber, limit: int = 100) -> dict[str, Delivery]:

@@ -50,9 +50,10 @@ class Fault(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Service:
-    """Both services at one place."""
+    """Both services at one place. `polls`: those under way, which end with it."""
 
     def __init__(self, address: Address, options: Options) -> None:
+        self.polls: set[asyncio.Task[None]] = set()
         self._address = address
         self._options = options
         self._stack = AsyncExitStack()
@@ -78,6 +79,9 @@ class Service:
             raise
 
     async def close(self) -> None:
+        for poll in self.polls:
+            poll.cancel()
+        await asyncio.gather(*self.polls, return_exceptions=True)
         self._clients = {}
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()

@@ -58,9 +58,7 @@ class Source(msgspec.Struct):
 
 
 class SqsSubscriber:
-    """See `edow.transport.contract.Subscriber`. `polls`: those of the whole transport, which ends what outlives its
-    subscribers. `listening`: made the sources of a broadcast.
-    """
+    """See `edow.transport.contract.Subscriber`. `listening`: made the sources of a broadcast."""
 
     def __init__(
         self,
@@ -68,7 +66,6 @@ class SqsSubscriber:
         options: Options,
         subscription: Subscription,
         sources: Sequence[Source],
-        polls: set[asyncio.Task[None]],
         listening: Listening | None = None,
     ) -> None:
         self.is_closed = False
@@ -78,7 +75,6 @@ class SqsSubscriber:
         lease = EXCLUSIVE_LEASE if subscription.mode == "exclusive" else math.ceil(subscription.lease_seconds)
         self._lease = min(max(1, lease), MOST_LEASE)
         self._sources = sources
-        self._polls = polls
         self._listening = listening
         self._ready: deque[SqsDelivery] = deque()
         self._out: dict[object, SqsDelivery] = {}  # handed out, by receipt
@@ -166,8 +162,8 @@ class SqsSubscriber:
         source.polls, source.busy = len(sizes), False
         for size in sizes:
             poll = asyncio.create_task(self._poll(source, size, self._options.poll if len(sizes) == 1 else 0))
-            self._polls.add(poll)
-            poll.add_done_callback(self._polls.discard)
+            self._service.polls.add(poll)
+            poll.add_done_callback(self._service.polls.discard)
 
     async def _poll(self, source: Source, size: int, wait: int) -> None:
         try:

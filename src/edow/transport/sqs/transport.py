@@ -46,7 +46,6 @@ class SqsTransport:
         self._topics = Topics(self._service, options)
         self._publisher = Publisher(self._service, self._topics, options)
         self._subscribers: set[SqsSubscriber] = set()
-        self._polls: set[asyncio.Task[None]] = set()
         self._is_open = False
 
     @property
@@ -65,9 +64,6 @@ class SqsTransport:
         """See the contract. Polls under way are broken off: what SQS answers to them comes again after a lease."""
         self._is_open = False
         await asyncio.gather(*(subscriber.close() for subscriber in self._subscribers))
-        for poll in self._polls:
-            poll.cancel()
-        await asyncio.gather(*self._polls, return_exceptions=True)
         await self._service.close()
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> None:
@@ -113,7 +109,7 @@ class SqsTransport:
             except BaseException:
                 await listening.end()
                 raise
-        return SqsSubscriber(self._service, self._options, subscription, sources, self._polls, listening)
+        return SqsSubscriber(self._service, self._options, subscription, sources, listening)
 
     async def _group_stats(self, topic: str) -> list[GroupStats]:
         return await asyncio.gather(*(self._stats(group, url) for group, url in self._topics.queues(topic).items()))

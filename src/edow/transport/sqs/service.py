@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Literal
 
@@ -50,14 +50,14 @@ class Fault(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class Service:
-    """Both services at one place. `polls`: those under way, which end with it."""
+    """Both services at one place."""
 
     def __init__(self, address: Address, options: Options) -> None:
-        self.polls: set[asyncio.Task[None]] = set()
         self._address = address
         self._options = options
         self._stack = AsyncExitStack()
         self._clients: dict[Api, Any] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(options.concurrency)
 
     async def open(self, prefix: str) -> None:
@@ -79,12 +79,19 @@ class Service:
             raise
 
     async def close(self) -> None:
-        for poll in self.polls:
-            poll.cancel()
-        await asyncio.gather(*self.polls, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._clients = {}
         stack, self._stack = self._stack, AsyncExitStack()
         await stack.aclose()
+
+    def begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Do it in the background; when we are closed it is broken off."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     async def call(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:
         """One request, when it is its turn. Raises TransportUnavailable, Rejected and Missing."""

@@ -78,6 +78,7 @@ class SqsSubscriber:
         self._listening = listening
         self._ready: deque[SqsDelivery] = deque()
         self._out: dict[object, SqsDelivery] = {}  # handed out, by receipt
+        self._deleting: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._problem: Rejected | None = None
         self._now = asyncio.get_running_loop().time
@@ -104,21 +105,12 @@ class SqsSubscriber:
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """See the contract."""
-        mine = self._mine(deliveries)
-        self._drop(mine)
-        try:
-            await self._settle("delete_message_batch", mine)
-        except TransportUnavailable:
-            self._out.update((each.token, each) for each in mine)
-            raise
-        for each in mine:
-            if each.behind:
-                following = each.behind.popleft()
-                following.count = 1  # what SQS has counted before are the deliveries of those ahead of it
-                following.until, following.behind = each.until, each.behind
-                self._ready.append(following)
-                self._changed.set()
+        """See the contract. Waits for nobody: what SQS cannot be told until the lease ends comes again."""
+        if mine := self._mine(deliveries):
+            self._drop(mine)
+            task = self._service.begin(self._delete(mine))
+            self._deleting.add(task)
+            task.add_done_callback(self._deleting.discard)
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. SQS keeps whole seconds."""
@@ -141,16 +133,16 @@ class SqsSubscriber:
         self.is_closed = True
         self._changed.set()
         self._tending.cancel()
-        held = [*self._ready, *self._out.values()]
-        self._ready.clear()
-        self._out.clear()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._keep(_with_followers(held), 0)
+                await asyncio.gather(*self._deleting)
+                await self._keep(_with_followers([*self._ready, *self._out.values()]), 0)
                 if self._listening is not None:
                     await self._listening.end()
         except (TimeoutError, TransportUnavailable) as problem:
-            log.warning("%d messages could not be given back, their leases will run out: %s", len(held), problem)
+            log.warning("what was in hand could not be given back, its leases will run out: %s", problem)
+        self._ready.clear()
+        self._out.clear()
 
     # ── polls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,9 +153,7 @@ class SqsSubscriber:
         sizes = [min(BATCH, limit - start) for start in range(0, limit, BATCH)][:width]
         source.polls, source.busy = len(sizes), False
         for size in sizes:
-            poll = asyncio.create_task(self._poll(source, size, self._options.poll if len(sizes) == 1 else 0))
-            self._service.polls.add(poll)
-            poll.add_done_callback(self._service.polls.discard)
+            _ = self._service.begin(self._poll(source, size, self._options.poll if len(sizes) == 1 else 0))
 
     async def _poll(self, source: Source, size: int, wait: int) -> None:
         try:
@@ -249,6 +239,25 @@ class SqsSubscriber:
     def _drop(self, deliveries: Iterable[SqsDelivery]) -> None:
         for each in deliveries:
             self._out.pop(each.token, None)
+
+    async def _delete(self, deliveries: list[SqsDelivery]) -> None:
+        """They are done; after that what waits behind them is ready."""
+        while True:
+            try:
+                await self._settle("delete_message_batch", deliveries)
+                break
+            except TransportUnavailable as problem:
+                if all(each.until <= self._now() for each in deliveries):
+                    log.warning("%d messages could not be acknowledged, they come again: %s", len(deliveries), problem)
+                    return
+                await asyncio.sleep(FIRST_PAUSE)
+        for each in deliveries:
+            if each.behind:
+                following = each.behind.popleft()
+                following.count = 1  # what SQS has counted before are the deliveries of those ahead of it
+                following.until, following.behind = each.until, each.behind
+                self._ready.append(following)
+        self._changed.set()
 
     async def _tend(self) -> None:
         """In mode exclusive nobody prolongs but us. Whatever fails is tried again in time; else leases run out."""

@@ -214,18 +214,22 @@ async def test_queues_that_exist_are_used_as_they_are(url: str, opened: Connect)
 
 
 async def test_a_queue_that_was_deleted_can_be_made_again(url: str, opened: Connect) -> None:
-    """Publishing and receiving say so; once another process has ensured it both go on."""
+    """Publishing and receiving say so; after ensure both go on."""
     transport = await opened(url)
     await transport.ensure([TopicSpec("t", ("g",))])
     reader = await member(transport)
     async with raw(url) as client:
         await client.delete_queue(QueueUrl=await queue_url(client, url, "t__g.fifo"))
+        with pytest.raises(TransportUnavailable, match="NonExistentQueue"):
+            await reader.receive(10, SOON)
+        await transport.ensure([TopicSpec("t", ("g",))])
+        await client.delete_queue(QueueUrl=await queue_url(client, url, "t__g.fifo"))
     with pytest.raises(PublishFailed, match="NonExistentQueue"):
         await transport.publish([Message("t", b"1")])
-    with pytest.raises(TransportUnavailable, match="NonExistentQueue"):
-        await reader.receive(10, SOON)
-    await (await opened(url)).ensure([TopicSpec("t", ("g",))])
-    await transport.publish([Message("t", b"2")])
+    with pytest.raises(InvalidInput, match="'t' does not exist"):
+        await transport.publish([Message("t", b"2")])
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish([Message("t", b"3")])
     found: list[bytes] = []
     async with asyncio.timeout(SOON):
         while not found:
@@ -233,7 +237,7 @@ async def test_a_queue_that_was_deleted_can_be_made_again(url: str, opened: Conn
                 found = bodies(await reader.receive(10, SOON))
             except TransportUnavailable:
                 continue  # told of what it had seen before
-    assert found == [b"2"]
+    assert found == [b"3"]
 
 
 async def test_a_topic_for_all_gets_no_groups(url: str, opened: Connect) -> None:

@@ -16,7 +16,7 @@ from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.sqs.bodies import encode
 from edow.transport.sqs.options import OVERHEAD, Options
-from edow.transport.sqs.service import BATCH, Service
+from edow.transport.sqs.service import BATCH, Missing, Service
 from edow.transport.sqs.topics import Topics
 
 SNS_BYTES = 262_144  # a message and a batch, in SNS
@@ -92,6 +92,8 @@ class Publisher:
                 faults = await self._service.batch(verb, target, batch)
             except TransportUnavailable as problem:
                 problems.append(str(problem))
+                if isinstance(problem, Missing):
+                    self._topics.forget()
                 return
             for id in {entry["Id"] for entry in batch} - {fault.id for fault in faults}:
                 del unsent[target, id]

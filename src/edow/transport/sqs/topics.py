@@ -77,9 +77,7 @@ def _fits(name: str, topic: str) -> str:
 
 
 class Topics:
-    """All that this process has had to do with. What was once found is there: who deletes a queue stops those that use
-    it, until somebody ensures it again.
-    """
+    """All that this process has had to do with."""
 
     def __init__(self, service: Service, options: Options) -> None:
         self.names = Names(options)
@@ -102,6 +100,7 @@ class Topics:
         try:
             async with self._looking:
                 known = {name: {*self.queues(name)} for name in wanted}
+                self.forget(wanted)
                 await self._look(wanted)
                 old = {name for name in wanted if self.queues(name)}
                 await asyncio.gather(*(self._make(spec) for spec in specs))
@@ -123,6 +122,12 @@ class Topics:
         for name in names:
             if not self._knows(name):
                 raise InvalidInput(f"topic {name!r} does not exist: make it with transport.ensure() first")
+
+    def forget(self, names: Collection[str] = ()) -> None:
+        """They, or all, may not be there any more: look again before the next use."""
+        for name in names or [*self._queues, *self._arns]:
+            self._queues.pop(name, None)
+            self._arns.pop(name, None)
 
     def queues(self, name: str) -> dict[str, str]:
         """The queues of a known topic's groups."""

@@ -2,23 +2,26 @@
 
 As it is (5.2.5), every request's thread changes plain lists: a message sent while another is being deleted can be lost,
 and one that two receive at once be delivered twice. A poll that waits never learns that a FIFO group was given back,
-and a group of which several messages have come back begins with the last. Here one lock serves all queues, given up
-while a poll waits; a poll looks again when something happens to its queue, and now and then for what time brings back;
-and an old receipt is no receipt. Messages are counted only for those who
-ask, which it does for each message otherwise; and binary attributes survive the way through SNS.
+and a group of which several messages have come back begins with the last. A poll whose client was killed takes the
+next messages with it. Here one lock serves all queues, given up while a poll waits; a poll looks again when something
+happens to its queue, and now and then for what time brings back, but not when its client has gone; and an old receipt
+is no receipt. Messages are counted only for those who ask, which it does for each message otherwise; and binary
+attributes survive the way through SNS.
 """
 
 from __future__ import annotations
 
 import base64
 import functools
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
-from moto.server import main  # type: ignore[import-not-found]  # it is in an environment of its own
+from flask import request  # type: ignore[import-not-found]  # it is in an environment of its own
+from moto.server import main  # type: ignore[import-not-found]
 from moto.sqs.models import Message, Queue, SQSBackend  # type: ignore[import-not-found]
 
 LOOK_SECONDS = 0.05  # a poll that waits looks as often for leases and delays that have ended
@@ -74,6 +77,8 @@ def receive(
     with LOCK:
         while True:
             queue = self.get_queue(queue_name)
+            if client_is_gone():
+                return []
             queue._pending_messages = {message for message in queue._pending_messages if not message.visible}
             found: list[Message] = receive_at_once(
                 self, queue_name, count, 0, visibility_timeout, message_attribute_names
@@ -82,6 +87,17 @@ def receive(
             if found or left <= 0:
                 return found
             queue._messages_lock.wait(min(LOOK_SECONDS, left) if queue._messages else left)
+
+
+def client_is_gone() -> bool:
+    """Its end of the connection is closed, as the kernel does for a process that was killed."""
+    connection: socket.socket = request.environ["werkzeug.socket"]
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
 
 
 def get_queue_attributes(self: SQSBackend, queue_name: str, attribute_names: list[str]) -> dict[str, Any]:

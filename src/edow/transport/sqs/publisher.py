@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
+from edow.errors import PublishFailed, TransportUnavailable
 from edow.model.message import Message
+from edow.transport.sizes import check_sizes
 from edow.transport.sqs.bodies import encode
 from edow.transport.sqs.options import OVERHEAD, Options
 from edow.transport.sqs.service import BATCH, Missing, Service
@@ -33,8 +34,7 @@ class Publisher:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See the contract. Gives up after the option `timeout`."""
-        for place, message in enumerate(messages):
-            _check_size(place, message, self._options.max_message_bytes)
+        check_sizes(messages, self._options.max_message_bytes)
         problems: list[str] = []
         unsent: Unsent = {("", str(place)): 0 for place in range(len(messages))}
         try:
@@ -61,7 +61,7 @@ class Publisher:
         for place, message in enumerate(messages):
             arn = self._topics.arn(message.topic)
             if arn:
-                _check_size(place, message, SNS_BYTES - OVERHEAD)
+                check_sizes([message], SNS_BYTES - OVERHEAD)
             order = "none" if arn else self._options.order(message.topic)
             entry = {"Id": str(place), **encode(message, f"{call}-{place}", order)}
             if arn:
@@ -100,11 +100,3 @@ class Publisher:
             if faults:
                 problems.append(f"{faults[0].code}: {faults[0].message}")
                 return
-
-
-def _check_size(place: int, message: Message, most: int) -> None:
-    if len(message.body) > most:
-        raise InvalidInput(
-            f"message {place} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
-            "store the payload elsewhere and send a reference"
-        )

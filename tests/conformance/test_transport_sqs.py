@@ -442,7 +442,7 @@ async def test_everything_goes_on_after_a_restart(
     acknowledged while it was away stays so, what was published before comes.
     """
     caplog.set_level(logging.INFO, "edow.transport.sqs")
-    transport = await opened(f"{named(lasting.url)}&timeout=2")
+    transport = await opened(named(lasting.url))
     await transport.ensure([TopicSpec("t", ("g",)), TopicSpec("edow.results.0", ("g",))])
     worker = await member(transport, lease=30)
     owner = await member(transport, "edow.results.0", "exclusive")

@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 from aiormq.abc import AbstractChannel, DeliveredMessage
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
@@ -18,6 +18,7 @@ from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
 from edow.transport.rabbitmq.names import LONGEST_NAME, Names
 from edow.transport.rabbitmq.options import Options, read
 
+SHORT = st.text(max_size=8)  # a character takes up to twelve bytes of a name
 NO_CHANNEL = cast(AbstractChannel, None)
 
 
@@ -78,6 +79,7 @@ def test_all_from_the_first_on_are_acknowledged_as_one() -> None:
     assert made.is_empty
 
 
+@settings(deadline=None)
 @given(st.permutations(range(6)), st.lists(st.integers(1, 3), min_size=6, max_size=6))
 def test_what_is_acknowledged_is_what_was_asked(order: list[int], sizes: list[int]) -> None:
     """In whatever order and batches, the server's view is ours."""
@@ -118,11 +120,12 @@ def test_a_key_keeps_its_partition() -> None:
     assert names.routing_key("edow.results.3", "a") == ""
 
 
-@given(st.text(max_size=20), st.text(min_size=1, max_size=20), st.text(max_size=20), st.text(min_size=1, max_size=20))
+@settings(deadline=None)
+@given(SHORT, SHORT, SHORT, SHORT)
 def test_different_names_have_different_queues(topic: str, group: str, other: str, another: str) -> None:
     """Whatever characters are in them, and as bytes that the protocol takes."""
     names = Names(Options())
-    topic, other = f"t{topic}", f"t{other}"
+    topic, other, group, another = f"t{topic}", f"t{other}", f"g{group}", f"g{another}"
     queue = names.queue(topic, group)
     assert len(queue.encode()) <= LONGEST_NAME
     assert (queue == names.queue(other, another)) == ((topic, group) == (other, another))

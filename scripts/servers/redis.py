@@ -1,7 +1,7 @@
 """Redis, which keeps what it was told in an append-only file.
 
-`appendfsync everysec`, the usual setting, may lose the last second when the machine loses power
-(not when Redis is killed); `private(redis, options={"appendfsync": "always"})` loses nothing.
+`appendfsync everysec`, the usual setting, may lose the last second when the machine loses power, or when Redis is
+killed while it syncs; `private(redis, options={"appendfsync": "always"})` loses nothing.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class Place(NamedTuple):
 
     store: str
     transport: str
-    arguments: list[str]
+    arguments: tuple[str, ...]
 
 
 def main() -> int:
@@ -64,12 +64,12 @@ def main() -> int:
 
 def places(only: str) -> list[Place]:
     """Every transport there is a server for; SQLite needs none."""
-    found = [Place("SQLite", "SQLite", [])]
+    found = [Place("SQLite", "SQLite", ())]
     if postgresql := os.environ.get("EDOW_POSTGRES"):
-        found.append(Place("PostgreSQL", "PostgreSQL", ["--store", postgresql]))
+        found.append(Place("PostgreSQL", "PostgreSQL", ("--store", postgresql)))
         for name, variable in BROKERS.items():
             if broker := os.environ.get(variable):
-                found.append(Place("PostgreSQL", name, ["--store", postgresql, "--transport", broker]))
+                found.append(Place("PostgreSQL", name, ("--store", postgresql, "--transport", broker)))
     return [each for each in found if only.lower() in each.transport.lower()]
 
 

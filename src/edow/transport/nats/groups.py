@@ -69,7 +69,10 @@ class Groups:
     async def take_over(self, topic: Topic, group: str, former: str = "") -> str | None:
         """The name of a consumer that is the caller's alone; None when the caller, who had `former`, is shut out."""
         if topic.partitions:
-            raise InvalidInput(f"topic {topic.name!r} has partitions: its groups are shared by their members")
+            raise InvalidInput(
+                f"topic {topic.name!r} has partitions: its groups are shared by their members; "
+                "one reader alone needs a topic made with the option partitions=0"
+            )
         found = await self._of_group(topic, group)
         newest = max(found)
         if former and str(newest) != former:

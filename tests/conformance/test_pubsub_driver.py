@@ -32,6 +32,7 @@ from edow.model.message import Message
 from edow.testing.erasing import erase
 from edow.testing.polling import until
 from edow.transport.contract import Subscriber, Subscription, TopicSpec, Transport
+from edow.transport.pubsub.link import Link
 from scripts.servers import Box
 from scripts.servers import pubsub as pubsub_server
 from scripts.servers.ports import any_free
@@ -583,6 +584,40 @@ async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str)
         await until(lambda: exists(client))
         await maker.publish([Message("topic", b"x")])
         assert bodies(await receiving) == [b"x"]
+
+
+async def test_nothing_is_published_to_a_topic_that_lacks_a_group(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic that is made again is there before its subscriptions: what it would take meanwhile, nobody would get."""
+    asked: list[str] = []
+    enough = asyncio.Event()
+    call = Link.call
+
+    async def slowly(link: Link, method: str, request: Any) -> bytes:
+        asked.append(method)
+        if method == "Subscriber/CreateSubscription":
+            await enough.wait()
+        return await call(link, method, request)
+
+    async with opened(url) as transport, raw(url) as client:
+        await transport.ensure([TopicSpec("topic", ("one",))])
+        await client.publisher.delete_topic(topic=client.topic("topic"))
+        await client.subscriber.delete_subscription(subscription=client.subscription("topic", "one"))
+        monkeypatch.setattr(Link, "call", slowly)
+        with pytest.raises(PublishFailed):
+            await transport.publish([Message("topic", b"lost")])
+        subscribing = asyncio.create_task(member(transport, "topic"))
+
+        async def is_made() -> bool:
+            return "Subscriber/CreateSubscription" in asked
+
+        await until(is_made)
+        publishing = asyncio.create_task(transport.publish([Message("topic", b"kept")]))
+        await asyncio.wait([publishing], timeout=QUIET)
+        assert asked.count("Publisher/Publish") == 1
+        enough.set()
+        reader = await subscribing
+        await publishing
+        assert bodies(await take(reader, 1)) == [b"kept"]
 
 
 async def test_a_listeners_subscription_is_made_again() -> None:

@@ -54,6 +54,7 @@ class Topics:
         self._options = options
         self._ensured: dict[str, set[str]] = {}  # made again when it is gone
         self._exists: dict[str, bool] = {}  # by path, as far as we know; False: it is gone
+        self._whole: set[str] = set()  # topics that are there with all their groups: nothing that is published is lost
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """See the contract. Looks before it makes: an account that may make nothing can use what exists."""
@@ -66,15 +67,18 @@ class Topics:
     async def check(self, topics: Collection[str]) -> None:
         """Raises InvalidInput for a topic that does not exist; TransportUnavailable for one that is gone for now."""
         for topic in topics:
+            if topic in self._whole:
+                continue
             path = self.names.topic(topic)
             try:
-                found = await self._has(Topic(name=path))
+                found = await self._make_again(topic) or await self._has(Topic(name=path))
             except InvalidInput as problem:  # a permission that is missing now says nothing of the topic
                 raise TransportUnavailable(str(problem)) from problem
-            if not found and not await self._make_again(topic):
+            if not found:
                 if path in self._exists:
                     raise TransportUnavailable(f"topic {topic!r} is gone: {path} was deleted")
                 raise InvalidInput(f"there is no topic {topic!r}: make it with transport.ensure() first")
+            self._whole.add(topic)
 
     async def source(self, topic: str, group: str | None) -> Source:
         """The group's subscription, or one of its own that gets what is published from now on. Raises InvalidInput when
@@ -109,14 +113,16 @@ class Topics:
             log.debug("%s could not be deleted, it will expire: %s", source.path, problem)
 
     def forget(self, topic: str) -> None:
-        """The service says that it does not exist."""
-        self._exists[self.names.topic(topic)] = False
+        """The service says that it, or one of its subscriptions, does not exist."""
+        self._whole.discard(topic)
+        paths = self._paths(topic, self._ensured.get(topic, ()))
+        self._exists |= {path: False for path in paths if path in self._exists}
 
     async def _make_again(self, topic: str, group: str | None = None) -> bool:
         groups = self._ensured.get(topic)
         if groups is None or (group is not None and group not in groups):
             return False
-        self._exists |= {path: False for path in self._paths(topic, groups) if path in self._exists}
+        self.forget(topic)
         await self._ensure(topic, groups)
         return True
 
@@ -129,6 +135,7 @@ class Topics:
         await self._make(Topic(name=path))
         wanted = [self._wanted(Source(topic, group, path)) for group, path in zip(groups, paths, strict=True)]
         await asyncio.gather(*(self._make(each) for each in wanted))
+        self._whole.add(topic)
 
     def _wanted(self, source: Source) -> Subscription:
         """Never expires: by default it would be deleted after a month without readers."""

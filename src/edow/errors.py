@@ -18,6 +18,7 @@ EdowError
 │   ├── TransportUnavailable
 │   ├── PublishFailed              names the messages the broker does not have
 │   ├── Closed                     used after close
+│   ├── RecordChanged              somebody else wrote the record meanwhile: read it again
 │   └── LeaseLost                  another orchestrator owns the shard now
 ├── Failed                 the outcome of somebody's work, delivered to whoever awaits it
 │   ├── TaskFailed                 ─ TaskTimedOut, TaskDiscarded
@@ -103,6 +104,15 @@ class PublishFailed(TransportUnavailable):
 
 class Closed(Unavailable):
     """The store, transport or client was closed."""
+
+
+class RecordChanged(Unavailable):
+    """A record of the store is not in the version told; nothing was applied: read it again."""
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(f"record {kind}/{key} was written by somebody else meanwhile; read it again")
+        self.kind = kind
+        self.key = key
 
 
 class LeaseLost(Unavailable):

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edow.errors import Closed, InvalidInput, LeaseLost
+from edow.errors import Closed, InvalidInput, LeaseLost, RecordChanged
 from edow.model import inbox
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure
@@ -32,6 +32,9 @@ from edow.store.contract import (
     Heartbeat,
     LetterState,
     NewExecution,
+    Put,
+    Record,
+    RecordFilter,
     StartRequest,
     Store,
     Update,
@@ -738,6 +741,97 @@ class StoreSuite:
         assert (counts.dead_letters, counts.inbox, counts.outbox, counts.overdue) == (1, 3, 1, 0)
         assert counts.inbox_oldest_at == T0
         assert counts.bytes > 0
+
+    async def test_records_are_written_read_and_deleted(self, store: Store) -> None:
+        """With a version that is another after every write, also after deleting."""
+        await store.records_put([Put("a", "1", b"x\0", expires_at=T0 + 5), Put("b", "1", b"other")], T0)
+        [first, none] = await store.records_get("a", ["1", "2"])
+        assert first == Record("a", "1", b"x\0", first.version if first else 0, T0, T0 + 5)
+        assert none is None
+        await store.records_put([Put("a", "1", b"y")], T0)
+        [second] = await store.records_get("a", ["1"])
+        await store.records_put([Put("a", "1", None), Put("a", "never", None)], T0)
+        assert await store.records_get("a", ["1"]) == [None]
+        await store.records_put([Put("a", "1", b"z")], T0 + 9)
+        [third] = await store.records_get("a", ["1"])
+        assert first
+        assert second
+        assert third
+        assert len({first.version, second.version, third.version}) == 3
+        assert (second.body, second.expires_at, third.at) == (b"y", None, T0 + 9)
+        assert await store.records_get("a", []) == []
+
+    async def test_a_record_in_another_version_stops_everything(self, store: Store) -> None:
+        """The other records and the requests beside it, too."""
+        await store.records_put([Put("k", "there", b"1", if_version=0)], T0)
+        [there] = await store.records_get("k", ["there"])
+        assert there
+        for wrong in (
+            Put("k", "there", b"2", if_version=0),
+            Put("k", "there", b"2", if_version=there.version + 1),
+            Put("k", "there", None, if_version=there.version + 1),
+            Put("k", "missing", b"2", if_version=there.version),
+            Put("k", "missing", None, if_version=7),
+        ):
+            with pytest.raises(RecordChanged, match=f"k/{wrong.key}") as caught:
+                await store.records_put([Put("k", "a", b"no"), wrong, Put("k", "z", b"no")], T0, [start(store, "no")])
+            assert (caught.value.kind, caught.value.key) == ("k", wrong.key)
+        assert await store.records_get("k", ["a", "z", "missing"]) == [None, None, None]
+        assert await store.executions_get(["no"]) == [None]
+        await store.records_put([Put("k", "there", None, if_version=there.version)], T0)
+        assert await store.records_list(RecordFilter("k")) == []
+
+    async def test_records_and_requests_are_one_transaction(self, store: Store) -> None:
+        """Requests are answered as by `accept`, and their shards' owners woken."""
+        watch = store.watch("inbox")
+        requests = [start(store, "x"), start(store, "x", "reject"), CommandRequest("nobody", b"{}")]
+        answers = await store.records_put([Put("k", "1", b"v", if_version=0)], T0, requests)
+        assert [each.outcome for each in answers] == ["accepted", "exists", "missing"]
+        assert await watch.wait(SOON)
+        watch.close()
+        assert await store.executions_get(["x"]) != [None]
+
+    async def test_of_many_who_write_a_version_one_does(self, open_store: Open) -> None:
+        """So a tick, a delivery or a job is taken by exactly one process."""
+        stores = [await open_store() for _ in range(3)]
+
+        async def tick(store: Store, number: int) -> bool:
+            try:
+                await store.records_put(
+                    [Put("tick", "b", b"x"), Put("tick", "a", b"x", if_version=0)], T0, [start(store, f"e{number}")]
+                )
+            except RecordChanged:
+                return False
+            return True
+
+        done = await asyncio.gather(*(tick(stores[number % 3], number) for number in range(12)))
+        assert sum(done) == 1
+        rows = await stores[0].executions_get([f"e{number}" for number in range(12)])
+        assert [row is not None for row in rows] == done
+
+    async def test_records_are_listed_by_key(self, store: Store) -> None:
+        """Of one kind, with a prefix, from a key on, in both directions."""
+        keys = ["a/1", "a/2", "a/3", "b", "a/é", "a/\U0001f600"]
+        await store.records_put([Put("k", key, b"") for key in keys] + [Put("l", "a/0", b"")], T0)
+
+        async def listed(**where: object) -> list[str]:
+            return [each.key for each in await store.records_list(RecordFilter("k", **where))]  # type: ignore[arg-type]
+
+        ordered = ["a/1", "a/2", "a/3", "a/é", "a/\U0001f600", "b"]
+        assert await listed() == ordered
+        assert await listed(descending=True) == ordered[::-1]
+        assert await listed(prefix="a/", limit=2) == ["a/1", "a/2"]
+        assert await listed(prefix="a/", after="a/2") == ["a/3", "a/é", "a/\U0001f600"]
+        assert await listed(prefix="a/", after="a/3", descending=True) == ["a/2", "a/1"]
+        assert await listed(prefix="a/", descending=True, limit=1) == ["a/\U0001f600"]
+
+    async def test_expired_records_are_purged(self, store: Store) -> None:
+        """The longest expired first, as many as asked; the others stay."""
+        await store.records_put([Put("k", str(n), b"", expires_at=T0 + n) for n in range(5)] + [Put("k", "x", b"")], T0)
+        assert await store.records_purge(T0 + 3, 2) == 2
+        assert await store.records_purge(T0 + 3, 10) == 2
+        assert await store.records_purge(T0 + 3, 10) == 0
+        assert [each.key for each in await store.records_list(RecordFilter("k"))] == ["4", "x"]
 
     async def test_purge_takes_ended_executions_with_all_that_is_theirs(self, store: Store) -> None:
         """Up to the limit, those that ended before; open and younger ones stay."""

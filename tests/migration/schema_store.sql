@@ -13,6 +13,8 @@ CREATE TABLE leases (shard INTEGER PRIMARY KEY, owner TEXT NOT NULL, epoch INTEG
 CREATE TABLE members (owner TEXT PRIMARY KEY, until INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, topic TEXT NOT NULL, key TEXT, body BLOB NOT NULL);
+CREATE TABLE records (kind TEXT NOT NULL, key TEXT NOT NULL, version INTEGER NOT NULL, at INTEGER NOT NULL, expires_at INTEGER, body BLOB NOT NULL, PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE INDEX records_expiring ON records (expires_at) WHERE expires_at IS NOT NULL;
 CREATE TABLE segments (execution TEXT NOT NULL, run INTEGER NOT NULL, seq INTEGER NOT NULL, count INTEGER NOT NULL, body BLOB NOT NULL);
 CREATE UNIQUE INDEX segments_by_execution ON segments (execution, run, seq);
 CREATE TABLE sqlite_sequence(name,seq);

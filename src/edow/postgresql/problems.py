@@ -16,6 +16,7 @@ LEASES_LOST = "ED001"
 TOPICS_CHANGED = "ED002"
 APPLIED_BEFORE = "ED003"
 OVERTAKEN = "ED004"
+RECORD_CHANGED = "ED005"
 
 NOT_APPLIED = "nothing of this call was applied"
 IN_DOUBT = "whether this call was applied is not known"

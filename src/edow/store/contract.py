@@ -4,7 +4,8 @@ A store keeps executions, their histories, the inbox of commands, leases, dead l
 not in the same database) the outbox. It applies each call whole or not at all, has it on disk when the call returns,
 and knows nothing of what the bytes mean. All times are given by the caller, in microseconds.
 
-Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at open), `LeaseLost` (commit), `Closed`.
+Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at open), `LeaseLost` (commit),
+`RecordChanged` (records_put), `Closed`.
 """
 
 from __future__ import annotations
@@ -217,6 +218,41 @@ class Lease(msgspec.Struct, frozen=True):
     until: int
 
 
+class Record(msgspec.Struct, frozen=True):
+    """A small document of any component above the store: a schedule, a token, an entry of the audit log. `version` is
+    another after every write, also when the record was deleted and made again.
+    """
+
+    kind: str
+    key: str
+    body: bytes
+    version: int
+    at: int  # when it was last written
+    expires_at: int | None = None  # from then on `records_purge` may delete it; until then it is there
+
+
+class Put(msgspec.Struct, frozen=True):
+    """Write a record, or delete it (`body` None), if it has the version told: None: whichever; 0: there must be
+    none.
+    """
+
+    kind: str
+    key: str
+    body: bytes | None
+    if_version: int | None = None
+    expires_at: int | None = None
+
+
+class RecordFilter(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Records of a kind whose keys begin with `prefix`, in the order of their keys (as UTF-8)."""
+
+    kind: str
+    prefix: str = ""
+    after: str | None = None  # begin behind this key, in the direction of reading
+    descending: bool = False
+    limit: int = 1000
+
+
 class Watch(Protocol):
     """A wake-up that is never lost: a notification between two waits makes the next wait return at once."""
 
@@ -269,6 +305,18 @@ class Store(Protocol):
         """Set the state of parked letters that belong to no execution; how many there were."""
 
     async def counts(self, now: int) -> Counts: ...
+
+    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+        """All of `puts`, and what is acceptable of `requests`, in one transaction: what a record says was done, was
+        done exactly once. Raises RecordChanged, with nothing applied, if a record has another version than told.
+        """
+
+    async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]: ...
+
+    async def records_list(self, where: RecordFilter) -> list[Record]: ...
+
+    async def records_purge(self, now: int, limit: int) -> int:
+        """Delete up to `limit` records that have expired; how many."""
 
     # orchestrators
 

@@ -1,4 +1,4 @@
-"""Cursors of listings: where the next page begins. The same for every store."""
+"""Where a page of a listing begins and ends. The same for every store."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import binascii
 import msgspec
 
 from edow.errors import InvalidInput
+from edow.store.contract import RecordFilter
 
 LATEST = (1 << 63) - 1  # later than any time, greater than any number
+LAST = "\U0010ffff"  # behind every text that is a key
 
 
 def encode_cursor(started_at: int, number: int) -> str:
@@ -23,3 +25,9 @@ def decode_cursor(cursor: str) -> tuple[int, int]:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
     except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
         raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem
+
+
+def key_range(where: RecordFilter) -> tuple[str, str, str, int]:
+    """Of records: the first key, the one to begin behind, one behind the last, and how many."""
+    start = where.after if where.after is not None else LAST if where.descending else ""
+    return where.prefix, start, where.prefix + LAST, where.limit

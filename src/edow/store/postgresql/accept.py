@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import msgspec
 
-from edow.errors import StoreUnavailable
+from edow.errors import RecordChanged, StoreUnavailable
 from edow.model.execution import Execution
 from edow.postgresql import Calls, Database
-from edow.postgresql.problems import OVERTAKEN, code_of
+from edow.postgresql.problems import OVERTAKEN, RECORD_CHANGED, code_of
 from edow.store.acceptance import Draft, Known, refusal, start_command
-from edow.store.contract import Answer, Request, StartRequest
+from edow.store.contract import Answer, Put, Request, StartRequest
 from edow.store.postgresql.keys import key_of, name_of
 from edow.store.postgresql.rows import born
 
@@ -45,6 +45,18 @@ async def accept(database: Database, batches: Sequence[Batch]) -> list[list[Answ
         cut.append(answers[: len(batch.requests)])
         del answers[: len(batch.requests)]
     return cut
+
+
+async def put_records(database: Database, puts: Sequence[Put], now: int, requests: Sequence[Request]) -> list[Answer]:
+    """Records and requests in one transaction. Raises RecordChanged."""
+    ordered = sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
+    try:
+        return await _decide(database, requests, now, ordered)
+    except Exception as problem:
+        if code_of(problem) != RECORD_CHANGED:
+            raise
+        put = ordered[int(getattr(problem, "detail", 1)) - 1]
+        raise RecordChanged(put.kind, put.key) from problem
 
 
 async def _store(database: Database, starts: Sequence[StartRequest], now: int) -> list[Answer]:
@@ -84,7 +96,7 @@ async def _answer(database: Database, calls: Calls) -> list[Known] | None:
     return _known(text) if text is not None else None
 
 
-async def _decide(database: Database, requests: Sequence[Request], now: int) -> list[Answer]:
+async def _decide(database: Database, requests: Sequence[Request], now: int, puts: Sequence[Put] = ()) -> list[Answer]:
     ids = [each.execution.id if isinstance(each, StartRequest) else each.execution for each in requests]
     by_key = {key_of(id): id for id in ids}
     for _ in range(TRIES):
@@ -95,14 +107,17 @@ async def _decide(database: Database, requests: Sequence[Request], now: int) -> 
             each.id = id
         draft = Draft(known, now)
         answers = [draft.answer(request) for request in requests]
-        if await _write(database, draft, now):
+        if await _write(database, draft, now, puts):
             return answers
     raise StoreUnavailable(f"{database.place}: too many others start the same executions; try again")
 
 
-async def _write(database: Database, draft: Draft, now: int) -> bool:
+async def _write(database: Database, draft: Draft, now: int, puts: Sequence[Put]) -> bool:
     """False: somebody was quicker, and nothing is written."""
     calls = Calls()
+    if puts:
+        rows_of_puts = ((put.kind, put.key, put.body, put.if_version, put.expires_at) for put in puts)
+        calls.add("put_records", now, *map(list, zip(*rows_of_puts, strict=True)))
     replaced = draft.replaced
     again = sorted((row for id, row in draft.rows.items() if id in replaced), key=lambda each: key_of(each[0].id))
     if again:

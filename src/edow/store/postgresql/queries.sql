@@ -90,3 +90,19 @@ SELECT
         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname = $2 AND c.relkind = 'r'
     )
+
+-- name: records_get
+SELECT kind, key, body, version, at, expires_at FROM edow.records WHERE kind = $1 AND key = ANY ($2::text[])
+
+-- name: records_up
+SELECT kind, key, body, version, at, expires_at FROM edow.records
+WHERE kind = $1 AND key >= $2 AND key > $3 AND key < $4 ORDER BY key LIMIT $5
+
+-- name: records_down
+SELECT kind, key, body, version, at, expires_at FROM edow.records
+WHERE kind = $1 AND key >= $2 AND key < $3 AND key < $4 ORDER BY key DESC LIMIT $5
+
+-- name: records_purge
+DELETE FROM edow.records WHERE (kind, key) IN (
+    SELECT kind, key FROM edow.records WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
+) RETURNING 1

@@ -24,11 +24,14 @@ from edow.store.contract import (
     Lease,
     OutboxRow,
     Page,
+    Put,
+    Record,
+    RecordFilter,
     Request,
     Stored,
 )
-from edow.store.paging import encode_cursor
-from edow.store.postgresql.accept import Batch, accept
+from edow.store.paging import encode_cursor, key_range
+from edow.store.postgresql.accept import Batch, accept, put_records
 from edow.store.postgresql.commit import Application, Participant
 from edow.store.postgresql.keys import key_of, printable
 from edow.store.postgresql.listing import page_query
@@ -137,6 +140,25 @@ class PostgresStore:
         by_status = await self.database.fetch(self._sql["count_by_status"])
         (rest,) = await self.database.fetch(self._sql["count_rest"], now - OVERDUE_US, self.database.schema)
         return Counts({row[0]: row[1] for row in by_status}, *rest)
+
+    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+        self._check_open()
+        return await put_records(self.database, puts, now, requests)
+
+    async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
+        self._check_open()
+        rows = await self.database.fetch(self._sql["records_get"], kind, list(keys))
+        by_key = {row["key"]: Record(*row) for row in rows}
+        return [by_key.get(key) for key in keys]
+
+    async def records_list(self, where: RecordFilter) -> list[Record]:
+        self._check_open()
+        name = "records_down" if where.descending else "records_up"
+        return [Record(*row) for row in await self.database.fetch(self._sql[name], where.kind, *key_range(where))]
+
+    async def records_purge(self, now: int, limit: int) -> int:
+        self._check_open()
+        return len(await self.database.write(self._sql["records_purge"], now, limit))
 
     # orchestrators
 

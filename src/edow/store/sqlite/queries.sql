@@ -225,3 +225,32 @@ DELETE FROM dead_letters WHERE execution IN (SELECT value FROM json_each(?))
 
 -- name: purge_executions
 DELETE FROM executions WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: record_version
+SELECT version FROM records WHERE kind = ? AND key = ?
+
+-- name: record_set
+INSERT INTO records (kind, key, version, at, expires_at, body)
+VALUES (:kind, :key, :version, :at, :expires_at, :body)
+ON CONFLICT (kind, key) DO UPDATE SET
+    version = excluded.version, at = excluded.at, expires_at = excluded.expires_at, body = excluded.body
+
+-- name: record_delete
+DELETE FROM records WHERE kind = ? AND key = ?
+
+-- name: records_get
+SELECT kind, key, version, at, expires_at, body FROM records
+WHERE kind = ? AND key IN (SELECT value FROM json_each(?))
+
+-- name: records_up
+SELECT kind, key, version, at, expires_at, body FROM records
+WHERE kind = ? AND key >= ? AND key > ? AND key < ? ORDER BY key LIMIT ?
+
+-- name: records_down
+SELECT kind, key, version, at, expires_at, body FROM records
+WHERE kind = ? AND key >= ? AND key < ? AND key < ? ORDER BY key DESC LIMIT ?
+
+-- name: records_purge
+DELETE FROM records WHERE (kind, key) IN (
+    SELECT kind, key FROM records WHERE expires_at IS NOT NULL AND expires_at <= ? ORDER BY expires_at LIMIT ?
+)

@@ -22,11 +22,14 @@ from edow.store.contract import (
     Lease,
     OutboxRow,
     Page,
+    Put,
+    Record,
+    RecordFilter,
     Request,
     Stored,
 )
-from edow.store.paging import encode_cursor
-from edow.store.sqlite import leases, purge
+from edow.store.paging import encode_cursor, key_range
+from edow.store.sqlite import leases, purge, records
 from edow.store.sqlite.accept import Acceptance
 from edow.store.sqlite.commit import Application, Participant
 from edow.store.sqlite.listing import page_source
@@ -84,6 +87,9 @@ class SqliteStore:
         self._history = Packed(tuple[int], "seq", ("body",), sql["history_source"])
         self._inbox = Packed(_Inbox, "seq, execution, shard", ("command",), sql["inbox_source"])
         self._outbox = Packed(_Outbox, "seq, topic, key", ("body",), sql["outbox_source"])
+        self._records = {
+            name: records.packed_records(sql[name]) for name in ("records_get", "records_up", "records_down")
+        }
         self._due = Packed(_Due, "id, wake_at", (), sql["due_source"])
 
     @property
@@ -176,6 +182,30 @@ class SqliteStore:
 
         return await self.file.read(read)
 
+    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+        acceptance = Acceptance(self._statements, requests, now)
+
+        def write(connection: sqlite3.Connection) -> tuple[list[Answer], set[str]]:
+            records.write(connection, self._sql, puts, now)
+            return acceptance.write(connection)
+
+        answers, _ = await self.file.write(write, after=lambda result: self.file.notify(result[1]))
+        return answers
+
+    async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
+        found = await self._read_records("records_get", (kind, to_json(list(keys))))
+        by_key = {each.key: each for each in found}
+        return [by_key.get(key) for key in keys]
+
+    async def records_list(self, where: RecordFilter) -> list[Record]:
+        name = "records_down" if where.descending else "records_up"
+        return await self._read_records(name, (where.kind, *key_range(where)))
+
+    async def records_purge(self, now: int, limit: int) -> int:
+        return await self.file.write(
+            lambda connection: connection.execute(self._sql["records_purge"], (now, limit)).rowcount, disk="later"
+        )
+
     # orchestrators
 
     async def leases_hold(self, owner: str, wanted: int, now: int, until: int) -> list[Lease]:
@@ -248,6 +278,11 @@ class SqliteStore:
 
     def watch(self, channel: Literal["inbox", "ended"]) -> Watch:
         return self.file.watch(channel)
+
+    async def _read_records(self, name: str, parameters: Sequence[object]) -> list[Record]:
+        packed = self._records[name]
+        rows = await self.file.read(lambda connection: packed.rows_of_any_size(connection, parameters))
+        return [records.record(*row) for row in rows]
 
     def _settle_shards(self, connection: sqlite3.Connection) -> int:
         connection.execute(self._sql["shards_fix"], (self._shards,))

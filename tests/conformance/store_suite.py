@@ -30,6 +30,7 @@ from edow.store.contract import (
     DeadLetterFilter,
     ExecutionFilter,
     Heartbeat,
+    LetterGroup,
     LetterState,
     NewExecution,
     Put,
@@ -720,6 +721,42 @@ class StoreSuite:
         assert letters["a/1/s"] == dead_letter("a", "s", state="discarded", reason="spam")
         assert letters["a/1/t"] == dead_letter("a", "t")
         assert letters["poison/1"].state == "discarded"
+
+    async def test_letters_are_grouped_by_fingerprint(self, store: Store) -> None:
+        """The largest group first, each with its newest letter; what is set aside is a heap of its own."""
+        letters = [
+            *(dead_letter("a", str(n), at=T0 + n, fingerprint="many") for n in range(3)),
+            dead_letter("b", "1", fingerprint="few", args=raw("x" * 1000)),
+            dead_letter("b", "2", fingerprint="few", state="raised"),
+        ]
+        await store.commit(Commit(leases={}, dead_letters=letters))
+        newest = msgspec.structs.replace(letters[2], args=raw(None))
+        few = msgspec.structs.replace(letters[3], args=raw(None))
+        many = LetterGroup("many", 3, T0, T0 + 2, newest)
+        assert await store.dead_letters_groups(False, 10) == [many, LetterGroup("few", 1, T0, T0, few)]
+        assert await store.dead_letters_groups(False, 1) == [many]
+        assert await store.dead_letters_groups(True, 10) == []
+
+    async def test_letters_are_set_aside_and_brought_back(self, store: Store) -> None:
+        """Out of the way of lists, groups and counts, until somebody or a later failure brings them back."""
+        letters = [dead_letter("a", str(n), at=T0 + n, fingerprint="f") for n in range(3)]
+        await store.commit(Commit(leases={}, dead_letters=[*letters, dead_letter("b", "1", state="raised")]))
+        assert await store.dead_letters_set_aside(["a/1/0", "a/1/1", "b/1/1", "missing"], "later") == 2
+
+        async def found(**where: object) -> list[str]:
+            return [each.id for each in await store.dead_letters_list(DeadLetterFilter(**where))]  # type: ignore[arg-type]
+
+        assert await found() == ["a/1/2"]
+        assert await found(aside=True) == ["a/1/0", "a/1/1"]
+        assert await found(aside=None) == ["a/1/0", "a/1/1", "a/1/2"]
+        assert await found(ids=["a/1/0"]) == ["a/1/0"]
+        assert await found(fingerprint="f", before=T0 + 1, aside=None) == ["a/1/0"]
+        assert await found(fingerprint="g", aside=None) == []
+        assert [(each.count, each.newest.lot) for each in await store.dead_letters_groups(True, 10)] == [(2, "later")]
+        assert (await store.counts(T0)).dead_letters == 1
+        await store.commit(Commit(leases={}, dead_letters=letters[:1]))
+        assert await store.dead_letters_set_aside(["a/1/1"], "") == 1
+        assert await found() == ["a/1/0", "a/1/1", "a/1/2"]
 
     # the whole
 

@@ -1,5 +1,6 @@
-CREATE TABLE dead_letters (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, execution TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL, task TEXT NOT NULL, shard INTEGER NOT NULL, state TEXT NOT NULL, args BLOB NOT NULL, failure BLOB NOT NULL, attempts INTEGER NOT NULL, workflow TEXT NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE dead_letters (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, execution TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL, task TEXT NOT NULL, shard INTEGER NOT NULL, state TEXT NOT NULL, args BLOB NOT NULL, failure BLOB NOT NULL, attempts INTEGER NOT NULL, workflow TEXT NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL , fingerprint TEXT NOT NULL DEFAULT '', lot TEXT NOT NULL DEFAULT '');
 CREATE INDEX dead_letters_by_execution ON dead_letters (execution);
+CREATE INDEX dead_letters_by_group ON dead_letters (state, fingerprint, lot, at);
 CREATE INDEX dead_letters_by_state ON dead_letters (state, at);
 CREATE TABLE edow_schema (component TEXT PRIMARY KEY, version INTEGER);
 CREATE TABLE executions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL, shard INTEGER NOT NULL, run INTEGER NOT NULL, status TEXT NOT NULL, started_at INTEGER NOT NULL, wake_at INTEGER, ended_at INTEGER, events INTEGER NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, result BLOB, failure BLOB, parent BLOB, progress BLOB, attributes TEXT);

@@ -17,6 +17,7 @@ import msgspec
 
 from edow.errors import Unavailable
 from edow.model import inbox, wire
+from edow.model.failure import fingerprint
 from edow.orchestrator.decider import TICK, Decider, Work
 from edow.orchestrator.draft import Draft, Farewell
 from edow.orchestrator.edges import Edges
@@ -293,4 +294,5 @@ def poison_letter(body: bytes, topic: str, reason: str, now: int) -> DeadLetter:
         args=msgspec.Raw(msgspec.json.encode({"base64": encoded, "bytes": len(body)})),
         failure=msgspec.Raw(msgspec.json.encode(failure)),
         at=now,
+        fingerprint=fingerprint(topic, "edow.Poison", reason),
     )

@@ -15,7 +15,7 @@ from edow.engine.decision import Decision, Dispatch, EngineInput, Letter
 from edow.engine.machine import Machine
 from edow.model import history, inbox, topics, wire
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
-from edow.model.failure import Failure
+from edow.model.failure import Failure, fingerprint
 from edow.model.message import Message
 from edow.model.times import rfc3339
 from edow.orchestrator.outgoing import Suspect, calling_off
@@ -241,6 +241,7 @@ class Draft:
             correlation=row.correlation,
             trace=row.trace,
             at=self.now,
+            fingerprint=fingerprint(letter.task, letter.failure.type, letter.failure.message),
         )
 
     def _row(self, hot: Hot, decision: Decision) -> None:

@@ -109,6 +109,8 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     trace: str = ""
     at: int = 0
     reason: str = ""  # why it was discarded
+    fingerprint: str = ""  # of failures of the same kind: see edow.model.failure
+    lot: str = ""  # why it was set aside (the parking lot); a later failure of the step brings it back
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
@@ -195,14 +197,27 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     task: str | None = None
     state: str | None = "parked"  # None: any
     error: str | None = None  # substring of the failure's type or message
+    fingerprint: str | None = None
+    before: int | None = None  # that failed earlier than then
+    aside: bool | None = False  # in the parking lot; None, and when `ids` are given: there or not
     limit: int = 1000
+
+
+class LetterGroup(msgspec.Struct, frozen=True):
+    """Parked dead letters of one fingerprint; `newest` is one of them, without its arguments."""
+
+    fingerprint: str
+    count: int
+    first_at: int
+    last_at: int
+    newest: DeadLetter
 
 
 class Counts(msgspec.Struct, frozen=True):
     """What `edow doctor` and the reconciler look at."""
 
     by_status: dict[str, int]
-    dead_letters: int  # parked
+    dead_letters: int  # parked, and not in the parking lot
     inbox: int
     inbox_oldest_at: int | None
     outbox: int
@@ -303,6 +318,12 @@ class Store(Protocol):
 
     async def dead_letters_close(self, ids: Sequence[str], state: str, reason: str) -> int:
         """Set the state of parked letters that belong to no execution; how many there were."""
+
+    async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
+        """Those that are parked, in the parking lot or not, by fingerprint; the largest groups first."""
+
+    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
+        """Put parked letters into the parking lot; back, with the reason ""; how many there were."""
 
     async def counts(self, now: int) -> Counts: ...
 

@@ -17,7 +17,7 @@ from edow.store.acceptance import start_command
 from edow.store.contract import Commit, Heartbeat, NewExecution
 from edow.store.postgresql.accept import named
 from edow.store.postgresql.keys import key_of, printable
-from edow.store.postgresql.rows import born, changed, letters
+from edow.store.postgresql.rows import born, changed, letters, newest
 
 
 class Participant(Protocol):
@@ -66,7 +66,9 @@ class Application:
         if commit.outbox_done:
             calls.add("sent", list(commit.outbox_done))
         if commit.dead_letters:
-            calls.add("bury", *letters(commit.dead_letters))
+            buried = newest(commit.dead_letters)
+            calls.add("bury", *letters(buried))
+            calls.add("tag", [key_of(each.id) for each in buried], [each.fingerprint for each in buried])
         if commit.letters_closed:
             closed = commit.letters_closed
             reasons = [printable(each.reason) for each in closed]

@@ -25,14 +25,38 @@ UPDATE edow.dead_letters SET state = $2, reason = $3 WHERE id = ANY ($1::text[])
 RETURNING id
 
 -- name: letters_list
-SELECT title, name, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason
+SELECT title, name, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason,
+    fingerprint, lot
 FROM edow.dead_letters
 WHERE ($1::text[] IS NULL OR id = ANY ($1::text[]))
   AND ($2::text IS NULL OR execution = $2)
   AND ($3::text IS NULL OR task = $3)
   AND ($4::text IS NULL OR state = $4)
   AND ($5::text IS NULL OR position($5 IN error) > 0)
+  AND ($7::text IS NULL OR fingerprint = $7)
+  AND ($8::bigint IS NULL OR at < $8)
+  AND ($9::boolean IS NULL OR (lot <> '') = $9)
 ORDER BY at, number LIMIT $6
+
+-- name: letters_groups
+-- Each with its newest letter, but for that one's arguments.
+WITH groups AS (
+    SELECT fingerprint, count(*) AS size, min(at) AS first_at, max(at) AS last_at FROM edow.dead_letters
+    WHERE state = 'parked' AND (lot <> '') = $1 GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint LIMIT $2
+)
+SELECT
+    newest.title, newest.name, newest.run, newest.step, newest.task, newest.shard, newest.state, 'null'::bytea,
+    newest.failure, newest.attempts, newest.workflow, newest.correlation, newest.trace, newest.at, newest.reason,
+    newest.fingerprint, newest.lot, groups.size, groups.first_at, groups.last_at
+FROM groups CROSS JOIN LATERAL (
+    SELECT * FROM edow.dead_letters AS l
+    WHERE l.state = 'parked' AND (l.lot <> '') = $1 AND l.fingerprint = groups.fingerprint
+    ORDER BY l.at DESC LIMIT 1
+) AS newest
+ORDER BY groups.size DESC, groups.fingerprint
+
+-- name: letters_set_aside
+UPDATE edow.dead_letters SET lot = $2 WHERE id = ANY ($1::text[]) AND state = 'parked' RETURNING id
 
 -- name: list_by_workflow
 -- The executions of one workflow in one status are read in order from one index, and the results for all that were
@@ -79,7 +103,7 @@ SELECT status, count(*) FROM edow.executions GROUP BY status
 
 -- name: count_rest
 SELECT
-    (SELECT count(*) FROM edow.dead_letters WHERE state = 'parked'),
+    (SELECT count(*) FROM edow.dead_letters WHERE state = 'parked' AND lot = ''),
     (SELECT count(*) FROM edow.inbox),
     (SELECT min(at) FROM edow.inbox),
     (SELECT count(*) FROM edow.outbox),

@@ -96,9 +96,13 @@ def _raw(value: bytes | None) -> msgspec.Raw | None:
     return msgspec.Raw(value) if value is not None else None
 
 
-def letters(given: Iterable[DeadLetter]) -> Columns:
-    """As `bury` takes them; the newest of each id."""
-    newest = list({letter.id: letter for letter in given}.values())
+def newest(given: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """Of each id the last one."""
+    return list({letter.id: letter for letter in given}.values())
+
+
+def letters(newest: Sequence[DeadLetter]) -> Columns:
+    """As `bury` takes them."""
     return [
         [key_of(each.id) for each in newest],
         [each.id for each in newest],
@@ -147,4 +151,6 @@ def letter(row: asyncpg.Record) -> DeadLetter:
         trace=row[12],
         at=row[13],
         reason=row[14],
+        fingerprint=row[15],
+        lot=row[16],
     )

@@ -22,6 +22,7 @@ from edow.store.contract import (
     ExecutionFilter,
     InboxRow,
     Lease,
+    LetterGroup,
     OutboxRow,
     Page,
     Put,
@@ -127,6 +128,9 @@ class PostgresStore:
             where.state,
             printable(where.error) if where.error is not None else None,
             where.limit,
+            where.fingerprint,
+            where.before,
+            where.aside if where.ids is None else None,
         )
         return [letter(row) for row in rows]
 
@@ -134,6 +138,16 @@ class PostgresStore:
         self._check_open()
         keys = [key_of(id) for id in ids]
         return len(await self.database.write(self._sql["letters_close"], keys, state, printable(reason)))
+
+    async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
+        self._check_open()
+        rows = await self.database.fetch(self._sql["letters_groups"], aside, limit)
+        return [LetterGroup(row["fingerprint"], row[17], row[18], row[19], letter(row)) for row in rows]
+
+    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
+        self._check_open()
+        keys = [key_of(id) for id in ids]
+        return len(await self.database.write(self._sql["letters_set_aside"], keys, printable(reason)))
 
     async def counts(self, now: int) -> Counts:
         self._check_open()

@@ -117,17 +117,18 @@ DELETE FROM members WHERE owner = ?
 
 -- name: letters_insert
 INSERT INTO dead_letters (
-    id, execution, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason
+    id, execution, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason,
+    fingerprint
 )
 SELECT
     column1, column2, column3, column4, column5, column6, column7, column8, column9, column10, column11, column12,
-    column13, column14, column15
+    column13, column14, column15, column16
 FROM {rows} WHERE column1 IS NOT NULL
 ON CONFLICT (id) DO UPDATE SET
     execution = excluded.execution, run = excluded.run, step = excluded.step, task = excluded.task,
     shard = excluded.shard, state = excluded.state, args = excluded.args, failure = excluded.failure,
     attempts = excluded.attempts, workflow = excluded.workflow, correlation = excluded.correlation,
-    trace = excluded.trace, at = excluded.at, reason = excluded.reason
+    trace = excluded.trace, at = excluded.at, reason = excluded.reason, fingerprint = excluded.fingerprint, lot = ''
 
 -- name: letters_state
 UPDATE dead_letters SET state = ?, reason = ? WHERE id = ?
@@ -136,12 +137,28 @@ UPDATE dead_letters SET state = ?, reason = ? WHERE id = ?
 UPDATE dead_letters SET state = :state, reason = :reason
 WHERE id IN (SELECT value FROM json_each(:ids)) AND execution = '' AND state = 'parked'
 
+-- name: letters_set_aside
+UPDATE dead_letters SET lot = :reason WHERE id IN (SELECT value FROM json_each(:ids)) AND state = 'parked'
+
+-- name: letters_groups
+-- Each group with the number of its newest letter.
+SELECT fingerprint, count(*), min(at), max(at), max(number) FROM dead_letters
+WHERE state = 'parked' AND (lot <> '') = ? GROUP BY fingerprint ORDER BY count(*) DESC, fingerprint LIMIT ?
+
+-- name: letters_numbered
+SELECT id, execution, run, step, task, shard, state, attempts, workflow, correlation, trace, at, reason, fingerprint,
+    lot, 'null' AS args, failure
+FROM dead_letters WHERE number IN (SELECT value FROM json_each(?))
+
 -- name: letters_source
 SELECT * FROM dead_letters
 WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND (:execution IS NULL OR execution = :execution)
   AND (:task IS NULL OR task = :task)
   AND (:state IS NULL OR state = :state)
+  AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
+  AND (:before IS NULL OR at < :before)
+  AND (:aside IS NULL OR (lot <> '') = :aside)
   AND (
     :error IS NULL
     OR instr(json_extract(CAST(failure AS TEXT), '$.type'), :error)
@@ -202,7 +219,7 @@ SELECT status, count(*) FROM executions GROUP BY status
 
 -- name: count_rest
 SELECT
-    (SELECT count(*) FROM dead_letters WHERE state = 'parked'),
+    (SELECT count(*) FROM dead_letters WHERE state = 'parked' AND lot = ''),
     (SELECT count(*) FROM inbox),
     (SELECT min(at) FROM (SELECT at FROM inbox ORDER BY seq LIMIT 1000)),
     (SELECT count(*) FROM outbox),

@@ -119,7 +119,7 @@ def _raw(value: bytes | None) -> msgspec.Raw | None:
 
 
 class LetterScalars(NamedTuple):
-    """The columns of a dead letter that are no payloads, in the order of `LETTER_SCALARS`."""
+    """The columns of a dead letter that are no payloads."""
 
     id: str
     execution: str
@@ -134,9 +134,11 @@ class LetterScalars(NamedTuple):
     trace: str
     at: int
     reason: str
+    fingerprint: str
+    lot: str
 
 
-LETTER_SCALARS = "id, execution, run, step, task, shard, state, attempts, workflow, correlation, trace, at, reason"
+LETTER_SCALARS = ", ".join(LetterScalars._fields)
 
 
 def packed_letters(source: str) -> Packed[LetterScalars]:
@@ -168,4 +170,5 @@ def letter_values(letter: DeadLetter) -> list[object]:
         letter.trace,
         letter.at,
         letter.reason,
+        letter.fingerprint,
     ]

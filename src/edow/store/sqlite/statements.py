@@ -38,7 +38,7 @@ class Statements:
         self.segments = Bulk(sql["segments_insert"], 5)
         self.inbox = Bulk(sql["inbox_insert"], 4)
         self.outbox = Bulk(sql["outbox_insert"], 4)
-        self.letters = Bulk(sql["letters_insert"], 15)
+        self.letters = Bulk(sql["letters_insert"], 16)
         self.heartbeats = Bulk(sql["heartbeats_set"], 4)
         self.advance = Bulk(sql["executions_advance"], 7)
         self.turn = Bulk(sql["executions_turn"], 11)

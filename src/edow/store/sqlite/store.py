@@ -20,6 +20,7 @@ from edow.store.contract import (
     ExecutionFilter,
     InboxRow,
     Lease,
+    LetterGroup,
     OutboxRow,
     Page,
     Put,
@@ -82,6 +83,7 @@ class SqliteStore:
         sql = self._sql = statements.sql
         self._rows = packed_executions(sql["executions_of"])
         self._letters = packed_letters(sql["letters_source"])
+        self._newest = packed_letters(sql["letters_numbered"])
         self._segments = Packed(tuple[str], "execution", ("body",), sql["segments_of"])
         self._heartbeats = Packed(_Step, "execution, step", ("details",), sql["heartbeats_of"])
         self._history = Packed(tuple[int], "seq", ("body",), sql["history_source"])
@@ -161,6 +163,9 @@ class SqliteStore:
             "task": where.task,
             "state": where.state,
             "error": where.error,
+            "fingerprint": where.fingerprint,
+            "before": where.before,
+            "aside": where.aside if where.ids is None else None,
             "limit": where.limit,
         }
         rows = await self.file.read(lambda connection: self._letters.rows_of_any_size(connection, parameters))
@@ -170,6 +175,21 @@ class SqliteStore:
         parameters = {"ids": to_json(ids), "state": state, "reason": reason}
         return await self.file.write(
             lambda connection: connection.execute(self._sql["letters_close"], parameters).rowcount
+        )
+
+    async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
+        def read(connection: sqlite3.Connection) -> list[LetterGroup]:
+            groups = connection.execute(self._sql["letters_groups"], (aside, limit)).fetchall()
+            newest = self._newest.rows_of_any_size(connection, (to_json([group[-1] for group in groups]),))
+            letters = {each.fingerprint: each for each in (letter(*row) for row in newest)}
+            return [LetterGroup(name, size, first, last, letters[name]) for name, size, first, last, _ in groups]
+
+        return await self.file.read(read)
+
+    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
+        parameters = {"ids": to_json(ids), "reason": reason}
+        return await self.file.write(
+            lambda connection: connection.execute(self._sql["letters_set_aside"], parameters).rowcount
         )
 
     async def counts(self, now: int) -> Counts:

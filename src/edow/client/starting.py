@@ -1,8 +1,4 @@
-"""Builds what a start stores: the execution's row and the history segment with its Started event.
-
-The row carries a wake-up a few seconds from now, so that an orchestrator looks at the execution even
-if the Start command were lost.
-"""
+"""From what a caller says (a workflow, its arguments, options) to the start that is stored."""
 
 from __future__ import annotations
 
@@ -14,14 +10,13 @@ import msgspec
 
 from edow.client.link import Link
 from edow.errors import InvalidInput
-from edow.model import history
-from edow.model.execution import Execution, shard_of
+from edow.model.execution import Execution
 from edow.store.contract import IfExists, StartRequest
+from edow.store.starting import start_of
 from edow.workflow import codec
 from edow.workflow.definition import Workflow
 from edow.workflow.naming import execution_id
 
-SAFETY_NET = 10_000_000  # microseconds
 IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -61,20 +56,10 @@ def new_start(
     execution: str, workflow: str, body: msgspec.Raw, options: StartOptions, place: tuple[int, int]
 ) -> StartRequest:
     """Of an execution whose id is known. `place`: how many shards there are, and what time it is."""
-    shards, now = place
     row = Execution(
-        id=execution,
-        workflow=workflow,
-        shard=shard_of(execution, shards),
-        input=body,
-        correlation=options.correlation or execution,
-        trace=options.trace,
-        started_at=now,
-        wake_at=now + SAFETY_NET,
-        events=1,
+        id=execution, workflow=workflow, shard=0, input=body, correlation=options.correlation, trace=options.trace
     )
-    segment = history.encoder.encode([history.Started(at=now, workflow=workflow, input=body)])
-    return StartRequest(row, segment, options.if_exists)
+    return start_of(row, place, options.if_exists)
 
 
 def start_requests(

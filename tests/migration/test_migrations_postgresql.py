@@ -112,6 +112,19 @@ async def test_an_older_schema_is_migrated_in_steps(connection: asyncpg.Connecti
     assert await connection.fetchval("SELECT version FROM versions WHERE component = 'store'") == last + 1
 
 
+async def test_a_commit_is_known_after_the_migration(connection: asyncpg.Connection, url: str) -> None:
+    """Whoever heard no answer before it may ask after it: the stamps of commits move with their shards."""
+    schema = Schema("store", COMPONENTS["store"])
+    newer = {number: schema.migrations.pop(number) for number in list(schema.migrations) if number > 4}
+    await schema.apply(connection, schema_of(url), "here")
+    await connection.execute("INSERT INTO leases (shard, owner, epoch, until, stamp) VALUES (0, 'us', 7, 9, 42)")
+    schema.migrations |= newer
+    await schema.apply(connection, schema_of(url), "here")
+    with pytest.raises(asyncpg.PostgresError, match="applied before"):
+        await connection.execute("SELECT fence('{0}', '{7}', 42)")
+    await connection.execute("SELECT fence('{0}', '{7}', 43)")
+
+
 async def test_a_broken_migration_lets_the_next_one_in(url: str) -> None:
     """Several processes may migrate at once; one that fails on the way does not keep the others out."""
     broken = Schema("store", COMPONENTS["store"])

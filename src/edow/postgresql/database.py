@@ -1,4 +1,5 @@
-"""One PostgreSQL schema as a process sees it: some connections for statements, one that listens.
+"""One PostgreSQL schema as a process sees it: some connections for statements, one for what is urgent, one that
+listens.
 
 Store and transport may share one object; each opens and closes it, and it lives from the first open to the last close.
 It belongs to the event loop on which it was opened.
@@ -52,6 +53,7 @@ class Database:
         self._gate = asyncio.Lock()
         self._users = 0
         self._pool: Pool | None = None
+        self._hurried: Pool | None = None
         self._hub: Hub | None = None
         self._texts: dict[str, str] = {}
 
@@ -85,6 +87,11 @@ class Database:
         text = self._text(sql)
         return await self._use(lambda connection: connection.fetch(text, *arguments))
 
+    async def hurry(self, sql: str, *arguments: object) -> list[asyncpg.Record]:
+        """As `write`, and not behind statements that take long: a lease runs out while it waits."""
+        text = self._text(sql)
+        return await self._use(lambda connection: connection.fetch(text, *arguments), hurried=True)
+
     async def call(self, calls: Calls) -> asyncpg.Record:
         """All of them in one transaction; a column for each."""
         return (await self.write(calls.sql, *calls.arguments))[0]
@@ -115,11 +122,13 @@ class Database:
             raise closed(self.place)
         return self._hub
 
-    async def _use(self, work: Callable[[Connection], Awaitable[Result]], *, reads: bool = False) -> Result:
+    async def _use(
+        self, work: Callable[[Connection], Awaitable[Result]], *, reads: bool = False, hurried: bool = False
+    ) -> Result:
         """`reads`: it changes nothing, so that it may be done twice."""
         tries, again = TRIES, reads
         while True:
-            pool = self._pool
+            pool = self._hurried if hurried else self._pool
             if pool is None:
                 raise closed(self.place)
             begun = False
@@ -143,8 +152,8 @@ class Database:
                 raise told from problem
 
     async def _start(self) -> None:
-        pool = Pool(self._connect, self.settings.connections)
-        self._pool = pool
+        self._pool = Pool(self._connect, self.settings.connections)
+        self._hurried = Pool(self._connect, 1)
         try:
             await self._check()
             await self.migrate(Schema("base", __package__))
@@ -155,12 +164,13 @@ class Database:
             raise
 
     async def _stop(self) -> None:
-        pool, hub = self._pool, self._hub
+        pools, hub = (self._pool, self._hurried), self._hub
         if hub is not None:
             await hub.close()
-        self._pool = self._hub = None
-        if pool is not None:
-            await pool.close()
+        self._pool = self._hurried = self._hub = None
+        for pool in pools:
+            if pool is not None:
+                await pool.close()
 
     async def _check(self) -> None:
         """Whether this server can be relied on."""

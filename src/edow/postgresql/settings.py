@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "edow"  # everything of ours is in here, so that it may lie in a database with other things
     shards: int = 4  # counts only when the schema is made
-    connections: int = 4  # at most, of each process; and one more to listen
+    connections: int = 4  # at most, of each process; one more to listen, and an orchestrator's for its leases
     listen: str = "on"  # on; off: only look now and then; HOST:PORT: past a pooler, directly to the server
     poll: float = 0.1  # how often to look for news while nobody tells us
     prepare: bool = True  # false behind a pooler that cannot keep prepared statements

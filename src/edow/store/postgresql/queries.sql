@@ -9,8 +9,8 @@ INSERT INTO edow.meta (name, value) VALUES ('shards', $1), ('healed', 0) ON CONF
 SELECT value FROM edow.meta WHERE name = 'shards'
 
 -- name: leases_make
-INSERT INTO edow.leases (shard, owner, epoch, until, stamp)
-SELECT shard, '', 0, 0, 0 FROM generate_series(0, $1::bigint - 1) AS shard
+INSERT INTO edow.leases (shard, owner, epoch, until)
+SELECT shard, '', 0, 0 FROM generate_series(0, $1::bigint - 1) AS shard
 ON CONFLICT (shard) DO NOTHING
 
 -- name: sent_by

@@ -178,17 +178,17 @@ class PostgresStore:
 
     async def leases_hold(self, owner: str, wanted: int, now: int, until: int) -> list[Lease]:
         self._check_open()
-        rows = await self.database.write("SELECT * FROM edow.hold($1, $2, $3, $4)", owner, wanted, now, until)
+        rows = await self.database.hurry("SELECT * FROM edow.hold($1, $2, $3, $4)", owner, wanted, now, until)
         return [Lease(row[0], row[1], row[2], row[3]) for row in rows]
 
     async def members_count(self, owner: str, now: int, until: int) -> int:
         self._check_open()
-        ((count,),) = await self.database.write("SELECT edow.count_members($1, $2, $3)", owner, now, until)
+        ((count,),) = await self.database.hurry("SELECT edow.count_members($1, $2, $3)", owner, now, until)
         return int(count)
 
     async def leases_release(self, owner: str) -> None:
         self._check_open()
-        await self.database.write("SELECT edow.release($1)", owner)
+        await self.database.hurry("SELECT edow.release($1)", owner)
 
     async def commit(self, commit: Commit) -> list[int]:
         self._check_open()

@@ -9,6 +9,7 @@ EdowError
 │   ├── NotFound                   unknown execution, workflow, task or dead letter
 │   ├── AlreadyExists              an execution id that is taken, when asked to reject
 │   ├── WrongState                 legal in another state of the execution (signal after its end)
+│   │   └── NotAccepted            of records and requests that go together, a request cannot be had
 │   ├── ForbiddenInWorkflow        a workflow touched the outside world
 │   ├── Disagreement               today's workflow code does not fit the recorded history
 │   ├── StoreUnusable              not a database, corrupted, or of a newer schema
@@ -64,6 +65,14 @@ class AlreadyExists(CallerError):
 
 class WrongState(CallerError):
     """The request is legal, but not in the state that the execution is in."""
+
+
+class NotAccepted(WrongState):
+    """A request beside records was not acceptable and nothing was applied: `outcomes` are those of all requests."""
+
+    def __init__(self, outcomes: tuple[str, ...]) -> None:
+        super().__init__(f"not accepted, with the records beside it: {', '.join(outcomes)}; look again and decide anew")
+        self.outcomes = outcomes
 
 
 class ForbiddenInWorkflow(CallerError):

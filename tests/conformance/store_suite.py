@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edow.errors import Closed, InvalidInput, LeaseLost, RecordChanged
+from edow.errors import Closed, InvalidInput, LeaseLost, NotAccepted, RecordChanged
 from edow.model import inbox
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure
@@ -349,6 +349,7 @@ class StoreSuite:
                 messages=[Message("t", b"\x00\xff", "k"), Message("u", b"2")],
                 dead_letters=[dead_letter("a", "s")],
                 heartbeats=[Heartbeat("a", 1, "s", b"half"), Heartbeat("a", 1, "t", b"gone")],
+                records=[Put("k", "2", b"two"), Put("k", "1", b"one", expires_at=T0)],
             )
         )
         await store.commit(Commit(leases=leases, heartbeats=[Heartbeat("a", 1, "t", None)]))
@@ -362,6 +363,8 @@ class StoreSuite:
             [("b", signal), ("a.child", inbox.Start(run=1))], key=str
         )
         assert await store.dead_letters_list(DeadLetterFilter()) == [dead_letter("a", "s")]
+        records = await store.records_list(RecordFilter("k"))
+        assert [(each.key, each.body, each.expires_at) for each in records] == [("1", b"one", T0), ("2", b"two", None)]
         outbox = await store.outbox_read(range(store.shards), 10)
         assert [each.message for each in outbox] == [Message("t", b"\x00\xff", "k"), Message("u", b"2")]
         assert [each.seq for each in outbox] == numbers
@@ -387,9 +390,11 @@ class StoreSuite:
             messages=[Message("t", b"x")],
             dead_letters=[dead_letter("a", "s")],
             heartbeats=[Heartbeat("a", 1, "s", b"half")],
+            records=[Put("k", "1", b"v")],
         )
         with pytest.raises(LeaseLost) as caught:
             await store.commit(commit)
+        assert await store.records_list(RecordFilter("k")) == []
         assert caught.value.shards == (lost,)
         assert await everything(store, ["a", "c"]) == before
 
@@ -827,6 +832,22 @@ class StoreSuite:
         assert await watch.wait(SOON)
         watch.close()
         assert await store.executions_get(["x"]) != [None]
+
+    async def test_records_and_requests_go_together_where_asked(self, store: Store) -> None:
+        """If one request is not acceptable, no record and no other request is there."""
+        await store.accept([start(store, "x")], T0)
+        requests = [start(store, "new"), start(store, "x", "attach"), CommandRequest("nobody", b"{}")]
+        with pytest.raises(NotAccepted) as caught:
+            await store.records_put([Put("k", "1", b"v", if_version=0)], T0, requests, all_or_nothing=True)
+        assert caught.value.outcomes == ("accepted", "attached", "missing")
+        assert await store.records_get("k", ["1"]) == [None]
+        assert await store.executions_get(["new"]) == [None]
+        inbox = await store.inbox_read(range(store.shards), (), 10)
+        requests = [start(store, "new"), CommandRequest("x", b"{}")]
+        answers = await store.records_put([Put("k", "1", b"v", if_version=0)], T0, requests, all_or_nothing=True)
+        assert [each.outcome for each in answers] == ["accepted", "accepted"]
+        assert await store.records_get("k", ["1"]) != [None]
+        assert len(await store.inbox_read(range(store.shards), (), 10)) == len(inbox) + 2
 
     async def test_of_many_who_write_a_version_one_does(self, open_store: Open) -> None:
         """So a tick, a delivery or a job is taken by exactly one process."""

@@ -5,8 +5,11 @@ Pure, and the same for every store: it is told which executions exist, and tells
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from edow.errors import NotAccepted
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.inbox import Start, encode
 from edow.store.contract import Answer, Request, StartRequest
@@ -72,6 +75,13 @@ class Draft:
         self.segments += (row.id, run, 0, row.events, request.segment, row.id, run, -1, 0, row.input)
         self.inbox += (row.shard, row.id, start_command(run), self._now)
         return Answer("accepted", run, row.status)
+
+
+def insist(answers: Sequence[Answer]) -> None:
+    """Raises NotAccepted unless every request was accepted."""
+    outcomes = tuple(answer.outcome for answer in answers)
+    if any(outcome != "accepted" for outcome in outcomes):
+        raise NotAccepted(outcomes)
 
 
 def refusal(request: StartRequest, known: Known) -> Answer:

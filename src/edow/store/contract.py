@@ -5,7 +5,7 @@ not in the same database) the outbox. It applies each call whole or not at all, 
 and knows nothing of what the bytes mean. All times are given by the caller, in microseconds.
 
 Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at open), `LeaseLost` (commit),
-`RecordChanged` (records_put), `Closed`.
+`RecordChanged` and `NotAccepted` (records_put), `Closed`.
 """
 
 from __future__ import annotations
@@ -142,6 +142,18 @@ class LetterState(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class Put(msgspec.Struct, frozen=True):
+    """Write a record, or delete it (`body` None), if it has the version told: None: whichever; 0: there must be
+    none.
+    """
+
+    kind: str
+    key: str
+    body: bytes | None
+    if_version: int | None = None
+    expires_at: int | None = None
+
+
 class Commit(msgspec.Struct, kw_only=True):
     """Everything one cycle of an orchestrator decided: applied in one transaction or not at all.
 
@@ -161,6 +173,7 @@ class Commit(msgspec.Struct, kw_only=True):
     dead_letters: Sequence[DeadLetter] = ()
     letters_closed: Sequence[LetterState] = ()
     heartbeats: Sequence[Heartbeat] = ()
+    records: Sequence[Put] = ()  # of no version told: what is to be done about it, by whoever reads them
 
 
 class Stored(msgspec.Struct):
@@ -246,18 +259,6 @@ class Record(msgspec.Struct, frozen=True):
     expires_at: int | None = None  # from then on `records_purge` may delete it; until then it is there
 
 
-class Put(msgspec.Struct, frozen=True):
-    """Write a record, or delete it (`body` None), if it has the version told: None: whichever; 0: there must be
-    none.
-    """
-
-    kind: str
-    key: str
-    body: bytes | None
-    if_version: int | None = None
-    expires_at: int | None = None
-
-
 class RecordFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     """Records of a kind whose keys begin with `prefix`, in the order of their keys (as UTF-8)."""
 
@@ -327,9 +328,12 @@ class Store(Protocol):
 
     async def counts(self, now: int) -> Counts: ...
 
-    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+    async def records_put(
+        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+    ) -> list[Answer]:
         """All of `puts`, and what is acceptable of `requests`, in one transaction: what a record says was done, was
-        done exactly once. Raises RecordChanged, with nothing applied, if a record has another version than told.
+        done exactly once. Raises RecordChanged, with nothing applied, if a record has another version than told, and
+        with `all_or_nothing` NotAccepted, likewise, unless every request is accepted.
         """
 
     async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]: ...

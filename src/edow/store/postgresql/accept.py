@@ -16,7 +16,7 @@ from edow.errors import RecordChanged, StoreUnavailable
 from edow.model.execution import Execution
 from edow.postgresql import Calls, Database
 from edow.postgresql.problems import OVERTAKEN, RECORD_CHANGED, code_of
-from edow.store.acceptance import Draft, Known, refusal, start_command
+from edow.store.acceptance import Draft, Known, insist, refusal, start_command
 from edow.store.contract import Answer, Put, Request, StartRequest
 from edow.store.postgresql.keys import key_of, name_of
 from edow.store.postgresql.rows import born
@@ -47,11 +47,13 @@ async def accept(database: Database, batches: Sequence[Batch]) -> list[list[Answ
     return cut
 
 
-async def put_records(database: Database, puts: Sequence[Put], now: int, requests: Sequence[Request]) -> list[Answer]:
-    """Records and requests in one transaction. Raises RecordChanged."""
+async def put_records(
+    database: Database, puts: Sequence[Put], now: int, requests: Sequence[Request], all_or_nothing: bool
+) -> list[Answer]:
+    """Records and requests in one transaction. Raises RecordChanged and NotAccepted."""
     ordered = sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
     try:
-        return await _decide(database, requests, now, ordered)
+        return await _decide(database, requests, now, (ordered, all_or_nothing))
     except Exception as problem:
         if code_of(problem) != RECORD_CHANGED:
             raise
@@ -96,7 +98,11 @@ async def _answer(database: Database, calls: Calls) -> list[Known] | None:
     return _known(text) if text is not None else None
 
 
-async def _decide(database: Database, requests: Sequence[Request], now: int, puts: Sequence[Put] = ()) -> list[Answer]:
+async def _decide(
+    database: Database, requests: Sequence[Request], now: int, beside: tuple[Sequence[Put], bool] = ((), False)
+) -> list[Answer]:
+    """`beside`: records to write, and whether nothing is to be written unless all is accepted."""
+    puts, all_or_nothing = beside
     ids = [each.execution.id if isinstance(each, StartRequest) else each.execution for each in requests]
     by_key = {key_of(id): id for id in ids}
     for _ in range(TRIES):
@@ -107,17 +113,25 @@ async def _decide(database: Database, requests: Sequence[Request], now: int, put
             each.id = id
         draft = Draft(known, now)
         answers = [draft.answer(request) for request in requests]
+        if all_or_nothing:
+            insist(answers)
         if await _write(database, draft, now, puts):
             return answers
     raise StoreUnavailable(f"{database.place}: too many others start the same executions; try again")
+
+
+def puts_columns(puts: Sequence[Put]) -> list[list[object]]:
+    """What `put_records` takes, in the order in which records are locked."""
+    ordered = sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
+    rows = ((put.kind, put.key, put.body, put.if_version, put.expires_at) for put in ordered)
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 async def _write(database: Database, draft: Draft, now: int, puts: Sequence[Put]) -> bool:
     """False: somebody was quicker, and nothing is written."""
     calls = Calls()
     if puts:
-        rows_of_puts = ((put.kind, put.key, put.body, put.if_version, put.expires_at) for put in puts)
-        calls.add("put_records", now, *map(list, zip(*rows_of_puts, strict=True)))
+        calls.add("put_records", now, *puts_columns(puts))
     replaced = draft.replaced
     again = sorted((row for id, row in draft.rows.items() if id in replaced), key=lambda each: key_of(each[0].id))
     if again:

@@ -15,7 +15,7 @@ from edow.model.message import Message
 from edow.postgresql import Calls, encoded
 from edow.store.acceptance import start_command
 from edow.store.contract import Commit, Heartbeat, NewExecution
-from edow.store.postgresql.accept import named
+from edow.store.postgresql.accept import named, puts_columns
 from edow.store.postgresql.keys import key_of, printable
 from edow.store.postgresql.rows import born, changed, letters, newest
 
@@ -75,6 +75,8 @@ class Application:
             calls.add("mark", [key_of(each.id) for each in closed], [each.state for each in closed], reasons)
         if commit.heartbeats:
             self._beat(commit.heartbeats)
+        if commit.records:
+            calls.add("put_records", self._now, *puts_columns(commit.records))
         self._send(participant)
 
     def numbers(self, answer: Sequence[object]) -> list[int]:

@@ -155,9 +155,11 @@ class PostgresStore:
         (rest,) = await self.database.fetch(self._sql["count_rest"], now - OVERDUE_US, self.database.schema)
         return Counts({row[0]: row[1] for row in by_status}, *rest)
 
-    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+    async def records_put(
+        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+    ) -> list[Answer]:
         self._check_open()
-        return await put_records(self.database, puts, now, requests)
+        return await put_records(self.database, puts, now, requests, all_or_nothing)
 
     async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
         self._check_open()

@@ -16,6 +16,7 @@ from edow.model.execution import ENDED, shard_of
 from edow.model.message import Message
 from edow.store.acceptance import start_command
 from edow.store.contract import Commit, NewExecution, Update
+from edow.store.sqlite import records
 from edow.store.sqlite.rows import advanced, advances, inserted, letter_values, to_json, turned
 from edow.store.sqlite.statements import Stand, Statements
 
@@ -60,6 +61,8 @@ class Application:
             self._bury(connection)
         if commit.heartbeats:
             self._beat(connection)
+        if commit.records:
+            records.write(connection, statements.sql, commit.records, self._clock())
         return numbers
 
     def channels(self) -> set[str]:

@@ -11,6 +11,7 @@ from edow.errors import InvalidInput
 from edow.model.execution import Execution
 from edow.model.message import Message
 from edow.sqlite import Packed, Schema, SqliteFile, Watch
+from edow.store.acceptance import insist
 from edow.store.contract import (
     Answer,
     Commit,
@@ -202,12 +203,17 @@ class SqliteStore:
 
         return await self.file.read(read)
 
-    async def records_put(self, puts: Sequence[Put], now: int, requests: Sequence[Request] = ()) -> list[Answer]:
+    async def records_put(
+        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+    ) -> list[Answer]:
         acceptance = Acceptance(self._statements, requests, now)
 
         def write(connection: sqlite3.Connection) -> tuple[list[Answer], set[str]]:
             records.write(connection, self._sql, puts, now)
-            return acceptance.write(connection)
+            answers, channels = acceptance.write(connection)
+            if all_or_nothing:
+                insist(answers)
+            return answers, channels
 
         answers, _ = await self.file.write(write, after=lambda result: self.file.notify(result[1]))
         return answers

@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from edow.cli import dead_letters, delegates, doctor, executions, listing, replaying, running, schema, serving, stats
+from edow.cli import (
+    api,
+    dead_letters,
+    delegates,
+    doctor,
+    executions,
+    listing,
+    replaying,
+    running,
+    schema,
+    serving,
+    stats,
+)
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
 from edow.errors import EdowError
 
@@ -37,6 +49,7 @@ def build() -> typer.Typer:
     app.command("dev", rich_help_panel=SERVE)(serving.dev)
     app.command("orchestrator", rich_help_panel=SERVE)(serving.orchestrator)
     app.command("worker", rich_help_panel=SERVE)(serving.worker)
+    app.command("api", rich_help_panel=SERVE)(api.api)
     app.command("serve", hidden=True)(serving.serve)
     app.command("list", rich_help_panel=ACT)(listing.list_executions)
     app.command("show", rich_help_panel=ACT)(listing.show)

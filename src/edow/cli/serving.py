@@ -132,10 +132,11 @@ def _serve(
     system = place(registry)
     has = f"{len(registry.workflows)} workflows, {len(registry.tasks)} tasks"
     note(f"edow {what}: {has}, {system}")
-    run_async(_serve_until_stopped(system, parts, what))
+    run_async(serve_until_stopped(system, parts, what))
 
 
-async def _serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[Part]], what: str) -> None:
+async def serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[Part]], what: str) -> None:
+    """Open the place, start its parts in order, and stop them the other way round when a signal comes."""
     stop = _stop_on_signals()
     if CHILD in os.environ:  # of `edow dev`: its parent's end of the pipe closes when the parent dies
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)

@@ -14,11 +14,14 @@ from typing import ParamSpec, Self, TypeVar
 
 import msgspec
 
+from edow.client.actor import Actor
+from edow.client.audit import AuditFilter, AuditPage, page
 from edow.client.batches import start_in_batches
 from edow.client.handle import Handle
 from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
 from edow.client.starting import StartOptions, options_of, parameters, start_request, start_requests
+from edow.client.tokens import Tokens
 from edow.errors import Closed, InvalidInput, NotFound
 from edow.model import history
 from edow.model.execution import Execution
@@ -36,11 +39,13 @@ T = TypeVar("T")
 class Client:
     """Use as `async with edow.Client("sqlite:///edow.db") as client`, or with `store=` an open store of your own."""
 
-    def __init__(self, url: str | None = None, *, store: Store | None = None) -> None:
+    def __init__(self, url: str | None = None, *, store: Store | None = None, actor: Actor | None = None) -> None:
+        """`actor`: an operator, whose actions are written into the audit log."""
         if url is not None and store is not None:
             raise InvalidInput("give a Client either a store URL or an open store, not both")
         self._url = url
         self._store = store
+        self._actor = actor
         self._open: Link | None = None
         self._stack = AsyncExitStack()
 
@@ -50,8 +55,9 @@ class Client:
             from edow.app import System
 
             store = (await self._stack.enter_async_context(System(self._url))).store
-        self._open = Link(store)
-        self._stack.push_async_callback(self._open.close)
+        link = Link(store)
+        self._stack.push_async_callback(link.close)
+        self._open = link.acting_as(self._actor)
         return self
 
     async def __aexit__(
@@ -65,6 +71,20 @@ class Client:
         if self._open is None:
             raise Closed("this client is not open; use it inside `async with edow.Client(...) as client:`")
         return self._open
+
+    def acting_as(self, actor: Actor) -> Client:
+        """This client, whose actions from now on are those of an operator. It needs no opening, and no closing."""
+        other = Client(store=self._link.store, actor=actor)
+        other._open = self._link.acting_as(actor)
+        return other
+
+    def tokens(self) -> Tokens:
+        """The API's bearer tokens."""
+        return Tokens(self._link)
+
+    async def audit(self, where: AuditFilter | None = None) -> AuditPage:
+        """What operators did, newest first."""
+        return await page(self._link.store, where or AuditFilter())
 
     # starting
 

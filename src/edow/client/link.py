@@ -5,19 +5,22 @@ It turns a store's answers into errors that name the execution and the remedy, a
 
 from __future__ import annotations
 
+import copy
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from edow.client import audit
+from edow.client.actor import Actor
 from edow.client.ids import IdSource
 from edow.client.submitter import Submitter
 from edow.client.waiter import EndWaiter
 from edow.errors import AlreadyExists, NotFound, WrongState
 from edow.model import inbox
-from edow.model.execution import Execution
-from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Store
+from edow.model.execution import ENDED, Execution
+from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, Store
 
 
 def wall_clock() -> int:
@@ -27,6 +30,8 @@ def wall_clock() -> int:
 
 class Link:
     """An open client's inside."""
+
+    actor: Actor | None = None  # whose actions go into the audit log
 
     def __init__(self, store: Store, clock: Callable[[], int] = wall_clock) -> None:
         self.store = store
@@ -47,10 +52,51 @@ class Link:
             raise await self.missing(execution)
         return row
 
+    def acting_as(self, actor: Actor | None) -> Link:
+        """The same inside, for another actor."""
+        other = copy.copy(self)
+        other.actor = actor
+        return other
+
     async def command(self, execution: str, command: inbox.AnyCommand) -> None:
         """Put a command into the execution's inbox. Raises NotFound and WrongState."""
-        [answer] = await self.submitter.submit([CommandRequest(execution, inbox.encode(command))])
+        request = CommandRequest(execution, inbox.encode(command))
+        if self.actor is None:
+            [answer] = await self.submitter.submit([request])
+        else:
+            await self.refuse_if_ended(execution)
+            action = f"execution.{type(command).__name__.lower()}"
+            [answer] = await self.act(action, execution, told_of(command), [request])
         await self.check(execution, answer)
+
+    async def refuse_if_ended(self, execution: str) -> None:
+        """Raise NotFound or WrongState for what cannot be acted on: nothing was done, and there is nothing to tell."""
+        row = await self.row(execution)
+        if row.status in ENDED:
+            await self.check(execution, Answer("ended", row.run, row.status))
+
+    async def act(
+        self,
+        action: str,
+        target: str,
+        parameters: Mapping[str, audit.Value],
+        requests: Sequence[Request] = (),
+        puts: Sequence[Put] = (),
+    ) -> list[Answer]:
+        """Do what an operator asks for, all of it and its entry in the audit log in one transaction.
+
+        If none of the requests could be accepted any more (it ended meanwhile), the entry is made to say so. Raises
+        RecordChanged with nothing done.
+        """
+        now = self.clock()
+        if self.actor is None:
+            return await self.store.records_put(puts, now, requests)
+        entry = audit.entry(self.actor, now, action, target, parameters)
+        answers = await self.store.records_put([*puts, audit.put(entry)], now, requests)
+        if answers and not any(each.outcome == "accepted" for each in answers):
+            refused = msgspec.structs.replace(entry, outcome="refused", reason=answers[0].outcome)
+            await self.store.records_put([audit.put(refused)], now)
+        return answers
 
     async def check(self, execution: str, answer: Answer) -> None:
         """Raise what the answer means, if it is not an acceptance."""
@@ -83,6 +129,17 @@ class Link:
                 if page.executions:
                     return [row.id for row in page.executions]
         return []
+
+
+def told_of(command: inbox.AnyCommand) -> dict[str, audit.Value]:
+    """What the audit log says of a command: which, and why; of a payload, how long it is."""
+    match command:
+        case inbox.Signal(name=name, payload=payload):
+            return {"name": name, "bytes": len(bytes(payload))}
+        case inbox.Cancel(reason=reason) | inbox.Terminate(reason=reason) if reason:
+            return {"reason": reason}
+        case _:
+            return {}
 
 
 def as_json(value: object) -> msgspec.Raw:

@@ -17,9 +17,9 @@ from edow.client.actor import Actor
 from edow.client.ids import IdSource
 from edow.client.submitter import Submitter
 from edow.client.waiter import EndWaiter
-from edow.errors import AlreadyExists, NotFound, WrongState
+from edow.errors import AlreadyExists, NotAccepted, NotFound, WrongState
 from edow.model import inbox
-from edow.model.execution import ENDED, Execution
+from edow.model.execution import Execution
 from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, Store
 
 
@@ -63,16 +63,13 @@ class Link:
         request = CommandRequest(execution, inbox.encode(command))
         if self.actor is None:
             [answer] = await self.submitter.submit([request])
-        else:
-            await self.refuse_if_ended(execution)
-            action = f"execution.{type(command).__name__.lower()}"
-            [answer] = await self.act(action, execution, told_of(command), [request])
-        await self.check(execution, answer)
-
-    async def refuse_if_ended(self, execution: str) -> None:
-        """Raise NotFound or WrongState for what cannot be acted on: nothing was done, and there is nothing to tell."""
-        row = await self.row(execution)
-        if row.status in ENDED:
+            await self.check(execution, answer)
+            return
+        action = f"execution.{type(command).__name__.lower()}"
+        try:
+            await self.act(action, execution, told_of(command), [request], all_or_nothing=True)
+        except NotAccepted:
+            row = await self.row(execution)
             await self.check(execution, Answer("ended", row.run, row.status))
 
     async def act(
@@ -82,17 +79,20 @@ class Link:
         parameters: Mapping[str, audit.Value],
         requests: Sequence[Request] = (),
         puts: Sequence[Put] = (),
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Answer]:
-        """Do what an operator asks for, all of it and its entry in the audit log in one transaction.
+        """Do what an operator asks for, and write it down, in one transaction.
 
-        If none of the requests could be accepted any more (it ended meanwhile), the entry is made to say so. Raises
-        RecordChanged with nothing done.
+        Raises RecordChanged and NotAccepted, with nothing done. If, without `all_or_nothing`, no request could be
+        accepted, the entry is made to say so.
         """
         now = self.clock()
         if self.actor is None:
-            return await self.store.records_put(puts, now, requests)
+            return await self.store.records_put(puts, now, requests, all_or_nothing=all_or_nothing)
         entry = audit.entry(self.actor, now, action, target, parameters)
-        answers = await self.store.records_put([*puts, audit.put(entry)], now, requests)
+        written = [*puts, audit.put(entry)]
+        answers = await self.store.records_put(written, now, requests, all_or_nothing=all_or_nothing)
         if answers and not any(each.outcome == "accepted" for each in answers):
             refused = msgspec.structs.replace(entry, outcome="refused", reason=answers[0].outcome)
             await self.store.records_put([audit.put(refused)], now)

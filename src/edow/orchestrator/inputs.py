@@ -162,7 +162,7 @@ class Inputs:
                     self._commands.extend(rows)
                     self._ready.set()
                     await self._wait_for_room()
-                else:
+                if len(rows) < self._limit:  # what is committed from here on is told
                     await watch.wait(IDLE_POLL_SECONDS)
         finally:
             watch.close()

@@ -73,6 +73,7 @@ class Workflow(Generic[P, R]):
         if unknown := set(options) - set(ChildOptions.__annotations__):
             known = ", ".join(sorted(ChildOptions.__annotations__))
             raise InvalidInput(f"{self.what}.with_options() has no option {sorted(unknown)[0]!r}; it takes {known}")
+        self.signature  # noqa: B018  # built once here, shared by all variants
         variant = copy.copy(self)
         variant.if_exists = options.get("if_exists", self.if_exists)
         if "step" in options:

@@ -89,6 +89,12 @@ def test_options_become_the_policy():
     assert (other.partition_key(3), job.policy.retry.attempts, job.step) == ("fixed", 5, None)
 
 
+def test_a_variant_shares_what_is_known_of_the_signature():
+    """It is looked into once, not for each execution that has an id or a step of its own."""
+    assert flow.with_options(id="a").signature is flow.with_options(id="b").signature is flow.signature
+    assert charge.with_options(step="s").signature is charge.signature
+
+
 def test_defaults():
     """Three attempts, 30 s each; `def` in a thread, with cpu=True in a process."""
     assert (charge.policy.retry.attempts, charge.policy.timeouts.start_to_close) == (3, 30.0)

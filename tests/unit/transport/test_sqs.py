@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
-from edow.transport.contract import Delivery, Subscription, TopicSpec
+from edow.transport.contract import Delivery, Mode, Subscription, TopicSpec
 from edow.transport.sqs import connect
 from edow.transport.sqs.bodies import decode, encode
 from edow.transport.sqs.options import Options, Order, read_options
@@ -154,13 +154,17 @@ class Queue:
 
     def __init__(self, *answers: str) -> None:
         self.deleted: list[str] = []
+        self.counts: list[int] = []  # of deliveries, by answer; then 3
+        self.leases: list[int] = []  # that were asked for
         self.kept: dict[str, int] = {}
         self.faults: dict[str, bool] = {}  # by receipt; True: it is not ours
         self._answers = list(answers)
         self.wanted = asyncio.Event()
         self.changed = asyncio.Event()
 
-    async def receive_message(self, **_: object) -> dict[str, Any]:
+    async def receive_message(self, VisibilityTimeout: int, **_: object) -> dict[str, Any]:  # noqa: N803
+        self.leases.append(VisibilityTimeout)
+        count = self.counts.pop(0) if self.counts else 3
         if not self._answers:
             await self.wanted.wait()
         answer = self._answers.pop(0) if self._answers else ""
@@ -169,7 +173,7 @@ class Queue:
                 {
                     "Body": name,
                     "ReceiptHandle": name,
-                    "Attributes": {"MessageGroupId": name[0].replace("-", "~"), "ApproximateReceiveCount": "3"},
+                    "Attributes": {"MessageGroupId": name[0].replace("-", "~"), "ApproximateReceiveCount": f"{count}"},
                 }
                 for name in answer.split()
             ]
@@ -193,11 +197,11 @@ class Queue:
         return {"Failed": [{"Id": entry["Id"], "SenderFault": fault} for entry, fault in failed if fault is not None]}
 
 
-def reading(queue: Queue, lease: float = 60.0) -> SqsSubscriber:
+def reading(queue: Queue, lease: float = 60.0, mode: Mode = "shared") -> SqsSubscriber:
     """`a1` has the key `a`, `-1` none."""
     transport = publisher(queue)
     source = Source("t", QUEUE)
-    subscription = Subscription(topics=("t",), group="g", lease_seconds=lease)
+    subscription = Subscription(topics=("t",), group="g", mode=mode, lease_seconds=lease)
     return SqsSubscriber(transport._service, Options(), subscription, [source])
 
 
@@ -284,6 +288,18 @@ async def test_what_has_waited_for_most_of_its_lease_is_not_handed_out(monkeypat
     assert len(await take(reader, 1)) == 1
     await asyncio.sleep(0.6)
     assert await take(reader) == {}
+    await reader.close()
+
+
+async def test_a_lease_of_results_that_come_again_and_again_grows() -> None:
+    """It ended before they could be acknowledged, though not because their owner was killed. It stays long then."""
+    queue = Queue(*["-1"] * 8)
+    queue.counts = [1, 2, 3, 4, 5, 60_000, 1, 1]
+    reader = reading(queue, mode="exclusive")
+    async with asyncio.timeout(30):
+        while len(queue.leases) < 8:
+            await reader.receive(1, 0.05)
+    assert queue.leases == [2, 2, 2, 4, 8, 16, 30, 30]
     await reader.close()
 
 

@@ -31,6 +31,7 @@ from edow.transport.sqs.topics import FIFO
 
 TRUSTED = 0.9  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
 EXCLUSIVE_LEASE = 2  # seconds; we prolong it, and the next owner waits for no more when we are killed
+LONGEST_EXCLUSIVE_LEASE = 30  # where everything is slow
 MOST_LEASE = 43_200  # seconds; SQS keeps a message for one receiver twelve hours at most
 LEFT = 0.4  # of a lease, at least, when it is handed out; one that waited longer runs out
 CLOSE_SECONDS = 2.0  # that giving back may take
@@ -198,6 +199,15 @@ class SqsSubscriber:
         if heard:
             await self._settle("delete_message_batch", new)
         self._ready.extend(new)
+        if self._mode == "exclusive":
+            self._be_patient(max((each.count for each in new), default=1))
+
+    def _be_patient(self, count: int) -> None:
+        """What comes again was with an owner that was killed. What comes again and again has a lease that ends on its
+        way to us, or before we can prolong it, and would do so for ever.
+        """
+        lease = min(EXCLUSIVE_LEASE * 2 ** (count - 2), LONGEST_EXCLUSIVE_LEASE) if count > 2 else EXCLUSIVE_LEASE
+        self._lease = max(self._lease, lease)
 
     async def _failed(self, source: Source, problem: Exception) -> None:
         """A broadcast queue that others took for abandoned is made anew; of other refusals the reader is told."""

@@ -8,12 +8,13 @@ import msgspec
 import typer
 from rich.text import Text
 
-from edow.cli import options, output
+from edow.cli import desk, options, output
 from edow.cli.binding import load_code
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, read_json, whole
 from edow.cli.session import with_client
 from edow.client import Client
+from edow.client.desk import Stages
 from edow.client.letters import Args, Selection
 from edow.errors import InvalidInput, NotFound
 from edow.model.failure import Failure
@@ -36,6 +37,7 @@ def build() -> typer.Typer:
     app.command("show")(show)
     app.command("redrive")(redrive)
     app.command("discard")(discard)
+    desk.add_to(app)
     return app
 
 
@@ -43,6 +45,8 @@ def list_letters(  # noqa: PLR0913  # options
     task: TaskName = None,
     execution: OfExecution = None,
     error: Error = None,
+    group: desk.Group = None,
+    aside: Annotated[bool, typer.Option("--aside", help="Those in the parking lot.")] = False,
     state: Annotated[str, typer.Option("--state", help="parked, raised, redriven, discarded, or any.")] = "parked",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=LIMIT, help="At most so many.")] = 100,
     store: options.Store = None,
@@ -50,7 +54,15 @@ def list_letters(  # noqa: PLR0913  # options
     as_json: options.Json = False,
 ) -> None:
     """List dead letters, oldest first; by default those that wait for somebody to act."""
-    where = DeadLetterFilter(execution=execution, task=task, state=_state(state), error=error, limit=limit + 1)
+    where = DeadLetterFilter(
+        execution=execution,
+        task=task,
+        state=_state(state),
+        error=error,
+        fingerprint=group,
+        aside=aside,
+        limit=limit + 1,
+    )
     letters = with_client(store, lambda client: client.dead_letters(where))
     if as_json:
         print_json([whole(each) for each in letters[:limit]])
@@ -72,7 +84,7 @@ def _print_letters(letters: list[DeadLetter], utc: bool) -> None:
             Text(each.state, style="bold yellow" if each.state == "parked" else "dim"),
             str(each.attempts),
             output.moment(each.at, utc),
-            output.one_line(_error(each)),
+            output.one_line(desk.error_of(each)),
         )
     output.show(table)
 
@@ -92,6 +104,8 @@ def show(
     facts: dict[str, Text | str] = {
         "dead letter": letter.id,
         "state": letter.state + (f" ({letter.reason})" if letter.reason else ""),
+        "set aside": letter.lot,
+        "group": letter.fingerprint,
         "task": letter.task,
         "workflow": letter.workflow,
         "since": output.moment(letter.at, utc),
@@ -99,7 +113,7 @@ def show(
         "correlation": letter.correlation,
         "trace": letter.trace,
         "arguments": bytes(letter.args).decode("utf-8", "replace"),
-        "error": Text(_error(letter), style="red"),
+        "error": Text(desk.error_of(letter), style="red"),
     }
     output.show(output.fields((name, value) for name, value in facts.items() if str(value)))
     if failure is not None and failure.stack:
@@ -118,6 +132,7 @@ def redrive(  # noqa: PLR0913  # options
     task: TaskName = None,
     execution: OfExecution = None,
     error: Error = None,
+    group: desk.Group = None,
     everything: All = False,
     given: Annotated[
         str | None, typer.Option("--input", "-i", metavar="JSON", help="New arguments by name: JSON, @FILE, or -.")
@@ -130,15 +145,40 @@ def redrive(  # noqa: PLR0913  # options
         list[str] | None, typer.Option("--module", "-m", help="Code to check new arguments against; repeatable.")
     ] = None,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Send new arguments without checking them.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be redriven with what.")] = False,
+    stages: Annotated[
+        str | None, typer.Option("--stages", metavar="N,N", help="In stages of so many, like 1,10; then all.")
+    ] = None,
+    rate: Annotated[float, typer.Option("--rate", help="With --stages: letters a second.")] = 10.0,
+    stop_above: Annotated[
+        float, typer.Option("--stop-above", help="With --stages: share of failures at which it stops by itself.")
+    ] = 0.2,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run the steps of dead letters again, with the same or with edited arguments."""
-    which = _selection(ids, DeadLetterFilter(execution=execution, task=task, error=error, limit=LIMIT), everything)
-    args = _args(given, change)
+    """Run the steps of dead letters again, with the same or with edited arguments.
+
+    With --stages an orchestrator or API process does it little by little, and stops when too many fail again.
+    """
+    where = DeadLetterFilter(execution=execution, task=task, error=error, fingerprint=group, limit=LIMIT)
+    which = _selection(ids, where, everything)
     registry = _registry(module)
-    count = with_client(store, lambda client: client.redrive(which, args, registry=registry, unchecked=unchecked))
-    _tell("redriven", count, as_json)
+    if dry_run:
+        changes = _changes(given, change)
+        desk.tell_trials(with_client(store, lambda client: client.desk().dry_run(which, changes, registry)), as_json)
+    elif stages is not None:
+        changes, how = _changes(given, change), Stages(stages=desk.stages_of(stages), rate=rate, stop_above=stop_above)
+        if not isinstance(which, DeadLetterFilter) or error is not None or everything:
+            raise InvalidInput("--stages goes with --group, --task or --execution")
+        begun = with_client(
+            store,
+            lambda client: client.desk().redrive(which, changes, how, registry=registry, unchecked=unchecked),
+        )
+        desk.tell_begun(begun, as_json)
+    else:
+        args = _args(given, change)
+        count = with_client(store, lambda client: client.redrive(which, args, registry=registry, unchecked=unchecked))
+        _tell("redriven", count, as_json)
 
 
 def discard(  # noqa: PLR0913  # options
@@ -146,13 +186,15 @@ def discard(  # noqa: PLR0913  # options
     task: TaskName = None,
     execution: OfExecution = None,
     error: Error = None,
+    group: desk.Group = None,
     everything: All = False,
     reason: options.Reason = "",
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer the steps of dead letters with an error; their workflows go on with that."""
-    which = _selection(ids, DeadLetterFilter(execution=execution, task=task, error=error, limit=LIMIT), everything)
+    where = DeadLetterFilter(execution=execution, task=task, error=error, fingerprint=group, limit=LIMIT)
+    which = _selection(ids, where, everything)
     count = with_client(store, lambda client: client.discard(which, reason))
     _tell("discarded", count, as_json)
 
@@ -165,14 +207,21 @@ def _tell(done: str, count: int, as_json: bool) -> None:
 
 
 def _selection(ids: list[str] | None, where: DeadLetterFilter, everything: bool) -> Selection:
-    filtered = any((where.execution, where.task, where.error))
+    filtered = any((where.execution, where.task, where.error, where.fingerprint))
     if ids and (filtered or everything):
         raise InvalidInput("give either dead letter ids or filters, not both")
     if not ids and not filtered and not everything:
-        raise InvalidInput("nothing selected; give dead letter ids, --task, --execution, --error, or --all")
+        raise InvalidInput("nothing selected; give dead letter ids, --group, --task, --execution, --error, or --all")
     if filtered and everything:
         raise InvalidInput("--all and a filter contradict each other; leave one out")
     return ids or where
+
+
+def _changes(given: str | None, change: list[str] | None) -> dict[str, object] | None:
+    """Arguments by name that replace a letter's, for many letters that differ in the others."""
+    if given is not None:
+        raise InvalidInput("--input replaces all arguments; for many letters change single ones with --set")
+    return dict(_change(each) for each in change) if change else None
 
 
 def _args(given: str | None, change: list[str] | None) -> Args | None:
@@ -210,10 +259,3 @@ def _state(given: str) -> str | None:
 
 def _failure(letter: DeadLetter) -> Failure | None:
     return msgspec.json.decode(letter.failure, type=Failure | None)
-
-
-def _error(letter: DeadLetter) -> str:
-    failure = _failure(letter)
-    if failure is None:
-        return ""
-    return f"{failure.type}: {failure.message}" if failure.type else failure.message

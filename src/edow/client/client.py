@@ -17,6 +17,7 @@ import msgspec
 from edow.client.actor import Actor
 from edow.client.audit import AuditFilter, AuditPage, page
 from edow.client.batches import start_in_batches
+from edow.client.desk import Desk
 from edow.client.handle import Handle
 from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
@@ -181,6 +182,10 @@ class Client:
     async def discard(self, which: Selection, reason: str = "") -> int:
         """Answer the steps of parked dead letters with TaskDiscarded; how many were accepted."""
         return await Letters(self._link).discard(which, reason)
+
+    def desk(self) -> Desk:
+        """Dead letters by what went wrong: grouped, set aside, tried out, redriven in stages."""
+        return Desk(self._link)
 
     async def _started(self, request: StartRequest, decode: Callable[[bytes], T]) -> Handle[T]:
         link = self._link

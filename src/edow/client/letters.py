@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from edow.client.audit import Value
 from edow.client.link import Link
 from edow.client.starting import parameters
 from edow.errors import InvalidInput, NotFound, WrongState
@@ -38,7 +39,7 @@ class Letters:
 
     async def redrive(self, which: Selection, args: Args | None, registry: Registry | None, unchecked: bool) -> int:
         """Run the steps again; how many were accepted."""
-        letters = await self._select(which)
+        letters = await select_letters(self._link, which)
         poison = next((each for each in letters if not each.execution), None)
         if poison is not None and not isinstance(which, DeadLetterFilter):
             raise WrongState(f"dead letter {poison.id!r} belongs to no execution and cannot be redriven; discard it")
@@ -48,32 +49,46 @@ class Letters:
             CommandRequest(each.execution, inbox.encode(inbox.Redrive(run=each.run, step=each.step, args=body)))
             for each, body in zip(letters, bodies, strict=True)
         ]
-        return await self._send(letters, commands, strict=not isinstance(which, DeadLetterFilter))
+        told: dict[str, Value] = {"changed": args is not None, "unchecked": unchecked}
+        return await self._send("redrive", letters, commands, told, strict=not isinstance(which, DeadLetterFilter))
 
     async def discard(self, which: Selection, reason: str) -> int:
         """Answer the steps with TaskDiscarded; poison is closed. How many were accepted."""
-        letters = await self._select(which)
+        letters = await select_letters(self._link, which)
         poison = [each.id for each in letters if not each.execution]
         letters = [each for each in letters if each.execution]
         commands: list[Request] = [
             CommandRequest(each.execution, inbox.encode(inbox.Discard(run=each.run, step=each.step, reason=reason)))
             for each in letters
         ]
-        closed = await self._link.store.dead_letters_close(poison, "discarded", reason) if poison else 0
-        return closed + await self._send(letters, commands, strict=not isinstance(which, DeadLetterFilter))
+        told: dict[str, Value] = {"reason": reason}
+        strict = not isinstance(which, DeadLetterFilter)
+        return await self._close(poison, reason) + await self._send("discard", letters, commands, told, strict=strict)
 
-    async def _select(self, which: Selection) -> list[DeadLetter]:
-        if isinstance(which, DeadLetterFilter):
-            return await self._link.store.dead_letters_list(msgspec.structs.replace(which, state="parked"))
-        ids = [which] if isinstance(which, str) else list(dict.fromkeys(which))
-        where = DeadLetterFilter(ids=ids, state=None, limit=len(ids))
-        found = {each.id: each for each in await self._link.store.dead_letters_list(where)} if ids else {}
-        return [_actionable(name, found.get(name)) for name in ids]
+    async def _close(self, poison: Sequence[str], reason: str) -> int:
+        if not poison:
+            return 0
+        told: dict[str, Value] = {"letters": len(poison), "reason": reason}
+        await self._link.note("dead_letter.discard", _target(poison), told)
+        return await self._link.store.dead_letters_close(poison, "discarded", reason)
 
-    async def _send(self, letters: Sequence[DeadLetter], commands: Sequence[Request], *, strict: bool) -> int:
+    async def _send(
+        self,
+        verb: str,
+        letters: Sequence[DeadLetter],
+        commands: Sequence[Request],
+        told: Mapping[str, Value],
+        *,
+        strict: bool,
+    ) -> int:
         if not commands:
             return 0
-        answers = await self._link.submitter.submit(commands)
+        if self._link.actor is None:
+            answers = await self._link.submitter.submit(commands)
+        else:
+            told = {"letters": len(letters), **told}
+            target = _target([each.id for each in letters])
+            answers = await self._link.act(f"dead_letter.{verb}", target, told, commands)
         if strict:
             await self._check(letters, answers)
         return sum(answer.outcome == "accepted" for answer in answers)
@@ -81,6 +96,26 @@ class Letters:
     async def _check(self, letters: Sequence[DeadLetter], answers: Sequence[Answer]) -> None:
         for letter, answer in zip(letters, answers, strict=True):
             await self._link.check(letter.execution, answer)
+
+
+async def select_letters(link: Link, which: Selection) -> list[DeadLetter]:
+    """Those that wait for somebody to act. Raises NotFound and WrongState for one that was named and does not."""
+    if isinstance(which, DeadLetterFilter):
+        return await link.store.dead_letters_list(msgspec.structs.replace(which, state="parked"))
+    ids = [which] if isinstance(which, str) else list(dict.fromkeys(which))
+    where = DeadLetterFilter(ids=ids, state=None, limit=len(ids))
+    found = {each.id: each for each in await link.store.dead_letters_list(where)} if ids else {}
+    return [_actionable(name, found.get(name)) for name in ids]
+
+
+def checked_args(letter: DeadLetter, body: msgspec.Raw | None, registry: Registry | None) -> None:
+    """Raises SignatureMismatch for arguments that the task does not take, InvalidInput if its code is not here."""
+    if body is not None:
+        _checked(letter, body, registry)
+
+
+def _target(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else ""
 
 
 def _actionable(name: str, letter: DeadLetter | None) -> DeadLetter:

@@ -98,6 +98,11 @@ class Link:
             await self.store.records_put([audit.put(refused)], now)
         return answers
 
+    async def note(self, action: str, target: str, parameters: Mapping[str, audit.Value]) -> None:
+        """Write down what an operator is about to do that cannot be in one transaction with the entry."""
+        if self.actor is not None:
+            await self.act(action, target, parameters)
+
     async def check(self, execution: str, answer: Answer) -> None:
         """Raise what the answer means, if it is not an acceptance."""
         match answer.outcome:

@@ -1,0 +1,175 @@
+"""The dead-letter desk on the command line: groups, the parking lot, redrives in stages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.text import Text
+
+from edow.cli import options, output
+from edow.cli.failure import note
+from edow.cli.jsons import print_json, whole
+from edow.cli.session import with_client
+from edow.client.desk import DryRun
+from edow.client.letters import Selection
+from edow.client.redrives import Redrive
+from edow.errors import InvalidInput
+from edow.model.failure import Failure
+from edow.store.contract import DeadLetter, DeadLetterFilter
+
+LIMIT = 10_000
+
+Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
+Group = Annotated[str | None, typer.Option("--group", help="Of this group: see `edow dlq groups`.")]
+RedriveId = Annotated[str, typer.Argument(metavar="ID", help="Redrive id.", show_default=False)]
+
+
+def add_to(app: typer.Typer) -> None:
+    """The desk's commands, beside those for single letters."""
+    app.command("groups")(groups)
+    app.command("set-aside")(set_aside)
+    app.command("bring-back")(bring_back)
+    app.command("redrives")(redrives)
+    app.command("stop")(stop)
+
+
+def groups(
+    aside: Annotated[bool, typer.Option("--aside", help="Those in the parking lot.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="At most so many.")] = 50,
+    store: options.Store = None,
+    utc: options.Utc = False,
+    as_json: options.Json = False,
+) -> None:
+    """Dead letters by what went wrong: task, type of error, and the message without its particulars."""
+    found = with_client(store, lambda client: client.desk().groups(aside=aside, limit=limit))
+    if as_json:
+        print_json([whole(each) for each in found])
+        return
+    if not found:
+        note("nothing is set aside" if aside else "no dead letters wait for anybody")
+        return
+    names = ("group", "count", "task", "since", "last", "newest error")
+    table = output.table(*names, right=("count",), flexible=("newest error",))
+    for each in found:
+        since, last = output.moment(each.first_at, utc), output.moment(each.last_at, utc)
+        what = output.one_line(each.newest.lot if aside else error_of(each.newest))
+        table.add_row(each.fingerprint, f"{each.count:,}", each.newest.task or "–", since, last, what)
+    output.show(table)
+    note(f"redrive one group carefully: edow dlq redrive --group {found[0].fingerprint} --stages 1,10")
+
+
+def set_aside(
+    ids: Ids = None,
+    group: Group = None,
+    reason: Annotated[str, typer.Option("--reason", help="Why; whoever finds them there will ask.")] = "",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put dead letters into the parking lot, out of the way until somebody brings them back."""
+    which = selection(ids, group)
+    count = with_client(store, lambda client: client.desk().set_aside(which, reason))
+    _tell("set_aside", "set aside", count, as_json)
+
+
+def bring_back(
+    ids: Ids = None,
+    group: Group = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Take dead letters out of the parking lot."""
+    which = selection(ids, group)
+    count = with_client(store, lambda client: client.desk().bring_back(which))
+    _tell("brought_back", "brought back", count, as_json)
+
+
+def redrives(
+    store: options.Store = None,
+    utc: options.Utc = False,
+    as_json: options.Json = False,
+) -> None:
+    """Redrives in stages: those that run, and those of the last weeks."""
+    found = with_client(store, lambda client: client.desk().redrives())
+    if as_json:
+        print_json([whole(each) for each in found])
+        return
+    if not found:
+        note("there are no redrives; edow dlq redrive --group GROUP --stages 1,10 begins one")
+        return
+    table = output.table("redrive", "state", "stage", "ok", "failed", "in hand", "began", "why", flexible=("why",))
+    for each in found:
+        began = output.moment(each.created_at, utc)
+        counts = (f"{each.succeeded:,}", f"{each.failed:,}", str(len(each.in_hand)))
+        table.add_row(each.id, Text(each.state, style=STYLES[each.state]), stage_of(each), *counts, began, each.why)
+    output.show(table)
+
+
+STYLES = {"running": "bold cyan", "stopped": "bold yellow", "completed": "green"}
+
+
+def stop(
+    id: RedriveId,
+    reason: options.Reason = "",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Let a redrive take no more letters."""
+    redrive = with_client(store, lambda client: client.desk().stop_redrive(id, reason))
+    if as_json:
+        print_json(whole(redrive))
+    else:
+        print(f"stopped {redrive.id}: {redrive.succeeded:,} succeeded, {redrive.failed:,} failed again")
+
+
+def tell_begun(redrive: Redrive, as_json: bool) -> None:
+    if as_json:
+        print_json(whole(redrive))
+    else:
+        print(f"redrive {redrive.id} begins with stage {stage_of(redrive)}; edow dlq redrives shows how it goes")
+
+
+def tell_trials(result: DryRun, as_json: bool) -> None:
+    if as_json:
+        print_json(whole(result))
+        return
+    table = output.table("dead letter", "task", "arguments", "problem", flexible=("arguments", "problem"))
+    for each in result.trials:
+        arguments = output.one_line(bytes(each.args).decode("utf-8", "replace"))
+        table.add_row(each.id, each.task, arguments, Text(each.problem, style="red"))
+    output.show(table)
+    note(f"{result.letters:,} would be redriven, {result.unfit:,} of them would not do; nothing was done")
+
+
+def stages_of(text: str) -> tuple[int, ...]:
+    """Of `1,10`. Raises InvalidInput."""
+    try:
+        return tuple(int(each) for each in text.split(",") if each.strip())
+    except ValueError as problem:
+        raise InvalidInput(f"--stages {text!r} are not sizes like 1,10") from problem
+
+
+def stage_of(redrive: Redrive) -> str:
+    size = redrive.stage_size
+    return f"{redrive.stage + 1} ({'all that are left' if size is None else size})"
+
+
+def selection(ids: list[str] | None, group: str | None) -> Selection:
+    if bool(ids) == (group is not None):
+        raise InvalidInput("give either dead letter ids or --group")
+    return ids or DeadLetterFilter(fingerprint=group, limit=LIMIT)
+
+
+def error_of(letter: DeadLetter) -> str:
+    failure = msgspec.json.decode(letter.failure, type=Failure | None)
+    if failure is None:
+        return ""
+    return f"{failure.type}: {failure.message}" if failure.type else failure.message
+
+
+def _tell(key: str, done: str, count: int, as_json: bool) -> None:
+    if as_json:
+        print_json({key: count})
+    else:
+        print(f"{done} {count} dead letter{'' if count == 1 else 's'}")

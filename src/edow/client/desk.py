@@ -1,0 +1,159 @@
+"""The dead-letter desk: failures of one kind together, set aside or brought back, tried out, and redriven in stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edow.client import redrives
+from edow.client.audit import Value
+from edow.client.letters import Selection, checked_args, select_letters
+from edow.client.link import Link
+from edow.client.redrives import KIND, Redrive
+from edow.client.starting import parameters
+from edow.errors import EdowError, InvalidInput, WrongState
+from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
+from edow.workflow.registry import Registry
+
+MOST_GROUPS = 500
+SHOWN = 20  # letters that a dry run shows
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a letter would be redriven with, and why that would not do: `problem`, or ""."""
+
+    id: str
+    task: str
+    args: msgspec.Raw
+    problem: str
+
+
+class DryRun(msgspec.Struct, frozen=True):
+    """`letters` of those selected could be redriven, `unfit` could not; `trials`: some of them, unfit ones first."""
+
+    letters: int
+    unfit: int
+    trials: list[Trial]
+
+
+class Stages(msgspec.Struct, frozen=True, kw_only=True):
+    """How carefully to redrive: see `Redrive`."""
+
+    stages: tuple[int, ...] = (1, 10)
+    rate: float = 10.0
+    stop_above: float = 0.2
+
+
+class Desk:
+    """Of one client; see `Client.desk`."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def groups(self, *, aside: bool = False, limit: int = 100) -> list[LetterGroup]:
+        """Parked dead letters by what went wrong, the largest group first; or those in the parking lot."""
+        if not 1 <= limit <= MOST_GROUPS:
+            raise InvalidInput(f"limit {limit} is not between 1 and {MOST_GROUPS}")
+        return await self._link.store.dead_letters_groups(aside, limit)
+
+    async def set_aside(self, which: Selection, reason: str) -> int:
+        """Put letters into the parking lot: out of the way until somebody brings them back, or they fail again."""
+        if not reason.strip():
+            raise InvalidInput("say why they are set aside; whoever finds them there will ask")
+        return await self._park(which, reason.strip(), "dead_letter.set_aside")
+
+    async def bring_back(self, which: Selection) -> int:
+        """Out of the parking lot; how many were there."""
+        if isinstance(which, DeadLetterFilter):
+            which = msgspec.structs.replace(which, aside=True)
+        return await self._park(which, "", "dead_letter.bring_back")
+
+    async def dry_run(self, which: Selection, change: Mapping[str, object] | None, registry: Registry | None) -> DryRun:
+        """What redriving would do, with some arguments changed: nothing is done."""
+        body = _body(change)
+        trials = [_trial(each, body, registry) for each in await select_letters(self._link, which)]
+        trials.sort(key=lambda trial: not trial.problem)
+        return DryRun(len(trials), sum(bool(each.problem) for each in trials), trials[:SHOWN])
+
+    async def redrive(
+        self,
+        where: DeadLetterFilter,
+        change: Mapping[str, object] | None = None,
+        how: Stages | None = None,
+        *,
+        registry: Registry | None = None,
+        unchecked: bool = False,
+    ) -> Redrive:
+        """Begin a redrive in stages of the parked letters with this fingerprint, task or execution.
+
+        It is gone on with by any orchestrator or API process. Raises InvalidInput, and SignatureMismatch for a change
+        that does not fit a task's signature.
+        """
+        link, how = self._link, how or Stages()
+        now, body = link.clock(), _body(change)
+        letters = await link.store.dead_letters_list(msgspec.structs.replace(where, state="parked"))
+        letters = [each for each in letters if each.execution]
+        if not letters:
+            raise InvalidInput(
+                "no parked dead letter that belongs to an execution is selected; `edow dlq groups` lists them"
+            )
+        if body is not None and not unchecked:
+            for each in letters:
+                checked_args(each, redrives.new_args(each, body), registry)
+        redrive = Redrive(
+            id=f"{now:017d}-{letters[0].fingerprint[:8] or 'letters'}",
+            created_at=now,
+            created_by=link.actor.name if link.actor else "",
+            fingerprint=where.fingerprint,
+            task=where.task,
+            execution=where.execution,
+            before=max(now, *(each.at for each in letters)) + 1,
+            change=body,
+            **msgspec.structs.asdict(how),
+        ).checked()
+        put = Put(KIND, redrive.id, msgspec.json.encode(redrive), if_version=0)
+        told: dict[str, Value] = {"changed": body is not None, "stages": ",".join(map(str, redrive.stages))}
+        await link.act("dead_letter.redrive_in_stages", redrive.id, told, puts=[put])
+        return redrive
+
+    async def redrives(self) -> list[Redrive]:
+        """Those that run, and those that ended in the last weeks; the newest first."""
+        return await redrives.all_of(self._link.store)
+
+    async def get_redrive(self, id: str) -> Redrive:
+        """Raises NotFound."""
+        return (await redrives.find(self._link.store, id))[0]
+
+    async def stop_redrive(self, id: str, reason: str = "") -> Redrive:
+        """Take no more letters; those in hand are waited for. Raises NotFound, WrongState, RecordChanged."""
+        redrive, record = await redrives.find(self._link.store, id)
+        if redrive.state != "running":
+            raise WrongState(f"redrive {id!r} is {redrive.state} already")
+        stopped = msgspec.structs.replace(redrive, state="stopped", why=reason or "somebody stopped it")
+        put = Put(KIND, id, msgspec.json.encode(stopped), if_version=record.version)
+        await self._link.act("dead_letter.stop_redrive", id, {"reason": reason}, puts=[put])
+        return stopped
+
+    async def _park(self, which: Selection, reason: str, action: str) -> int:
+        ids = [each.id for each in await select_letters(self._link, which)]
+        if not ids:
+            return 0
+        await self._link.note(action, ids[0] if len(ids) == 1 else "", {"letters": len(ids), "reason": reason})
+        return await self._link.store.dead_letters_set_aside(ids, reason)
+
+
+def _body(change: Mapping[str, object] | None) -> msgspec.Raw | None:
+    return None if change is None else parameters(dict(change), "the changed arguments")
+
+
+def _trial(letter: DeadLetter, change: msgspec.Raw | None, registry: Registry | None) -> Trial:
+    args, problem = letter.args, ""
+    try:
+        if not letter.execution:
+            raise InvalidInput("it belongs to no execution and can only be discarded")
+        args = redrives.new_args(letter, change) or letter.args
+        checked_args(letter, args, registry)
+    except EdowError as error:
+        problem = str(error)
+    return Trial(letter.id, letter.task, args, problem)

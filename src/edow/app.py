@@ -15,6 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from edow.address import Address
+from edow.client.redriver import Redriver
 from edow.errors import InvalidInput, NotFound
 from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
 from edow.sqlite import SqliteFile
@@ -215,6 +216,10 @@ class System:
         """An orchestrator for the registry's workflows; `config` as OrchestratorConfig."""
         edges = Edges(self.store, self.transport, now, self.joined)
         return Orchestrator(edges, self.registry, OrchestratorConfig(**config))
+
+    def redriver(self) -> Redriver:
+        """What goes on with redrives in stages; beside each orchestrator."""
+        return Redriver(self.store, now)
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

@@ -69,6 +69,28 @@ def test_run_tells_what_it_is_parked_on(run, shop):
     assert json.loads(run("dlq", "list", "--json").out) == []
 
 
+def test_the_desk_groups_sets_aside_and_redrives_in_stages(run, shop):
+    """What the reference says of groups, the parking lot, dry runs and stages; a redrive waits for an orchestrator."""
+    for name in ("u", "v"):
+        run("run", f"{shop}:unlucky", "--input", "5", "--id", name)
+    [group] = json.loads(run("dlq", "groups", "--json").out)
+    assert (group["count"], group["newest"]["task"]) == (2, "charge")
+    name = group["fingerprint"]
+    assert name in run("dlq", "groups").out
+    assert run("dlq", "set-aside", "u/1/charge", "--reason", "asked").out == "set aside 1 dead letter\n"
+    assert [each["id"] for each in json.loads(run("dlq", "list", "--json").out)] == ["v/1/charge"]
+    assert [each["lot"] for each in json.loads(run("dlq", "list", "--aside", "--json").out)] == ["asked"]
+    assert json.loads(run("dlq", "bring-back", "--group", name, "--json").out) == {"brought_back": 1}
+
+    words = ("dlq", "redrive", "--group", name, "--set", "amount=1", "--module", shop)
+    tried = json.loads(run(*words, "--dry-run", "--json").out)
+    assert (tried["letters"], tried["unfit"], tried["trials"][0]["args"]) == (2, 0, {"amount": 1})
+    begun = json.loads(run(*words, "--stages", "1,5", "--json").out)
+    assert (begun["stages"], begun["state"], begun["fingerprint"]) == ([1, 5], "running", name)
+    assert begun["id"] in run("dlq", "redrives").out
+    assert "somebody" in run("dlq", "stop", begun["id"], "--reason", "somebody said so", "--json").out
+
+
 def test_discard_answers_with_an_error(run, shop):
     """A discarded dead letter fails its step, and so the workflow."""
     run("run", f"{shop}:unlucky", "--input", "5", "--id", "u")
@@ -316,6 +338,14 @@ def test_cancel_and_terminate(run, shop):
         ["dlq", "redrive", "--all", "--module", "nowhere.py"],
         ["dlq", "discard"],
         ["dlq", "discard", "nobody/1/x"],
+        ["dlq", "set-aside", "--reason", "x"],
+        ["dlq", "set-aside", "nobody/1/x", "--reason", "x"],
+        ["dlq", "bring-back", "a/1/b", "--group", "x"],
+        ["dlq", "redrive", "--group", "x", "--stages", "one"],
+        ["dlq", "redrive", "--group", "x", "--stages", "1,10"],
+        ["dlq", "redrive", "--all", "--stages", "1"],
+        ["dlq", "redrive", "--group", "x", "--input", "{}", "--dry-run"],
+        ["dlq", "stop", "nobody"],
         ["replay", "nobody", "--module", "empty.py"],
         ["replay", "order-7", "--module", "nowhere.py"],
         ["worker", "nowhere.py"],

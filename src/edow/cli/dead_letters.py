@@ -15,13 +15,11 @@ from edow.cli.jsons import print_json, read_json, whole
 from edow.cli.session import with_client
 from edow.client import Client
 from edow.client.desk import Stages
-from edow.client.letters import Args, Selection
+from edow.client.letters import LIMIT, Args, Selection
 from edow.errors import InvalidInput, NotFound
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter
 from edow.workflow.registry import Registry
-
-LIMIT = 10_000  # acted on by one call
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
 TaskName = Annotated[str | None, typer.Option("--task", help="Of this task.")]
@@ -158,7 +156,7 @@ def redrive(  # noqa: PLR0913  # options
 ) -> None:
     """Run the steps of dead letters again, with the same or with edited arguments.
 
-    With --stages an orchestrator or API process does it little by little, and stops when too many fail again.
+    With --stages an orchestrator does it little by little, and stops when too many fail again.
     """
     where = DeadLetterFilter(execution=execution, task=task, error=error, fingerprint=group, limit=LIMIT)
     which = _selection(ids, where, everything)

@@ -13,13 +13,11 @@ from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
 from edow.cli.session import with_client
 from edow.client.desk import DryRun
-from edow.client.letters import Selection
+from edow.client.letters import LIMIT, Selection
 from edow.client.redrives import Redrive
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter
-
-LIMIT = 10_000
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
 Group = Annotated[str | None, typer.Option("--group", help="Of this group: see `edow dlq groups`.")]

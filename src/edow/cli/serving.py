@@ -67,7 +67,7 @@ def orchestrator(
     from edow.client.forwarder import Forwarder
 
     def parts(system: System) -> list[Part]:
-        return [system.orchestrator(), *(Forwarder(url, system.store) for url in outbox or ())]
+        return [system.orchestrator(), system.redriver(), *(Forwarder(url, system.store) for url in outbox or ())]
 
     _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator")
 
@@ -105,7 +105,7 @@ def serve(
     _serve(
         modules,
         lambda registry: System(store, transport, registry),
-        lambda system: [system.orchestrator(), system.worker()],
+        lambda system: [system.orchestrator(), system.redriver(), system.worker()],
         "orchestrator and worker",
     )
 

@@ -87,7 +87,7 @@ class Desk:
     ) -> Redrive:
         """Begin a redrive in stages of the parked letters with this fingerprint, task or execution.
 
-        It is gone on with by any orchestrator or API process. Raises InvalidInput, and SignatureMismatch for a change
+        It is gone on with beside any orchestrator. Raises InvalidInput, and SignatureMismatch for a change
         that does not fit a task's signature.
         """
         link, how = self._link, how or Stages()

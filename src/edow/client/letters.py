@@ -24,6 +24,8 @@ Args = Mapping[str, object] | Callable[[DeadLetter], Mapping[str, object]]
 Selection = DeadLetterFilter | Sequence[str] | str
 """Letters by filter, by ids, or one by id."""
 
+LIMIT = 10_000  # acted on by one command or request
+
 _WHY_NOT = {
     "raised": "the execution has already received the exception and gone on; start it again if it should be done over",
     "redriven": "it has been redriven already",

@@ -1,4 +1,4 @@
-"""The loop that goes on with redrives in stages: in every orchestrator's and API's process, as many as there are."""
+"""The loop that goes on with redrives in stages: beside every orchestrator, as many as there are."""
 
 from __future__ import annotations
 

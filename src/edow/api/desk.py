@@ -1,0 +1,211 @@
+"""`/api/v1/dead-letter-groups`, `/redrives` and their like: the dead-letter desk."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from litestar import get, post
+from litestar.params import FromPath, FromQuery
+
+from edow.api.routes import Acting, Shared, allows
+from edow.api.views import moment, optional_moment
+from edow.client.desk import MOST_GROUPS, DryRun, Stages
+from edow.client.letters import LIMIT, Selection
+from edow.client.redrives import Redrive
+from edow.errors import InvalidInput
+from edow.model.failure import Failure
+from edow.store.contract import DeadLetterFilter, LetterGroup
+
+TAGS = ["dead letters"]
+
+
+class Which(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Either `ids`, or parked letters by one or more of the others."""
+
+    ids: list[str] | None = None
+    group: str | None = None
+    task: str | None = None
+    execution: str | None = None
+
+    def selection(self) -> Selection:
+        """Raises InvalidInput."""
+        others = [self.group, self.task, self.execution]
+        if bool(self.ids) == any(each is not None for each in others):
+            raise InvalidInput("nothing clear is selected; give either ids, or a group, task or execution")
+        return self.ids or self.filter()
+
+    def filter(self) -> DeadLetterFilter:
+        return DeadLetterFilter(fingerprint=self.group, task=self.task, execution=self.execution, limit=LIMIT)
+
+
+class SetAside(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: Which
+    reason: str
+
+
+class BringBack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: Which
+
+
+class Try(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`change`: arguments by name that replace a letter's."""
+
+    which: Which
+    change: dict[str, object] | None = None
+
+
+class Begin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`stages`: sizes of the first stages, all that is left follows; `rate`: letters a second; `stop_above`: share of a
+    stage's letters that may fail again; `unchecked`: a change is not compared with the task's signature.
+    """
+
+    which: Which
+    change: dict[str, object] | None = None
+    stages: tuple[int, ...] = (1, 10)
+    rate: float = 10.0
+    stop_above: float = 0.2
+    unchecked: bool = False
+
+
+class Stop(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    reason: str = ""
+
+
+class Moved(msgspec.Struct, kw_only=True):
+    """How many letters there were."""
+
+    letters: int
+
+
+class GroupView(msgspec.Struct, kw_only=True):
+    """Letters of one task that failed alike; `newest` is one of them."""
+
+    group: str
+    count: int
+    task: str
+    first_at: datetime
+    last_at: datetime
+    newest: str
+    failure: Failure | None
+    reason: str  # why the newest one was set aside
+
+
+class RedriveView(msgspec.Struct, kw_only=True):
+    """`stage` counts from 1, and `stage_size` null is the last one, of all that are left."""
+
+    id: str
+    state: str
+    why: str
+    created_at: datetime
+    created_by: str
+    ended_at: datetime | None
+    group: str | None
+    task: str | None
+    execution: str | None
+    stage: int
+    stage_size: int | None
+    rate: float
+    stop_above: float
+    succeeded: int
+    failed: int
+    gone: int
+    in_hand: int
+
+
+@get("/dead-letter-groups", tags=TAGS, summary="Group dead letters", **allows("read"))
+async def groups(client: Acting, aside: FromQuery[bool] = False, limit: FromQuery[int] = 100) -> list[GroupView]:
+    """Parked dead letters by task, type of error and message without particulars, the largest group first; with `aside`
+    those in the parking lot.
+    """
+    found = await client.desk().groups(aside=aside, limit=min(limit, MOST_GROUPS))
+    return [group_view(each) for each in found]
+
+
+ACTS = allows("operate", 404, 409)
+
+
+@post("/dead-letters/set-aside", tags=TAGS, summary="Set dead letters aside", status_code=200, **ACTS)
+async def set_aside(client: Acting, data: SetAside) -> Moved:
+    """Into the parking lot: out of the way until somebody brings them back, or they fail again."""
+    return Moved(letters=await client.desk().set_aside(data.which.selection(), data.reason))
+
+
+@post("/dead-letters/bring-back", tags=TAGS, summary="Bring dead letters back", status_code=200, **ACTS)
+async def bring_back(client: Acting, data: BringBack) -> Moved:
+    """Out of the parking lot."""
+    return Moved(letters=await client.desk().bring_back(data.which.selection()))
+
+
+@post("/dead-letters/dry-run", tags=TAGS, summary="Try a redrive out", status_code=200, **allows("read", 404, 409))
+async def dry_run(client: Acting, backend: Shared, data: Try) -> DryRun:
+    """Which letters would be redriven with what, and which of them would not do. Nothing is done."""
+    return await client.desk().dry_run(data.which.selection(), data.change, backend.registry)
+
+
+@post("/redrives", tags=TAGS, summary="Redrive in stages", **ACTS)
+async def begin(client: Acting, backend: Shared, data: Begin) -> RedriveView:
+    """One letter, then ten, then all (or as `stages` says), at a rate; stops by itself when too many fail again."""
+    how = Stages(stages=data.stages, rate=data.rate, stop_above=data.stop_above)
+    if data.which.ids:
+        raise InvalidInput("a redrive in stages takes no ids; give a group, task or execution")
+    where, registry = data.which.filter(), backend.registry
+    begun = await client.desk().redrive(where, data.change, how, registry=registry, unchecked=data.unchecked)
+    return redrive_view(begun)
+
+
+@get("/redrives", tags=TAGS, summary="List redrives", **allows("read"))
+async def list_redrives(client: Acting) -> list[RedriveView]:
+    """Those that run, and those that ended in the last 30 days; the newest first."""
+    return [redrive_view(each) for each in await client.desk().redrives()]
+
+
+@get("/redrives/{id:str}", tags=TAGS, summary="Look at a redrive", **allows("read", 404))
+async def get_redrive(client: Acting, id: FromPath[str]) -> RedriveView:
+    """How far it is."""
+    return redrive_view(await client.desk().get_redrive(id))
+
+
+@post("/redrives/{id:str}/stop", tags=TAGS, summary="Stop a redrive", status_code=200, **ACTS)
+async def stop_redrive(client: Acting, id: FromPath[str], data: Stop) -> RedriveView:
+    """It takes no more letters."""
+    return redrive_view(await client.desk().stop_redrive(id, data.reason))
+
+
+def group_view(group: LetterGroup) -> GroupView:
+    newest = group.newest
+    return GroupView(
+        group=group.fingerprint,
+        count=group.count,
+        task=newest.task,
+        first_at=moment(group.first_at),
+        last_at=moment(group.last_at),
+        newest=newest.id,
+        failure=msgspec.json.decode(newest.failure, type=Failure | None),
+        reason=newest.lot,
+    )
+
+
+def redrive_view(redrive: Redrive) -> RedriveView:
+    return RedriveView(
+        id=redrive.id,
+        state=redrive.state,
+        why=redrive.why,
+        created_at=moment(redrive.created_at),
+        created_by=redrive.created_by,
+        ended_at=optional_moment(redrive.ended_at),
+        group=redrive.fingerprint,
+        task=redrive.task,
+        execution=redrive.execution,
+        stage=redrive.stage + 1,
+        stage_size=redrive.stage_size,
+        rate=redrive.rate,
+        stop_above=redrive.stop_above,
+        succeeded=redrive.succeeded,
+        failed=redrive.failed,
+        gone=redrive.gone,
+        in_hand=len(redrive.in_hand),
+    )
+
+
+ROUTES = (groups, set_aside, bring_back, dry_run, begin, list_redrives, get_redrive, stop_redrive)

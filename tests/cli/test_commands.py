@@ -84,7 +84,7 @@ def test_the_desk_groups_sets_aside_and_redrives_in_stages(run, shop):
 
     words = ("dlq", "redrive", "--group", name, "--set", "amount=1", "--module", shop)
     tried = json.loads(run(*words, "--dry-run", "--json").out)
-    assert (tried["letters"], tried["unfit"], tried["trials"][0]["args"]) == (2, 0, {"amount": 1})
+    assert (tried["letters"], tried["unfit"], tried["trials"][0]["args"]) == (2, 0, {"number": 5, "amount": 1})
     begun = json.loads(run(*words, "--stages", "1,5", "--json").out)
     assert (begun["stages"], begun["state"], begun["fingerprint"]) == ([1, 5], "running", name)
     assert begun["id"] in run("dlq", "redrives").out

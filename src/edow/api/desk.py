@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 from litestar import get, post
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from edow.api.routes import Acting, Shared, allows
 from edow.api.views import moment, optional_moment
@@ -126,25 +126,25 @@ ACTS = allows("operate", 404, 409)
 
 
 @post("/dead-letters/set-aside", tags=TAGS, summary="Set dead letters aside", status_code=200, **ACTS)
-async def set_aside(client: Acting, data: SetAside) -> Moved:
+async def set_aside(client: Acting, data: JSONBody[SetAside]) -> Moved:
     """Into the parking lot: out of the way until somebody brings them back, or they fail again."""
     return Moved(letters=await client.desk().set_aside(data.which.selection(), data.reason))
 
 
 @post("/dead-letters/bring-back", tags=TAGS, summary="Bring dead letters back", status_code=200, **ACTS)
-async def bring_back(client: Acting, data: BringBack) -> Moved:
+async def bring_back(client: Acting, data: JSONBody[BringBack]) -> Moved:
     """Out of the parking lot."""
     return Moved(letters=await client.desk().bring_back(data.which.selection()))
 
 
 @post("/dead-letters/dry-run", tags=TAGS, summary="Try a redrive out", status_code=200, **allows("read", 404, 409))
-async def dry_run(client: Acting, backend: Shared, data: Try) -> DryRun:
+async def dry_run(client: Acting, backend: Shared, data: JSONBody[Try]) -> DryRun:
     """Which letters would be redriven with what, and which of them would not do. Nothing is done."""
     return await client.desk().dry_run(data.which.selection(), data.change, backend.registry)
 
 
 @post("/redrives", tags=TAGS, summary="Redrive in stages", **ACTS)
-async def begin(client: Acting, backend: Shared, data: Begin) -> RedriveView:
+async def begin(client: Acting, backend: Shared, data: JSONBody[Begin]) -> RedriveView:
     """One letter, then ten, then all (or as `stages` says), at a rate; stops by itself when too many fail again."""
     how = Stages(stages=data.stages, rate=data.rate, stop_above=data.stop_above)
     if data.which.ids:
@@ -167,7 +167,7 @@ async def get_redrive(client: Acting, id: FromPath[str]) -> RedriveView:
 
 
 @post("/redrives/{id:str}/stop", tags=TAGS, summary="Stop a redrive", status_code=200, **ACTS)
-async def stop_redrive(client: Acting, id: FromPath[str], data: Stop) -> RedriveView:
+async def stop_redrive(client: Acting, id: FromPath[str], data: JSONBody[Stop]) -> RedriveView:
     """It takes no more letters."""
     return redrive_view(await client.desk().stop_redrive(id, data.reason))
 

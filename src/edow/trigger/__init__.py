@@ -1,0 +1,1 @@
+"""What starts workflows beside a client: schedules, webhooks and events. Above the store, below the faces."""

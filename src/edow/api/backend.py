@@ -6,17 +6,19 @@ Opened by the application's lifespan or, where whoever mounts it passes none on,
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from contextlib import AsyncExitStack
 
 from edow.api.limits import RateLimit
 from edow.api.settings import Settings
-from edow.app import System
+from edow.app import System, now
 from edow.client import Client
 from edow.client.actor import Actor
 from edow.errors import Unsupported
 from edow.store.contract import Store
 from edow.transport.contract import Transport
+from edow.trigger.hooks import HookDesk
 from edow.workflow.registry import Registry
 
 
@@ -26,6 +28,7 @@ class Backend:
     store: Store
     transport: Transport | None
     client: Client
+    hooks: HookDesk
 
     def __init__(
         self, store: str | Store | None, transport: str | Transport | None, registry: Registry, settings: Settings
@@ -73,3 +76,6 @@ class Backend:
         self.store = store
         self.transport = None if isinstance(transport, str) else transport
         self.client = await stack.enter_async_context(Client(store=store))
+        self.hooks = HookDesk(store, now, secrets.token_hex(4))
+        stack.push_async_callback(self.hooks.tally.stop)
+        await self.hooks.tally.start()

@@ -28,6 +28,7 @@ ANSWERS = {
     404: "There is no such thing.",
     409: "Not possible in the state that this is in now.",
     413: "The body is over the limit.",
+    415: "The body is of a type that is not understood here.",
     422: "The request does not have the form that is documented here.",
     429: "Too many requests: try again after the seconds that Retry-After says.",
     501: "The transport of this installation cannot do that.",

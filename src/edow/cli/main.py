@@ -15,6 +15,7 @@ from edow.cli import (
     delegates,
     doctor,
     executions,
+    hooks,
     listing,
     replaying,
     running,
@@ -58,6 +59,7 @@ def build() -> typer.Typer:
     app.command("terminate", rich_help_panel=ACT)(executions.terminate)
     app.command("resume", rich_help_panel=ACT)(executions.resume)
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
+    app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)

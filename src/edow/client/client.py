@@ -19,6 +19,7 @@ from edow.client.audit import AuditFilter, AuditPage, page
 from edow.client.batches import start_in_batches
 from edow.client.desk import Desk
 from edow.client.handle import Handle
+from edow.client.hooks import Hooks
 from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
 from edow.client.starting import StartOptions, options_of, parameters, start_request, start_requests
@@ -82,6 +83,10 @@ class Client:
     def tokens(self) -> Tokens:
         """The API's bearer tokens."""
         return Tokens(self._link)
+
+    def hooks(self) -> Hooks:
+        """The incoming webhooks."""
+        return Hooks(self._link)
 
     async def audit(self, where: AuditFilter | None = None) -> AuditPage:
         """What operators did, newest first."""

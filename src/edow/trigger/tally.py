@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -100,7 +100,6 @@ async def totals(store: Store, family: Family, name: str | None = None) -> dict[
     return found
 
 
-def shown(counts: Counter[str] | None, outcomes: Sequence[str] = ()) -> dict[str, int]:
+def shown(counts: Mapping[str, int], outcomes: Sequence[str] = ()) -> dict[str, int]:
     """In a stable order."""
-    counts = counts or Counter()
-    return {each: counts[each] for each in sorted({*counts, *outcomes})}
+    return {each: counts.get(each, 0) for each in sorted({*counts, *outcomes})}

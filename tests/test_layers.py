@@ -27,7 +27,7 @@ RANDOMNESS = frozenset({"random", "secrets"})
 
 VOCABULARY = frozenset({"errors", "model"})
 PURE = frozenset({"workflow", "engine"})
-EDGES = frozenset({"store", "transport", "payload"})
+EDGES = frozenset({"store", "transport", "payload", "telemetry"})
 LOOPS = frozenset({"orchestrator", "worker", "trigger"})
 FACES = frozenset({"api", "console", "cli", "client", "testing", "__main__"}) | frozenset(
     {"app", "bench", "demo", "verify"}  # `app` is the composition root: nothing below imports it
@@ -59,6 +59,7 @@ TABLE = {
     "store": Rule(VOCABULARY | {"address", "sql", "sqlite", "postgresql"}),
     "transport": Rule(VOCABULARY | {"address", "sql", "sqlite", "postgresql"}),
     "payload": Rule(VOCABULARY),
+    "telemetry": Rule(VOCABULARY),
     # layer 3: loops; a worker is stateless, and this is where that is visible
     "orchestrator": Rule(VOCABULARY | PURE | EDGES),
     "worker": Rule((VOCABULARY | PURE | EDGES) - {"store", "engine"}),

@@ -9,7 +9,7 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -21,11 +21,14 @@ from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
 from edow.sqlite import SqliteFile
 from edow.store.contract import Store
 from edow.store.sqlite import SqliteStore
+from edow.telemetry.spans import Span
 from edow.transport.contract import Transport
 from edow.transport.sqlite import SqliteTransport
 from edow.worker.config import WorkerConfig
 from edow.worker.worker import Worker
 from edow.workflow.registry import Registry, collect
+
+Emit = Callable[[Sequence[Span]], None]
 
 DEFAULT_STORE = "sqlite:///edow.db"
 SQLITE = "sqlite:///"
@@ -189,6 +192,7 @@ class System:
         self.transport_url = transport_url(transport, self.store_url)
         self.registry = registry if registry is not None else Registry()
         self.store, self.transport, self.joined = connect(self.store_url, self.transport_url)
+        self.emit: Emit | None = None  # gets the spans of what is traced
 
     def __str__(self) -> str:
         store = str(Address(self.store_url))
@@ -215,7 +219,7 @@ class System:
     def orchestrator(self, **config: Any) -> Orchestrator:
         """An orchestrator for the registry's workflows; `config` as OrchestratorConfig."""
         edges = Edges(self.store, self.transport, now, self.joined)
-        return Orchestrator(edges, self.registry, OrchestratorConfig(**config))
+        return Orchestrator(edges, self.registry, OrchestratorConfig(**config), self.emit)
 
     def redriver(self) -> Redriver:
         """What goes on with redrives in stages; beside each orchestrator."""
@@ -223,7 +227,7 @@ class System:
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""
-        return Worker(self.transport, self.registry, WorkerConfig(**config), now)
+        return Worker(self.transport, self.registry, WorkerConfig(**config), now, self.emit)
 
 
 class Workplace:
@@ -233,6 +237,7 @@ class Workplace:
         """Raises InvalidInput for a URL that nobody knows."""
         self.registry = registry
         self.transport = connect_transport(transport)
+        self.emit: Emit | None = None  # gets the spans of what is traced
         self._address = Address(transport)
 
     def __str__(self) -> str:
@@ -252,4 +257,4 @@ class Workplace:
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""
-        return Worker(self.transport, self.registry, WorkerConfig(**config), now)
+        return Worker(self.transport, self.registry, WorkerConfig(**config), now, self.emit)

@@ -24,6 +24,7 @@ from edow.cli import (
     stats,
 )
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
+from edow.cli.logs import JSON
 from edow.errors import EdowError
 
 USAGE_ERROR = typer.BadParameter.__bases__[0]  # of the command-line parser inside typer, which has no public name
@@ -72,15 +73,20 @@ def build() -> typer.Typer:
 
 def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (or EDOW_DEBUG=1).")] = False,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="A JSON object a log line (or EDOW_LOG_JSON=1).")
+    ] = False,
 ) -> None:
-    """`--debug` is honoured wherever it stands; see `run`."""
+    """Both are honoured wherever they stand; see `run`."""
 
 
 def run(argv: Sequence[str] | None) -> int:
     """Run a command line and answer its exit code. Never raises, but with `--debug`."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("EDOW_DEBUG", "") not in ("", "0")
-    words = [word for word in words if word != "--debug"]
+    if "--log-json" in words:
+        os.environ[JSON] = "1"
+    words = [word for word in words if word not in ("--debug", "--log-json")]
     try:
         code = build()(words, prog_name="edow", standalone_mode=False)
     except BaseException as problem:

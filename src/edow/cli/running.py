@@ -19,6 +19,7 @@ from edow.cli.jsons import print_json, read_json
 from edow.cli.logs import configure
 from edow.cli.progress import follow
 from edow.cli.session import run_async
+from edow.cli.tracing import traced
 from edow.client import Client, Handle
 from edow.client.outcome import failure_of
 from edow.errors import WrongState
@@ -66,7 +67,9 @@ async def _run(job: _Job, store: str | None, transport: str | None) -> object:
     from edow.app import System
 
     async with AsyncExitStack() as stack:
+        spans = stack.enter_context(traced("run"))
         system = await stack.enter_async_context(System(store, transport, job.registry))
+        system.emit = None if spans is None else spans.emit
         client = await stack.enter_async_context(Client(store=system.store))
         args, kwargs = job.args
         handle = await client.start(job.workflow, *args, **kwargs)

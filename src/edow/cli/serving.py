@@ -21,6 +21,7 @@ from edow.cli.failure import note
 from edow.cli.logs import configure
 from edow.cli.reload import CHILD, keep_running
 from edow.cli.session import run_async
+from edow.cli.tracing import traced
 from edow.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ async def serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[P
     if CHILD in os.environ:  # of `edow dev`: its parent's end of the pipe closes when the parent dies
         asyncio.get_running_loop().add_reader(sys.stdin.fileno(), stop.set)
     async with AsyncExitStack() as stack:
+        spans = stack.enter_context(traced(what))
+        system.emit = None if spans is None else spans.emit
         try:
             await stack.enter_async_context(system)
             made = parts(system)

@@ -7,6 +7,7 @@ import gc
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from edow.cli.tracing import traced
 from edow.client import Client
 from edow.errors import NotFound
 
@@ -36,8 +37,9 @@ def with_client(store: str | None, work: Callable[[Client], Awaitable[T]], *, cr
     url = store_to_open(store, create=create)
 
     async def session() -> T:
-        async with Client(url) as client:
-            return await work(client)
+        with traced("cli"):
+            async with Client(url) as client:
+                return await work(client)
 
     return run_async(session())
 

@@ -29,6 +29,7 @@ from edow.model import history
 from edow.model.execution import Execution
 from edow.model.history import AnyEvent
 from edow.store.contract import DeadLetter, DeadLetterFilter, ExecutionFilter, IfExists, Page, StartRequest, Store
+from edow.telemetry.exporter import starting
 from edow.workflow.definition import Workflow
 from edow.workflow.naming import MAX_CHILD_ID, definition_name, execution_id
 from edow.workflow.registry import Registry
@@ -101,8 +102,10 @@ class Client:
         """
         link = self._link
         body = workflow.signature.encode_call(args, kwargs)
-        request = start_request(link, workflow.name, body, options_of(workflow))
-        return await self._started(request, workflow.signature.decode_result)
+        options = options_of(workflow)
+        with starting(workflow.name, options.trace) as trace:
+            request = start_request(link, workflow.name, body, msgspec.structs.replace(options, trace=trace))
+            return await self._started(request, workflow.signature.decode_result)
 
     async def start_many(
         self,
@@ -135,7 +138,9 @@ class Client:
         definition_name(workflow, "workflow")
         body = parameters(values, f"the input of {workflow!r}")
         options = StartOptions(id, if_exists, traceparent).checked()
-        return await self._started(start_request(self._link, workflow, body, options), msgspec.json.decode)
+        with starting(workflow, traceparent) as trace:
+            options = msgspec.structs.replace(options, trace=trace)
+            return await self._started(start_request(self._link, workflow, body, options), msgspec.json.decode)
 
     # looking
 

@@ -13,6 +13,7 @@ from edow.errors import InvalidInput
 from edow.model.execution import Execution
 from edow.store.contract import IfExists, StartRequest
 from edow.store.starting import start_of
+from edow.telemetry.exporter import starting
 from edow.workflow import codec
 from edow.workflow.definition import Workflow
 from edow.workflow.naming import execution_id
@@ -75,8 +76,9 @@ def start_requests(
         args, kwargs = ((), values) if isinstance(values, Mapping) else (tuple(values), {})
         body = workflow.signature.encode_call(args, kwargs)
         if names is not None:
-            options = StartOptions(_next_id(names, position), options.if_exists, options.trace, options.correlation)
-        yield start_request(link, workflow.name, body, options)
+            options = msgspec.structs.replace(options, id=_next_id(names, position))
+        with starting(workflow.name, "") as trace:
+            yield start_request(link, workflow.name, body, msgspec.structs.replace(options, trace=trace))
 
 
 def _next_id(names: Iterator[str], position: int) -> str:

@@ -26,6 +26,7 @@ from edow.orchestrator.mind import Mind
 from edow.orchestrator.outgoing import Outgoing
 from edow.orchestrator.persist import Persistence
 from edow.orchestrator.stats import Stats
+from edow.orchestrator.traces import Traces
 from edow.store.contract import Commit, DeadLetter, InboxRow, Stored
 from edow.transport.contract import Delivery, Subscriber
 
@@ -61,6 +62,7 @@ class Cycle:
         self._published: list[int] = []  # outbox numbers that the broker has; told with the next commit
         self.leases: Mapping[int, int] = {}
         self.subscriber: Subscriber | None = None
+        self.traces: Traces | None = None
         self.hot_limit = 20_000
         self.horizon_us = 30_000_000
         self.stats = Stats()
@@ -236,6 +238,8 @@ class Cycle:
         self._inputs.forget(draft.ended)
         if not self._joined:
             await self._publish(draft, batch, numbers)
+        if draft.traced and self.traces is not None:
+            self.traces.committed(draft.traced, draft.now, self._now())
         if draft.suspects:
             await self._outgoing.find_lost(draft.suspects, draft.now)
         self._ended.extend(draft.ended)
@@ -272,7 +276,7 @@ class Cycle:
         stats.messages += len(draft.messages)
         stats.ended += len(draft.ended)
         for execution, notice in draft.notices:
-            log.warning("execution %s: %s", execution, notice)
+            log.warning("execution %s: %s", execution, notice, extra={"execution": execution})
 
 
 def poison_letter(body: bytes, topic: str, reason: str, now: int) -> DeadLetter:

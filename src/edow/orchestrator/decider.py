@@ -127,7 +127,7 @@ class Decider:
             machine = Machine(self._registry.workflows.get(row.workflow), row, self._limits)
             machine.rebuild(segments, item.heartbeats)
         except Exception as problem:
-            log.exception("execution %s cannot be rebuilt from its history", row.id)
+            log.exception("execution %s cannot be rebuilt from its history", row.id, extra=ids_of(row))
             draft.park(row, problem)
             return False
         self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
@@ -147,7 +147,7 @@ class Decider:
         try:
             draft.absorb(entry, entry.machine.apply(fitting, draft.now))
         except Exception as problem:  # one execution's trouble is not another's
-            log.exception("execution %s: the engine failed", entry.row.id)
+            log.exception("execution %s: the engine failed", entry.row.id, extra=ids_of(entry.row))
             draft.revert(mark)
             draft.touched.append(entry.row.id)
             draft.park(entry.row, problem)
@@ -170,3 +170,8 @@ def _replaces(item: EngineInput, run: int) -> bool:
 
 def _renews(item: EngineInput, run: int) -> bool:
     return isinstance(item, inbox.Resume) or (isinstance(item, inbox.Start) and item.run > run)
+
+
+def ids_of(row: Execution) -> dict[str, str]:
+    """For log lines about it."""
+    return {"execution": row.id, "correlation": row.correlation, "traceparent": row.trace}

@@ -19,7 +19,9 @@ from edow.model.failure import Failure, fingerprint
 from edow.model.message import Message
 from edow.model.times import rfc3339
 from edow.orchestrator.outgoing import Suspect, calling_off
+from edow.orchestrator.traces import Traced
 from edow.store.contract import Append, DeadLetter, Heartbeat, LetterState, NewExecution, Update
+from edow.telemetry.traceparent import is_sampled
 
 SEGMENT_EVENTS = 500  # a row of history holds at most this many events
 SEGMENT_BYTES = 4 * 1024 * 1024  # and many large ones are spread over several
@@ -66,6 +68,7 @@ class Draft:
         self.touched: list[str] = []
         self.suspects: list[Suspect] = []
         self.notices: list[tuple[str, str]] = []
+        self.traced: list[Traced] = []
         self.duplicates = 0
         self._cancels: list[str] = []
         self._time = rfc3339(now)
@@ -81,6 +84,7 @@ class Draft:
             self.wakes,
             self.ended,
             self.notices,
+            self.traced,
             self._cancels,
         )
 
@@ -109,7 +113,14 @@ class Draft:
             self.heartbeats.append(Heartbeat(row.id, row.run, step, details))
         for notice in decision.notices:
             self.notices.append((row.id, notice))
+        if row.trace and is_sampled(row.trace):
+            self._trace(row, decision)
         self._row(hot, decision)
+
+    def _trace(self, row: Execution, decision: Decision) -> None:
+        over = bool(decision.events) and isinstance(decision.events[-1], history.End)
+        if over or decision.dispatches:
+            self.traced.append(Traced(copy(row), decision.dispatches, over))
 
     def park(self, row: Execution, problem: Exception) -> None:
         """We have failed to decide about this execution: it waits for a person rather than being tried for ever."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edow.engine import guard
 from edow.engine.limits import Limits
@@ -25,6 +25,8 @@ from edow.orchestrator.inputs import Inputs
 from edow.orchestrator.leases import Leases
 from edow.orchestrator.mind import Mind
 from edow.orchestrator.stats import Stats
+from edow.orchestrator.traces import Traces
+from edow.telemetry.spans import Span
 from edow.transport.contract import Subscription, TopicSpec
 from edow.workflow.registry import Registry
 
@@ -38,7 +40,14 @@ LEAVE_SECONDS = 15.0  # at most, to finish what is under way
 class Orchestrator:
     """Start and stop are idempotent. `ready` is set once it serves its shards (or waits for some)."""
 
-    def __init__(self, edges: Edges, registry: Registry, config: OrchestratorConfig) -> None:
+    def __init__(
+        self,
+        edges: Edges,
+        registry: Registry,
+        config: OrchestratorConfig,
+        emit: Callable[[Sequence[Span]], None] | None = None,
+    ) -> None:
+        """`emit` gets the spans of executions that are traced."""
         self._store, self._transport, now, _ = edges
         self._registry = registry
         self._config = config
@@ -48,6 +57,8 @@ class Orchestrator:
         self._inputs = Inputs(edges.store, config.batch, now)
         self._cycle = Cycle(edges, self._decider, self._mind, self._inputs, config.lease_ttl)
         self._cycle.hot_limit = config.hot
+        if emit is not None:
+            self._cycle.traces = Traces(edges.store, emit, edges.transport.features.name)
         self._cycle.horizon_us = int(config.horizon * 1_000_000)
         self._housekeeper = Housekeeper(edges, self._cycle, self._inputs, config)
         self._owned: Mapping[int, int] = {}
@@ -115,6 +126,8 @@ class Orchestrator:
                 group.create_task(self._keep_leases(), name="edow-leases")
                 group.create_task(self._housekeeper.run(), name="edow-housekeeper")
                 group.create_task(self._serve(), name="edow-serve")
+                if self._cycle.traces is not None:
+                    group.create_task(self._cycle.traces.run(), name="edow-traces")
         finally:
             await self._leave()
 

@@ -17,6 +17,7 @@ from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
 from edow.model.times import moment
 from edow.model.wire import TaskEvent
+from edow.telemetry.traceparent import attempt_span, is_sampled, within
 from edow.transport.contract import Delivery, Subscriber
 from edow.workflow.context import TaskContext
 from edow.workflow.failures import failure_of
@@ -128,6 +129,14 @@ class Attempt:
             self.on_beat(self)
 
 
+def traceparent_of(attempt: Told) -> str:
+    """Of what happens inside of it."""
+    event = attempt.event
+    if not is_sampled(event.traceparent):
+        return event.traceparent
+    return within(event.traceparent, attempt_span(event.idempotencykey, attempt.number))
+
+
 def make_context(attempt: Attempt, worker: str, delivery_count: int = 1) -> TaskContext:
     """What the task can know about its attempt."""
     event = attempt.event
@@ -142,7 +151,7 @@ def make_context(attempt: Attempt, worker: str, delivery_count: int = 1) -> Task
         send_heartbeat=attempt.beat,
         workflow=event.workflow,
         correlation=event.correlationid,
-        traceparent=event.traceparent,
+        traceparent=traceparent_of(attempt),
         worker=worker,
         deadline=None if event.deadline is None else moment(event.deadline),
         delivery_count=delivery_count,

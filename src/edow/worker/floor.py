@@ -16,7 +16,7 @@ from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
 from edow.model.wire import TaskEvent
 from edow.transport.contract import Delivery
-from edow.worker.attempt import Attempt, Held, Lane, Stopped, Told, make_context
+from edow.worker.attempt import Attempt, Held, Lane, Stopped, Told, make_context, traceparent_of
 from edow.worker.config import WorkerConfig
 from edow.worker.deadlines import Deadlines
 from edow.worker.intake import Intake, Poison, Postponed, Refused
@@ -402,10 +402,22 @@ def _log_failure(attempt: Told, failure: Failure) -> None:
         event.subject,
         failure.type,
         failure.message,
-        extra={"execution": event.executionid, "step": event.step, "attempt": attempt.number},
+        extra=ids_of(attempt),
     )
     if failure.stack:
-        log.debug("%s", failure.stack, extra={"execution": event.executionid, "step": event.step})
+        log.debug("%s", failure.stack, extra=ids_of(attempt))
+
+
+def ids_of(attempt: Told) -> dict[str, object]:
+    """For log lines about it."""
+    event = attempt.event
+    return {
+        "execution": event.executionid,
+        "correlation": event.correlationid,
+        "traceparent": traceparent_of(attempt),
+        "step": event.step,
+        "attempt": attempt.number,
+    }
 
 
 def _nothing() -> None:

@@ -118,4 +118,6 @@ class Lane:
         kept = [delivery for delivery in held.deliveries if id(delivery) not in gone]
         if len(kept) < len(held.deliveries):
             held.deliveries[:] = kept
-            log.warning("the lease of step %s of execution %s was lost", held.event.step, held.event.executionid)
+            event = held.event
+            about = {"execution": event.executionid, "correlation": event.correlationid, "step": event.step}
+            log.warning("the lease of step %s of execution %s was lost", event.step, event.executionid, extra=about)

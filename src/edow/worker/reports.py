@@ -12,10 +12,13 @@ from edow.model.failure import Failure
 from edow.model.message import Message
 from edow.model.times import rfc3339
 from edow.model.wire import Outcome, ResultEvent, TaskEvent
+from edow.telemetry.traceparent import is_sampled
 from edow.transport.contract import Delivery
-from edow.worker.attempt import Attempt, Told
+from edow.worker.attempt import Attempt, Told, traceparent_of
+from edow.worker.traces import AttemptTraces
 
 NULL = msgspec.Raw(b"null")
+CANCELLED = Failure(type="cancelled", message="nobody waits for it any more", kind="cancelled")
 
 _encode_failure = msgspec.json.Encoder().encode
 
@@ -34,8 +37,11 @@ class DeadMessage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 class Reporter:
     """Builds messages. A result larger than the broker takes becomes a failure that says so."""
 
-    def __init__(self, worker: str, clock: Callable[[], int], max_message_bytes: int) -> None:
+    def __init__(
+        self, worker: str, clock: Callable[[], int], max_message_bytes: int, traces: AttemptTraces | None = None
+    ) -> None:
         self._worker = worker
+        self._traces = traces
         self._source = f"/edow/worker/{worker}"
         self._clock = clock
         self._limit = max_message_bytes
@@ -46,9 +52,11 @@ class Reporter:
         message = self._of(attempt, "completed", attempt.result)
         if len(message.body) > self._limit:
             return self.failed(attempt, _too_large(attempt, len(message.body), self._limit), final=True)
+        self._trace(attempt, None)
         return message
 
     def failed(self, attempt: Told, failure: Failure, *, final: bool) -> Message:
+        self._trace(attempt, failure)
         message = self._of(attempt, "failed", msgspec.Raw(_encode_failure(failure)), final)
         if len(message.body) <= self._limit:
             return message
@@ -56,6 +64,7 @@ class Reporter:
         return self._of(attempt, "failed", msgspec.Raw(_encode_failure(short)), final)
 
     def cancelled(self, attempt: Attempt) -> Message:
+        self._trace(attempt, CANCELLED)
         return self._of(attempt, "cancelled", NULL)
 
     def started(self, attempt: Attempt) -> Message:
@@ -79,6 +88,10 @@ class Reporter:
         )
         return Message(topics.DEAD, wire.encode(body))
 
+    def _trace(self, attempt: Told, failure: Failure | None) -> None:
+        if self._traces is not None and is_sampled(attempt.event.traceparent):
+            self._traces.ended(attempt, failure, self._clock())
+
     def _of(self, attempt: Told, outcome: Outcome, data: msgspec.Raw, final: bool = False) -> Message:
         event: TaskEvent = attempt.event
         suffix: str = outcome
@@ -99,7 +112,7 @@ class Reporter:
             outcome=outcome,
             idempotencykey=event.idempotencykey,
             correlationid=event.correlationid,
-            traceparent=event.traceparent,
+            traceparent=traceparent_of(attempt),
             startedat=rfc3339(attempt.started_at) if attempt.started_at else "",
             durationus=min(attempt.duration, wire.LONGEST_US),
             final=final,

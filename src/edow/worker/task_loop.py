@@ -14,7 +14,8 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 
-from edow.worker.attempt import Attempt, bind, conclude
+from edow.telemetry.exporter import enter
+from edow.worker.attempt import Attempt, bind, conclude, traceparent_of
 from edow.worker.config import WorkerConfig
 from edow.worker.mailbox import Mailbox
 from edow.workflow.context import current_context
@@ -127,6 +128,7 @@ class TaskLoop:
 
     async def _perform(self, attempt: Attempt) -> None:
         current_context.set(attempt.context)
+        enter(traceparent_of(attempt))
         begun = time.time_ns()
         attempt.started_at = begun // 1_000
         try:

@@ -15,7 +15,8 @@ import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from edow.worker.attempt import Attempt, bind, conclude
+from edow.telemetry.exporter import enter
+from edow.worker.attempt import Attempt, bind, conclude, traceparent_of
 from edow.worker.config import WorkerConfig
 from edow.worker.mailbox import Mailbox
 from edow.workflow.context import current_context
@@ -154,6 +155,7 @@ class Thread(threading.Thread):
 def call(attempt: Attempt) -> None:
     """In a context of its own: what one task sets, the next does not see."""
     current_context.set(attempt.context)
+    enter(traceparent_of(attempt))
     bound = bind(attempt)
     if bound is not None:
         conclude(attempt, attempt.task.fn(*bound[0], **bound[1]))

@@ -17,6 +17,7 @@ import msgspec
 from edow.errors import Closed, Unavailable
 from edow.model import topics, wire
 from edow.model.times import rfc3339
+from edow.telemetry.spans import Span
 from edow.transport.contract import Delivery, Subscriber, Subscription, TopicSpec, Transport
 from edow.worker.attempt import Attempt
 from edow.worker.attempt import Lane as AnyLane
@@ -31,6 +32,7 @@ from edow.worker.reports import Reporter
 from edow.worker.runner import Kind, Runner
 from edow.worker.task_loop import AsyncRunner
 from edow.worker.threads import ThreadRunner
+from edow.worker.traces import AttemptTraces
 from edow.workflow.registry import Registry
 
 KINDS: tuple[Kind, ...] = ("async", "thread", "process")
@@ -70,11 +72,14 @@ class Worker:
         registry: Registry,
         config: WorkerConfig | None = None,
         clock: Callable[[], int] = now_us,
+        emit: Callable[[Sequence[Span]], None] | None = None,
     ) -> None:
+        """`emit` gets the spans of attempts that are traced."""
         self.config = config or WorkerConfig()
         self._transport = transport
         self._tasks = dict(registry.tasks)
         self._clock = clock
+        self._emit = emit
         self._lanes: list[Lane] = []
         self._control: Subscriber | None = None
         self._loops: list[asyncio.Task[None]] = []
@@ -133,7 +138,9 @@ class Worker:
             "process": ProcessRunner(config, ended, self._tasks.values()),
         }
         features = self._transport.features
-        self._reporter = Reporter(config.name, self._clock, features.max_message_bytes)
+        emit, name = self._emit, config.name
+        traces = None if emit is None else AttemptTraces(emit, features.name, name, config.group)
+        self._reporter = Reporter(name, self._clock, features.max_message_bytes, traces)
         self._publisher = Publisher(self._transport, self._acknowledge, config.batch)
         patience = Patience(round(config.unknown_task_patience_seconds * 1_000_000))
         intake = Intake(self._tasks, config.max_deliveries, patience)

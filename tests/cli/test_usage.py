@@ -10,7 +10,7 @@ import typer
 
 from edow import __version__
 from edow.cli import main
-from edow.cli.main import exit_code
+from edow.cli.tree import exit_code
 from edow.errors import NotFound
 
 COMMANDS = (

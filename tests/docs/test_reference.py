@@ -15,7 +15,7 @@ import pytest
 import typer
 from typer.main import get_command
 
-from edow.cli.main import build
+from edow.cli.tree import build
 from edow.engine.decision import Dispatch
 from edow.engine.run import blank_decision
 from edow.model import wire

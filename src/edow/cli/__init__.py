@@ -10,6 +10,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (default: the process's own) and return its exit code: 0, 1 error, 2 usage, 130 Ctrl-C."""
-    from edow.cli.main import run
+    from edow.cli.tree import run
 
     return run(argv)

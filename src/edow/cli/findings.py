@@ -129,10 +129,10 @@ async def workers(transport: Transport, names: Sequence[str], now: int) -> list[
         stats = await transport.describe([topics.task_topic(name) for name in names])
     except InvalidInput as problem:
         return [Finding("workers", "warn", str(problem), "start an orchestrator: it makes the topics")]
-    return list(_lag(stats, now))
+    return list(lag(stats, now))
 
 
-def _lag(stats: Sequence[TopicStats], now: int) -> Iterator[Finding]:
+def lag(stats: Sequence[TopicStats], now: int) -> Iterator[Finding]:
     for topic in stats:
         for group in topic.groups:
             age = 0 if group.oldest_at is None else now - group.oldest_at

@@ -75,6 +75,11 @@ class Effects:
         """How often each effect has been applied."""
         return Counter(name for (name,) in self._database.execute("SELECT effect FROM audit"))
 
+    def since(self, row: int) -> tuple[list[str], int]:
+        """The effects applied after that row, and the row to go on from."""
+        found = self._database.execute("SELECT rowid, effect FROM audit WHERE rowid > ? ORDER BY rowid", (row,)).fetchall()
+        return [name for _, name in found], found[-1][0] if found else row
+
     def takings(self) -> int:
         """Cents paid and not paid back."""
         [(found,)] = self._database.execute("SELECT coalesce(sum(cents), 0) FROM payments")

@@ -1,6 +1,7 @@
 """An order saga: payment, screening, stock, shipment; when one of them refuses, what was done is undone, last first.
 
-Every task applies its effect once, however often it is delivered. The payment service is away now and then.
+Every task applies its effect once, however often it is delivered. The payment service is away now and then; in the
+live demo it is a real one, over HTTP.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import edow
+from edow.demo import payments
 from edow.demo.effects import effect
 
 
@@ -29,6 +31,7 @@ class Undeliverable(Refused):
 
 
 RETRY = edow.Retry(attempts=10, initial="50ms", maximum="1s", give_up_on=Refused)
+PATIENT = edow.Retry(attempts=100_000, initial="50ms", maximum="2s", give_up_on=Refused)  # payments must go through
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,19 @@ async def fulfil(order: Order) -> Confirmation:
     return Confirmation(order.id, "shipped")
 
 
-@edow.task(retry=RETRY)
+@edow.task(retry=PATIENT)
 def charge(order: Order) -> None:
     if order.card.startswith("slow") and edow.context().attempt == 1:
         raise ConnectionError("the payment service is away")
+    payments.pay(order.id, order.cents)
     with effect(f"charge {order.id}") as database:
         if database is not None:
             database.execute("INSERT INTO payments VALUES (?, ?)", (order.id, order.cents))
 
 
-@edow.task(retry=RETRY)
+@edow.task(retry=PATIENT)
 def refund(order: Order) -> None:
+    payments.pay(f"{order.id}/refund", -order.cents)
     with effect(f"refund {order.id}") as database:
         if database is not None:
             database.execute("INSERT INTO payments VALUES (?, ?)", (order.id, -order.cents))

@@ -32,8 +32,8 @@ class FaultyTransport:
 
     def __init__(self, inner: Transport, faults: Faults, random: Random) -> None:
         self.happened: Counter[str] = Counter()
+        self.faults = faults  # may be changed while it runs
         self._inner = inner
-        self._faults = faults
         self._random = random
         self._late: set[asyncio.Task[None]] = set()
 
@@ -51,13 +51,13 @@ class FaultyTransport:
         """Says that the broker has them all."""
         now = []
         for message in messages:
-            if self._does("lost", self._faults.lost):
+            if self._does("lost", self.faults.lost):
                 continue
-            if self._does("late", self._faults.late):
+            if self._does("late", self.faults.late):
                 self._publish_late(message)
                 continue
-            now += [message] * (2 if self._does("doubled", self._faults.doubled) else 1)
-        if len(now) > 1 and self._does("reordered", self._faults.reordered):
+            now += [message] * (2 if self._does("doubled", self.faults.doubled) else 1)
+        if len(now) > 1 and self._does("reordered", self.faults.reordered):
             self._random.shuffle(now)
         if now:
             await self._inner.publish(now, durable=durable)
@@ -82,7 +82,7 @@ class FaultyTransport:
 
     def _publish_late(self, message: Message) -> None:
         async def later() -> None:
-            await asyncio.sleep(self._random.random() * self._faults.late_seconds)
+            await asyncio.sleep(self._random.random() * self.faults.late_seconds)
             await self._inner.publish([message])
 
         task = asyncio.create_task(later())

@@ -1,0 +1,33 @@
+// Small helps: one box ticks all, "/" goes to the search, Escape closes what is open, and what cannot be undone asks.
+(() => {
+  const count = () => {
+    const ticked = document.querySelectorAll("input[name=ids]:checked").length;
+    for (const each of document.querySelectorAll("[data-ticked]")) each.textContent = String(ticked);
+    for (const each of document.querySelectorAll("[data-needs-ticked]")) each.disabled = ticked === 0;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-all]")) {
+      for (const each of document.querySelectorAll("input[name=ids]")) each.checked = event.target.checked;
+    }
+    count();
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input, textarea, select");
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && !event.altKey) {
+      const search = document.querySelector("[data-search]");
+      if (search) { event.preventDefault(); search.focus(); }
+    }
+    if (event.key === "Escape") {
+      const open = event.target.closest("details.act[open]") || document.querySelector("details.act[open]");
+      if (open) { open.open = false; open.querySelector("summary").focus(); }
+    }
+  });
+  document.addEventListener("click", (event) => {
+    for (const each of document.querySelectorAll("details.act[open]")) if (!each.contains(event.target)) each.open = false;
+  });
+  document.addEventListener("toggle", (event) => {
+    if (event.target.matches("details.act[open]")) event.target.querySelector("input:not([type=hidden]), textarea, button")?.focus();
+  }, true);
+  document.addEventListener("edow:fresh", count);
+  document.addEventListener("DOMContentLoaded", count);
+})();

@@ -1,0 +1,183 @@
+"""What the pages read: the store, the transport and the leases, each shared by all open pages.
+
+Reads only. A broker or database that is away is told as such, and costs a page no more than that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from edow.cli import findings
+from edow.cli.findings import Finding
+from edow.client import Client
+from edow.console.masking import Masking
+from edow.console.shared import Shared
+from edow.errors import EdowError, InvalidInput, NotFound
+from edow.model import history, topics
+from edow.model.execution import ENDED, Execution, Status
+from edow.model.history import AnyEvent
+from edow.store.contract import Counts, DeadLetter, DeadLetterFilter, ExecutionFilter, Lease, Page, Store
+from edow.transport.contract import TopicStats, Transport
+from edow.workflow.registry import Registry
+
+SAMPLES = 300  # kept for the charts
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """How things stood at a moment. `lag` None: the broker does not tell."""
+
+    at: int
+    ended: int
+    failed: int
+    open: int
+    lag: int | None
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """What the transport tells; or why it does not."""
+
+    topics: list[TopicStats]
+    problem: str = ""
+
+    @property
+    def lag(self) -> int | None:
+        """Messages that wait for a worker or an orchestrator."""
+        if self.problem:
+            return None
+        return sum(group.waiting for topic in self.topics for group in topic.groups)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(group.in_flight for topic in self.topics for group in topic.groups)
+
+    @property
+    def oldest_at(self) -> int | None:
+        known = [group.oldest_at for topic in self.topics for group in topic.groups if group.oldest_at is not None]
+        return min(known, default=None)
+
+
+class Look:
+    """Everything that pages read goes through here. `transport` None: the console knows the store alone."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        transport: Transport | None = None,
+        registry: Registry | None = None,
+        masking: Masking | None = None,
+    ) -> None:
+        self.store = store
+        self.client = client
+        self.transport = transport
+        self.registry = registry or Registry()
+        self.masking = masking or Masking()
+        self.shared = Shared()
+        self.samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._workflows: set[str] = set(self.registry.workflows)
+
+    # ── the system ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def counts(self) -> Counts:
+        return await self.shared.get("counts", lambda: self.store.counts(now_us()))
+
+    async def leases(self) -> list[Lease]:
+        async def read() -> list[Lease]:
+            now = now_us()
+            return await self.store.leases_hold("edow console", 0, now, now)  # wants none: this only looks
+
+        return await self.shared.get("leases", read)
+
+    async def carried(self) -> Carried:
+        return await self.shared.get("topics", self._describe)
+
+    async def findings(self) -> list[Finding]:
+        """What `edow doctor` would say, as far as it can be said once a second."""
+        counts, leases, carried = await self.counts(), await self.leases(), await self.carried()
+        now = now_us()
+        found = [
+            findings.orchestrators(leases, self.store.shards, counts.by_status.get("running", 0), now),
+            findings.progress(counts),
+            findings.inbox(counts, now),
+            findings.dead_letters(counts),
+        ]
+        if carried.problem:
+            return [*found, Finding("transport", "warn", carried.problem)]
+        tasks = [topic for topic in carried.topics if topic.topic.startswith(topics.task_topic(""))]
+        return [*found, *findings.lag(tasks, now)]
+
+    async def sample(self) -> Sample:
+        """How things stand, kept for the charts."""
+        counts, carried = await self.counts(), await self.carried()
+        latest = self.samples[-1] if self.samples else None
+        now = now_us()
+        if latest is not None and now - latest.at < 900_000:
+            return latest
+        by = counts.by_status
+        made = Sample(
+            at=now,
+            ended=sum(by.get(status, 0) for status in ENDED),
+            failed=by.get("failed", 0),
+            open=by.get("running", 0) + by.get("parked", 0),
+            lag=carried.lag,
+        )
+        self.samples.append(made)
+        return made
+
+    async def _describe(self) -> Carried:
+        if self.transport is None:
+            return Carried([], "this console was started without a transport")
+        if not self.transport.features.lag:
+            return Carried([], f"{self.transport.features.name} does not tell its lag; ask the broker's own metrics")
+        try:
+            return Carried(await self.transport.describe(self._topics()))
+        except InvalidInput:
+            return Carried([], "the topics are not there yet; an orchestrator makes them")
+        except EdowError as problem:
+            return Carried([], str(problem))
+
+    def _topics(self) -> list[str]:
+        names = sorted({task.policy.topic for task in self.registry.tasks.values()} | {"default"})
+        results = [topics.result_topic(shard) for shard in range(self.store.shards)]
+        return [*map(topics.task_topic, names), *results, topics.DEAD]
+
+    # ── executions ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def page(self, where: ExecutionFilter) -> Page:
+        page = await self.shared.get(("page", msgspec.json.encode(where)), lambda: self.client.page(where))
+        if len(self._workflows) < 1000:
+            self._workflows.update(row.workflow for row in page.executions)
+        return page
+
+    def workflows(self) -> list[str]:
+        """Names seen so far, for people to choose from."""
+        return sorted(self._workflows)
+
+    async def newest(self, status: Status, limit: int) -> list[Execution]:
+        return (await self.page(ExecutionFilter(status=[status], limit=limit))).executions
+
+    async def execution(self, id: str) -> Execution:
+        return await self.shared.get(("execution", id), lambda: self.client.get(id).describe())
+
+    async def history(self, id: str, run: int) -> list[AnyEvent]:
+        """Raises NotFound."""
+
+        async def read() -> list[AnyEvent]:
+            segments = await self.store.history_get(id, run)
+            if not segments:
+                raise NotFound(f"execution {id!r} has no history of run {run}")
+            return [event for segment in segments for event in history.decoder.decode(segment)]
+
+        return await self.shared.get(("history", id, run), read)
+
+    async def letters(self, where: DeadLetterFilter) -> Sequence[DeadLetter]:
+        key = ("letters", msgspec.json.encode(where))
+        return await self.shared.get(key, lambda: self.store.dead_letters_list(where))

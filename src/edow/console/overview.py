@@ -1,0 +1,82 @@
+"""The first page: how much is going on, whether it goes on, and what waits for a person."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edow.cli.findings import Finding
+from edow.console.charts import Chart, chart, rates
+from edow.console.look import Look, Sample, now_us
+from edow.model.execution import Execution, Status
+from edow.store.contract import Counts
+
+LATEST = 8
+WINDOW_SECONDS = 10
+
+
+class Overview(msgspec.Struct, frozen=True):
+    now: int
+    counts: Counts
+    findings: list[Finding]
+    throughput: float | None  # executions that ended, per second
+    lag: int | None
+    in_flight: int
+    oldest_at: int | None
+    charts: list[Chart]
+    failed: list[Execution]
+    parked: list[Execution]
+
+    @property
+    def in_progress(self) -> int:
+        return self.counts.by_status.get("running", 0)
+
+    @property
+    def healthy(self) -> bool:
+        """Nothing is wrong that needs somebody now."""
+        return all(each.level != "fail" for each in self.findings)
+
+    @property
+    def worst(self) -> list[Finding]:
+        """What is not in order first."""
+        return sorted(self.findings, key=lambda each: ("fail", "warn", "ok").index(each.level))
+
+
+async def overview(look: Look) -> Overview:
+    await look.sample()
+    samples = list(look.samples)
+    carried = await look.carried()
+    return Overview(
+        now=now_us(),
+        counts=await look.counts(),
+        findings=await look.findings(),
+        throughput=recent_rate(samples),
+        lag=carried.lag,
+        in_flight=carried.in_flight,
+        oldest_at=carried.oldest_at,
+        charts=[
+            chart("Executions ended", "per second", rates([(each.at, each.ended) for each in changes(samples)])),
+            chart("Messages waiting", "", [(each.at, each.lag) for each in samples if each.lag is not None]),
+        ],
+        failed=await look.newest(Status.FAILED, LATEST),
+        parked=await look.newest(Status.PARKED, LATEST),
+    )
+
+
+def changes(samples: list[Sample]) -> list[Sample]:
+    """Without samples whose counts were those of the one before: they are read again only after a while."""
+    return [
+        each
+        for before, each in zip([None, *samples], samples, strict=False)
+        if before is None or each.ended != before.ended or each.at - before.at > 1_500_000
+    ]
+
+
+def recent_rate(samples: list[Sample]) -> float | None:
+    """Over the last seconds; None while nobody can know."""
+    if not samples:
+        return None
+    recent = [each for each in samples if samples[-1].at - each.at <= WINDOW_SECONDS * 1_000_000]
+    if len(recent) < 2:
+        recent = samples[-2:]
+    seconds = (recent[-1].at - recent[0].at) / 1_000_000
+    return max(0, recent[-1].ended - recent[0].ended) / seconds if seconds else None

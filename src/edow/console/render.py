@@ -1,0 +1,86 @@
+"""Templates to answers: escaping always on, a strict content security policy, and an ETag so that looking again is cheap.
+
+Formats values; reads nothing.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Request, Response
+
+from edow.cli.output import duration, size
+from edow.model.times import rfc3339
+
+HERE = Path(__file__).parent
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-cache",
+}
+
+
+def environment() -> Environment:
+    """Jinja2 with the console's templates and filters. Whatever a template was not given is an error."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters |= {
+        "duration": duration,
+        "size": size,
+        "when": rfc3339,
+        "clock": clock,
+        "number": number,
+        "rate": rate,
+        "path": lambda text: quote(str(text), safe=""),
+    }
+    return made
+
+
+def clock(at: int) -> str:
+    """`2026-11-28 20:39:03`, in UTC."""
+    return rfc3339(at)[:19].replace("T", " ")
+
+
+def number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def rate(value: float | None) -> str:
+    """Per second."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:,.1f}"
+
+
+class Renderer:
+    """`shared` are values that every page needs."""
+
+    def __init__(self, **shared: Any) -> None:
+        self._templates = environment()
+        self._templates.globals |= shared
+
+    def page(self, request: Request[Any, Any, Any], template: str, code: int = 200, **values: Any) -> Response[bytes]:
+        """The page, or 304 if the browser has exactly this one."""
+        body = self._templates.get_template(template).render(**values).encode()
+        tag = f'"{blake2b(body, digest_size=9).hexdigest()}"'
+        headers = {**HEADERS, "ETag": tag}
+        if code == 200 and request.headers.get("if-none-match") == tag:
+            return Response(b"", status_code=304, headers=headers)
+        return Response(body, status_code=code, headers=headers, media_type="text/html")

@@ -1,0 +1,219 @@
+"""Every address of the console: pages that look, forms that act, and the assets.
+
+Who may use each is said by its `opt["access"]`, which the API's gate reads. A form's answer is a redirect to the page
+that shows what became of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, get, post
+from litestar.enums import RequestEncodingType
+from litestar.exceptions import HTTPException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import Body
+from litestar.response import Redirect
+
+from edow.api.backend import Backend
+from edow.api.gate import COOKIE
+from edow.api.problems import STATUSES
+from edow.client import Client
+from edow.console.execution import MEANINGS, view
+from edow.console.listing import PERIODS, listing, search_of
+from edow.console.look import Look
+from edow.console.overview import overview
+from edow.console.render import HEADERS, HERE, Renderer
+from edow.errors import EdowError, InvalidInput, NotFound
+from edow.model.execution import Status
+
+Form = Annotated[dict[str, Any], Body(media_type=RequestEncodingType.URL_ENCODED)]
+Page = Response[bytes]
+Asked = Request[Any, Any, Any]
+
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+ASSETS = {path.name: path for path in sorted((HERE / "assets").iterdir()) if path.suffix in TYPES}
+SAID = {
+    "cancel": "Cancellation was requested: the execution's cleanup and compensations run now.",
+    "terminate": "The execution was asked to end as it stands.",
+    "resume": "The execution is tried again.",
+    "signal": "The signal was sent.",
+}
+"""What a page says after an action, by the key in its address: the address never brings words of its own."""
+
+
+# ── pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@get("/", opt={"access": "read"})
+async def overview_page(request: Asked, look: Look, render: Renderer) -> Page:
+    """How everything goes."""
+    return render.page(request, "overview.html", here="overview", view=await overview(look))
+
+
+@get("/executions", opt={"access": "read"})
+async def executions_page(request: Asked, look: Look, render: Renderer) -> Page:
+    """Search and list."""
+    search = search_of(request.query_params, request.query_params.getall("status", []))
+    view = await listing(look, search)
+    return render.page(
+        request, "executions.html", here="executions", view=view, statuses=list(Status), periods=list(PERIODS)
+    )
+
+
+@get("/executions/{id:str}", opt={"access": "read"})
+async def execution_page(request: Asked, look: Look, render: Renderer, id: str) -> Page:
+    """One of them."""
+    query = request.query_params
+    shown = await view(look, id, _positive(query.get("run")), _positive(query.get("from")) or 1)
+    said = SAID.get(query.get("said", ""), "")
+    return render.page(request, "execution.html", here="executions", view=shown, meanings=MEANINGS, said=said)
+
+
+# ── actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@post("/executions/{id:str}/cancel", opt={"access": "operate"})
+async def cancel(client: Client, look: Look, id: str, data: Form) -> Redirect:
+    await client.get(id).cancel(str(data.get("reason", "")))
+    return _done(look, id, "cancel")
+
+
+@post("/executions/{id:str}/terminate", opt={"access": "operate"})
+async def terminate(client: Client, look: Look, id: str, data: Form) -> Redirect:
+    await client.get(id).terminate(str(data.get("reason", "")))
+    return _done(look, id, "terminate")
+
+
+@post("/executions/{id:str}/resume", opt={"access": "operate"})
+async def resume(client: Client, look: Look, id: str) -> Redirect:
+    await client.get(id).resume()
+    return _done(look, id, "resume")
+
+
+@post("/executions/{id:str}/signal", opt={"access": "operate"})
+async def signal(client: Client, look: Look, id: str, data: Form) -> Redirect:
+    name = str(data.get("name", "")).strip()
+    if not name:
+        raise InvalidInput("a signal needs a name; see the workflow's wait_signal")
+    await client.get(id).signal(name, _json(str(data.get("value", ""))))
+    return _done(look, id, "signal")
+
+
+# ── coming in ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@get("/login", opt={"access": "public"})
+async def login_page(request: Asked, render: Renderer) -> Page:
+    """Where a browser without a token is sent."""
+    return render.page(request, "login.html", here="login", problem="")
+
+
+@post("/login", opt={"access": "public"})
+async def login(request: Asked, backend: Backend, render: Renderer, data: Form) -> Response[Any]:
+    """The token goes into a cookie that no script can read and no other site can send."""
+    text = str(data.get("token", "")).strip()
+    token = await backend.client.tokens.check(text) if text else None
+    if token is None:
+        return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
+    answer = Redirect("/", status_code=303)
+    answer.set_cookie(COOKIE, text, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return answer
+
+
+@post("/logout", opt={"access": "public"})
+async def logout() -> Redirect:
+    answer = Redirect("/login", status_code=303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+@get("/assets/{name:str}", opt={"access": "public"}, sync_to_thread=False)
+def asset(name: str) -> Response[bytes]:
+    """A file of the console's own."""
+    path = ASSETS.get(name)
+    if path is None:
+        raise NotFound(f"there is no asset {name!r}; the console has {', '.join(ASSETS)}")
+    headers = {**HEADERS, "Cache-Control": "no-cache"}
+    return Response(path.read_bytes(), headers=headers, media_type=TYPES[Path(name).suffix])
+
+
+ROUTES: tuple[BaseRouteHandler, ...] = (
+    overview_page,
+    executions_page,
+    execution_page,
+    cancel,
+    terminate,
+    resume,
+    signal,
+    login_page,
+    login,
+    logout,
+    asset,
+)
+
+
+# ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def router(look: Any, render: Renderer) -> Router:
+    """`look` provides a `Look` of the application's own."""
+    from litestar.di import Provide
+
+    return Router(
+        "/",
+        route_handlers=list(ROUTES),
+        dependencies={"look": Provide(look), "render": Provide(lambda: render, sync_to_thread=False)},
+        exception_handlers={EdowError: Problems(render).of_edow, HTTPException: Problems(render).of_http},
+        include_in_schema=False,
+    )
+
+
+class Problems:
+    """Errors as pages."""
+
+    def __init__(self, render: Renderer) -> None:
+        self._render = render
+
+    def of_edow(self, request: Asked, problem: EdowError) -> Page:
+        status = next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
+        message, _, remedy = str(problem).partition("; ")
+        return self._page(request, status, message, remedy)
+
+    def of_http(self, request: Asked, problem: HTTPException) -> Response[Any]:
+        if problem.status_code == 401 and request.method == "GET":
+            return Redirect("/login", status_code=303)
+        message, _, remedy = (problem.detail or "").partition("; ")
+        return self._page(request, problem.status_code, message, remedy)
+
+    def _page(self, request: Asked, status: int, message: str, remedy: str) -> Page:
+        return self._render.page(
+            request, "problem.html", status, here="", status=status, message=message, remedy=remedy
+        )
+
+
+def _done(look: Look, id: str, what: str) -> Redirect:
+    from urllib.parse import quote
+
+    look.shared.forget()
+    return Redirect(f"/executions/{quote(id, safe='')}?said={what}", status_code=303)
+
+
+def _positive(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise InvalidInput(f"{text!r} is no number above 0")
+    return int(text)
+
+
+def _json(text: str) -> object:
+    import msgspec
+
+    if not text.strip():
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError as problem:
+        raise InvalidInput(f'the value is no JSON: {problem}; text needs quotes, like "approved"') from problem

@@ -12,6 +12,7 @@ from edow.cli.failure import note
 from edow.cli.logs import configure
 from edow.cli.serving import Part, serve_until_stopped
 from edow.cli.session import run_async
+from edow.console.masking import SECRET
 
 if TYPE_CHECKING:
     from edow.app import System
@@ -25,16 +26,20 @@ def api(  # noqa: PLR0913  # options
     ] = None,
     rate: Annotated[float, typer.Option("--rate", help="Requests per second of one token or address.")] = 100.0,
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Most bytes of one request.")] = 4 * 1024 * 1024,
+    mask: Annotated[
+        str, typer.Option("--mask", metavar="NAMES", envvar="EDOW_MASK", help="Fields never shown, by part of name.")
+    ] = ",".join(SECRET),
     store: options.Store = None,
     transport: options.Transport = None,
 ) -> None:
-    """Serve the HTTP API until stopped: /api/v1, /health, /openapi.json.
+    """Serve the console and the HTTP API until stopped: / in a browser, /api/v1, /health, /openapi.json.
 
     While there are no tokens (`edow token create`), only clients on this machine are served.
     """
-    from edow.api import Settings, application
+    from edow.api import Settings
     from edow.api.server import Server
     from edow.app import System
+    from edow.console.site import Site, application
     from edow.workflow.registry import Registry
 
     configure()
@@ -42,7 +47,8 @@ def api(  # noqa: PLR0913  # options
     settings = Settings(max_body_bytes=max_body, rate=rate, burst=max(1, int(2 * rate))).checked()
 
     def parts(system: System) -> list[Part]:
-        app = application(system.store, system.transport, registry=registry, settings=settings)
+        site = Site(str(system), mask.split(","))
+        app = application(system.store, system.transport, registry=registry, settings=settings, site=site)
         return [Server(app, host, port)]
 
     system = System(store, transport, registry)

@@ -97,32 +97,40 @@ def worker(
 
 def serve(
     modules: options.Modules,
+    console: Annotated[bool, typer.Option("--console/--no-console")] = True,
+    port: Annotated[int | None, typer.Option("--port")] = None,
     store: options.Store = None,
     transport: options.Transport = None,
 ) -> None:
-    """Orchestrator and worker in one process; what `edow dev` starts again and again."""
+    """Orchestrator, worker and console in one process; what `edow dev` starts again and again."""
     from edow.app import System
+    from edow.cli.console import ConsolePart
 
-    _serve(
-        modules,
-        lambda registry: System(store, transport, registry),
-        lambda system: [system.orchestrator(), system.redriver(), system.worker()],
-        "orchestrator and worker",
-    )
+    def parts(system: System) -> list[Part]:
+        working: list[Part] = [system.orchestrator(), system.redriver(), system.worker()]
+        return [*working, ConsolePart(system, port)] if console else working
+
+    _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator and worker")
 
 
 def dev(
     modules: options.Modules,
+    console: Annotated[bool, typer.Option("--console/--no-console", help="Serve the console too.")] = True,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", "-p", min=0, max=65535, help="Of the console.", show_default="8080, or any free one"),
+    ] = None,
     store: options.Store = None,
     transport: options.Transport = None,
 ) -> None:
-    """Orchestrator and worker for development: started again whenever a .py file changes."""
+    """Orchestrator, worker and console for development: started again whenever a .py file changes."""
     from edow.app import store_url, transport_url
 
     # By the environment: URLs hold secrets, and everybody may read the arguments of a process.
     os.environ["EDOW_STORE"] = url = store_url(store)
     os.environ["EDOW_TRANSPORT"] = transport_url(transport, url)
-    keep_running(["serve", *modules], modules)
+    given = ["--port", str(port)] if port is not None else []
+    keep_running(["serve", *modules, *given, *([] if console else ["--no-console"])], modules)
 
 
 def _serve(

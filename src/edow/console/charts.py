@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -34,13 +35,12 @@ def chart(title: str, unit: str, points: Sequence[Point], marks: Sequence[int] =
     """From the first point to the last."""
     if len(points) < 2:
         now = points[-1][1] if points else None
-        return Chart(title, unit, now, 1.0, "", "", *(2 * [points[-1][0] if points else 0]))
+        at = points[-1][0] if points else 0
+        return Chart(title, unit, now, 1.0, "", "", at, at)
     since, until = points[0][0], points[-1][0]
     top = nice(max(value for _, value in points))
     span = max(1, until - since)
-    placed = [
-        (round((at - since) / span * WIDTH, 1), round(HEIGHT - value / top * HEIGHT, 1)) for at, value in points
-    ]
+    placed = [(round((at - since) / span * WIDTH, 1), round(HEIGHT - value / top * HEIGHT, 1)) for at, value in points]
     line = "M" + " L".join(f"{x:g} {y:g}" for x, y in placed)
     area = f"{line} L{placed[-1][0]:g} {HEIGHT} L{placed[0][0]:g} {HEIGHT} Z"
     crossed = tuple(round((at - since) / span * WIDTH, 1) for at in marks if since <= at <= until)
@@ -61,7 +61,7 @@ def nice(value: float) -> float:
 def rates(totals: Sequence[Point]) -> list[Point]:
     """How fast a counter grew, per second, between its changes of reading. One that shrinks (retention) counts as 0."""
     found = []
-    for (before, old), (at, new) in zip(totals, totals[1:], strict=False):
+    for (before, old), (at, new) in pairwise(totals):
         seconds = (at - before) / 1_000_000
         if seconds > 0:
             found.append((at, max(0.0, new - old) / seconds))

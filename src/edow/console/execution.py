@@ -10,7 +10,6 @@ from edow.console.gantt import Bar, Row, rows
 from edow.console.graph import Graph, graph
 from edow.console.look import Look, now_us
 from edow.console.masking import Masking
-
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.failure import Failure
 from edow.model.history import AnyEvent
@@ -162,4 +161,3 @@ MEANINGS = {
     "parked": "waits for a person",
     "done": "result on its way",
 }
-

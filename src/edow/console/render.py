@@ -1,4 +1,4 @@
-"""Templates to answers: escaping always on, a strict content security policy, and an ETag so that looking again is cheap.
+"""Templates to answers: escaping always on, a strict content security policy, an ETag so that looking again is cheap.
 
 Formats values; reads nothing.
 """
@@ -31,10 +31,10 @@ HEADERS = {
 }
 
 
-def environment() -> Environment:
-    """Jinja2 with the console's templates and filters. Whatever a template was not given is an error."""
+def environment(folders: list[str]) -> Environment:
+    """Jinja2 with the console's filters. Whatever a template was not given is an error."""
     made = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -73,8 +73,14 @@ class Renderer:
     """`shared` are values that every page needs."""
 
     def __init__(self, **shared: Any) -> None:
-        self._templates = environment()
-        self._templates.globals |= shared
+        self._folders = [str(HERE / "templates")]
+        self._shared = shared
+        self._templates = self._made()
+
+    def also(self, folder: Path) -> None:
+        """Templates of somebody else's, which may extend the console's."""
+        self._folders.append(str(folder))
+        self._templates = self._made()
 
     def page(self, request: Request[Any, Any, Any], template: str, code: int = 200, **values: Any) -> Response[bytes]:
         """The page, or 304 if the browser has exactly this one."""
@@ -84,3 +90,8 @@ class Renderer:
         if code == 200 and request.headers.get("if-none-match") == tag:
             return Response(b"", status_code=304, headers=headers)
         return Response(body, status_code=code, headers=headers, media_type="text/html")
+
+    def _made(self) -> Environment:
+        templates = environment(self._folders)
+        templates.globals |= self._shared
+        return templates

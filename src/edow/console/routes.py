@@ -7,28 +7,29 @@ that shows what became of it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
+from urllib.parse import quote
 
-from litestar import Request, Response, Router, get, post
-from litestar.enums import RequestEncodingType
-from litestar.exceptions import HTTPException
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
-from litestar.params import Body
+from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
-from edow.api.backend import Backend
 from edow.api.gate import COOKIE
-from edow.api.problems import STATUSES
-from edow.client import Client
+from edow.api.routes import Acting, Shared
 from edow.console.execution import MEANINGS, view
 from edow.console.listing import PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
 from edow.console.render import HEADERS, HERE, Renderer
-from edow.errors import EdowError, InvalidInput, NotFound
+from edow.errors import InvalidInput, NotFound
 from edow.model.execution import Status
 
-Form = Annotated[dict[str, Any], Body(media_type=RequestEncodingType.URL_ENCODED)]
+Form = URLEncodedBody[dict[str, Any]]
+Looking = NamedDependency[Look]
+Rendering = NamedDependency[Renderer]
 Page = Response[bytes]
 Asked = Request[Any, Any, Any]
 
@@ -47,13 +48,13 @@ SAID = {
 
 
 @get("/", opt={"access": "read"})
-async def overview_page(request: Asked, look: Look, render: Renderer) -> Page:
+async def overview_page(request: Asked, look: Looking, render: Rendering) -> Page:
     """How everything goes."""
     return render.page(request, "overview.html", here="overview", view=await overview(look))
 
 
 @get("/executions", opt={"access": "read"})
-async def executions_page(request: Asked, look: Look, render: Renderer) -> Page:
+async def executions_page(request: Asked, look: Looking, render: Rendering) -> Page:
     """Search and list."""
     search = search_of(request.query_params, request.query_params.getall("status", []))
     view = await listing(look, search)
@@ -63,7 +64,7 @@ async def executions_page(request: Asked, look: Look, render: Renderer) -> Page:
 
 
 @get("/executions/{id:str}", opt={"access": "read"})
-async def execution_page(request: Asked, look: Look, render: Renderer, id: str) -> Page:
+async def execution_page(request: Asked, look: Looking, render: Rendering, id: FromPath[str]) -> Page:
     """One of them."""
     query = request.query_params
     shown = await view(look, id, _positive(query.get("run")), _positive(query.get("from")) or 1)
@@ -75,25 +76,25 @@ async def execution_page(request: Asked, look: Look, render: Renderer, id: str) 
 
 
 @post("/executions/{id:str}/cancel", opt={"access": "operate"})
-async def cancel(client: Client, look: Look, id: str, data: Form) -> Redirect:
+async def cancel(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
     await client.get(id).cancel(str(data.get("reason", "")))
     return _done(look, id, "cancel")
 
 
 @post("/executions/{id:str}/terminate", opt={"access": "operate"})
-async def terminate(client: Client, look: Look, id: str, data: Form) -> Redirect:
+async def terminate(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
     await client.get(id).terminate(str(data.get("reason", "")))
     return _done(look, id, "terminate")
 
 
 @post("/executions/{id:str}/resume", opt={"access": "operate"})
-async def resume(client: Client, look: Look, id: str) -> Redirect:
+async def resume(client: Acting, look: Looking, id: FromPath[str]) -> Redirect:
     await client.get(id).resume()
     return _done(look, id, "resume")
 
 
 @post("/executions/{id:str}/signal", opt={"access": "operate"})
-async def signal(client: Client, look: Look, id: str, data: Form) -> Redirect:
+async def signal(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
     name = str(data.get("name", "")).strip()
     if not name:
         raise InvalidInput("a signal needs a name; see the workflow's wait_signal")
@@ -105,16 +106,16 @@ async def signal(client: Client, look: Look, id: str, data: Form) -> Redirect:
 
 
 @get("/login", opt={"access": "public"})
-async def login_page(request: Asked, render: Renderer) -> Page:
+async def login_page(request: Asked, render: Rendering) -> Page:
     """Where a browser without a token is sent."""
     return render.page(request, "login.html", here="login", problem="")
 
 
 @post("/login", opt={"access": "public"})
-async def login(request: Asked, backend: Backend, render: Renderer, data: Form) -> Response[Any]:
+async def login(request: Asked, backend: Shared, render: Rendering, data: Form) -> Response[Any]:
     """The token goes into a cookie that no script can read and no other site can send."""
     text = str(data.get("token", "")).strip()
-    token = await backend.client.tokens.check(text) if text else None
+    token = await backend.client.tokens().check(text) if text else None
     if token is None:
         return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
     answer = Redirect("/", status_code=303)
@@ -130,7 +131,7 @@ async def logout() -> Redirect:
 
 
 @get("/assets/{name:str}", opt={"access": "public"}, sync_to_thread=False)
-def asset(name: str) -> Response[bytes]:
+def asset(name: FromPath[str]) -> Response[bytes]:
     """A file of the console's own."""
     path = ASSETS.get(name)
     if path is None:
@@ -138,6 +139,9 @@ def asset(name: str) -> Response[bytes]:
     headers = {**HEADERS, "Cache-Control": "no-cache"}
     return Response(path.read_bytes(), headers=headers, media_type=TYPES[Path(name).suffix])
 
+
+PAGES = (("overview", "/", "Overview"), ("executions", "/executions", "Executions"))
+"""The navigation: a key, an address, and a title."""
 
 ROUTES: tuple[BaseRouteHandler, ...] = (
     overview_page,
@@ -154,48 +158,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
 )
 
 
-# ── problems ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def router(look: Any, render: Renderer) -> Router:
-    """`look` provides a `Look` of the application's own."""
-    from litestar.di import Provide
-
-    return Router(
-        "/",
-        route_handlers=list(ROUTES),
-        dependencies={"look": Provide(look), "render": Provide(lambda: render, sync_to_thread=False)},
-        exception_handlers={EdowError: Problems(render).of_edow, HTTPException: Problems(render).of_http},
-        include_in_schema=False,
-    )
-
-
-class Problems:
-    """Errors as pages."""
-
-    def __init__(self, render: Renderer) -> None:
-        self._render = render
-
-    def of_edow(self, request: Asked, problem: EdowError) -> Page:
-        status = next((status for kind, status in STATUSES if isinstance(problem, kind)), 500)
-        message, _, remedy = str(problem).partition("; ")
-        return self._page(request, status, message, remedy)
-
-    def of_http(self, request: Asked, problem: HTTPException) -> Response[Any]:
-        if problem.status_code == 401 and request.method == "GET":
-            return Redirect("/login", status_code=303)
-        message, _, remedy = (problem.detail or "").partition("; ")
-        return self._page(request, problem.status_code, message, remedy)
-
-    def _page(self, request: Asked, status: int, message: str, remedy: str) -> Page:
-        return self._render.page(
-            request, "problem.html", status, here="", status=status, message=message, remedy=remedy
-        )
-
-
 def _done(look: Look, id: str, what: str) -> Redirect:
-    from urllib.parse import quote
-
     look.shared.forget()
     return Redirect(f"/executions/{quote(id, safe='')}?said={what}", status_code=303)
 
@@ -209,8 +172,6 @@ def _positive(text: str | None) -> int | None:
 
 
 def _json(text: str) -> object:
-    import msgspec
-
     if not text.strip():
         return None
     try:

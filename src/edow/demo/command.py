@@ -26,7 +26,7 @@ def run_command(argv: Sequence[str]) -> int:
     return run_as_command(demo, "edow demo", argv)
 
 
-def demo(  # each is an option of the command line
+def demo(  # noqa: PLR0913  # each is an option of the command line
     folder: Annotated[
         Path | None,
         typer.Option("--input", metavar="DIR", help="Folder of .py files.", show_default="Python's own library"),
@@ -36,13 +36,23 @@ def demo(  # each is an option of the command line
     store: common.OwnStore = None,
     transport: common.Transport = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    live: Annotated[
+        bool | None, typer.Option("--live/--scripted", help="A page with buttons.", show_default="at a terminal")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the page; 0 for any.")] = 0,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
 ) -> int:
-    """A document pipeline and an order saga, on processes that are killed on the way.
+    """A document pipeline and an order saga, on processes that are killed: by you, at a terminal.
+
+    There a page is opened with buttons that break things, and counters of the effects lost and applied twice, until
+    Ctrl-C. Otherwise, with --json or --scripted, it does the following by itself.
 
     One execution indexes every Python file of a folder, while orders go through payment, screening, stock and
     shipment. A worker and the orchestrator are killed with SIGKILL; files that cannot be decoded become dead letters
     and are redriven. At the end it is proved that no effect was lost and none was applied twice.
     """
+    if (not json and _at_a_terminal()) if live is None else live:
+        return _live(folder, (store, transport), keep, port, open_page)
     from edow.demo.run import run
 
     with Screen() as screen:
@@ -54,6 +64,33 @@ def demo(  # each is an option of the command line
     else:
         output.show(summary(outcome))
     return 0 if outcome.result.proven and not outcome.discrepancies else 1
+
+
+def _at_a_terminal() -> bool:
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def _live(folder: Path | None, place: tuple[str | None, str | None], keep: bool, port: int, open_page: bool) -> int:
+    from edow.demo.live.run import LiveOptions, run_live
+
+    options = LiveOptions(
+        source=Options(folder=folder).source,
+        store=place[0],
+        transport=place[1],
+        keep=keep,
+        port=port,
+        open_page=open_page and _at_a_terminal(),
+    )
+    with Screen() as screen:
+        outcome = run_async(run_live(options, screen))
+    text = f"effects lost: {outcome.lost}    effects applied twice: {outcome.twice}"
+    good = not outcome.lost and not outcome.twice
+    output.show(
+        Text(f"{outcome.orders:,} orders, {outcome.effects:,} effects"),
+        Panel.fit(Text(text), style="bold green" if good else "bold red"),
+        *([Text(f"kept: {outcome.kept}")] if outcome.kept else []),
+    )
+    return 0 if good else 1
 
 
 def summary(outcome: Outcome) -> RenderableType:

@@ -77,7 +77,9 @@ class Effects:
 
     def since(self, row: int) -> tuple[list[str], int]:
         """The effects applied after that row, and the row to go on from."""
-        found = self._database.execute("SELECT rowid, effect FROM audit WHERE rowid > ? ORDER BY rowid", (row,)).fetchall()
+        found = self._database.execute(
+            "SELECT rowid, effect FROM audit WHERE rowid > ? ORDER BY rowid", (row,)
+        ).fetchall()
         return [name for _, name in found], found[-1][0] if found else row
 
     def takings(self) -> int:

@@ -74,7 +74,8 @@ class PaymentService:
             fields = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line)
             body = await reader.readexactly(min(LONGEST, int(fields.get("content-length", "0"))))
             status = self._take(fields.get("idempotency-key", ""), body)
-            writer.write(f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            answer = f"HTTP/1.1 {status} {status.phrase}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            writer.write(answer.encode())
             await writer.drain()
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError):
             pass  # whoever asked has gone, or asked nothing that can be understood

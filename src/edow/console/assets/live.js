@@ -53,5 +53,21 @@
     setTimeout(loop, every * Math.min(10, 1 + failures));
   };
 
+  // A form that asks for no other page: it is sent, and this page looks what became of it.
+  document.addEventListener("submit", async (event) => {
+    const form = event.target.closest("form[data-quiet]");
+    if (!form) return;
+    event.preventDefault();
+    const body = new URLSearchParams(new FormData(form, event.submitter));
+    try {
+      const answer = await fetch(form.action, { method: "POST", body });
+      if (!answer.ok) throw new Error(answer.statusText);
+      tag = null;
+      await look();
+    } catch {
+      if (lost) lost.hidden = false;
+    }
+  });
+
   if (every) setTimeout(loop, every);
 })();

@@ -45,8 +45,9 @@ class Crew:
         self._watching: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        for role in ("orchestrator", *["worker"] * WORKERS):
-            await self._fill(role)
+        await self._fill("orchestrator")
+        for _ in range(WORKERS):
+            await self._fill("worker")
 
     async def stop(self) -> None:
         for task in self._watching:

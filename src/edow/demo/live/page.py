@@ -5,25 +5,30 @@ it comes from a page of this server on this machine.
 from __future__ import annotations
 
 import hmac
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
-from litestar import Request, Response, Router, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body
+from litestar import Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.params import FromPath, URLEncodedBody
 from litestar.response import Redirect
 
 from edow.api.problems import Refused
 from edow.console.charts import chart
-from edow.console.render import Renderer
+from edow.console.look import Look
+from edow.console.render import HEADERS, Renderer
 from edow.demo.live.show import RATES, Show, now_us
 from edow.errors import InvalidInput
 
 PLACE = "/demo"
-Form = Annotated[dict[str, Any], Body(media_type=RequestEncodingType.URL_ENCODED)]
+TITLE = "Live demo"
+STYLE = Path(__file__).parent / "templates" / "demo.css"
+Form = URLEncodedBody[dict[str, Any]]
 
 
-def router(show: Show, render: Renderer) -> Router:
-    """The page, below PLACE."""
+def handlers(show: Show) -> list[BaseRouteHandler]:
+    """The page, what it looks like, and what its buttons do; below PLACE."""
     presses = {
         "kill-worker": show.kill_worker,
         "kill-orchestrator": show.kill_orchestrator,
@@ -33,26 +38,18 @@ def router(show: Show, render: Renderer) -> Router:
     }
 
     @get("/", opt={"access": "read"})
-    async def page(request: Request[Any, Any, Any]) -> Response[bytes]:
-        watcher, now = show.watcher, now_us()
-        return render.page(
-            request,
-            "demo.html",
-            here="demo",
-            show=show,
-            watcher=watcher,
-            counted=show.crew.counted(),
-            rates=RATES,
-            now=now,
-            charts=[
-                chart("Orders ended", "per second", list(watcher.throughput), watcher.incidents),
-                chart("Tasks waiting", "", list(watcher.waiting), watcher.incidents),
-            ],
-        )
+    async def page(
+        request: Request[Any, Any, Any], look: NamedDependency[Look], render: NamedDependency[Renderer]
+    ) -> Response[bytes]:
+        return render.page(request, "demo.html", **await _shown(show, look))
+
+    @get("/demo.css", opt={"access": "public"}, sync_to_thread=False)
+    def style() -> Response[bytes]:
+        return Response(STYLE.read_bytes(), headers=HEADERS, media_type="text/css")
 
     @post("/{press:str}", opt={"access": "operate"})
-    async def pressed(press: str, data: Form) -> Redirect:
-        if not hmac.compare_digest(str(data.get("token", "")), show.token):
+    async def pressed(press: FromPath[str], data: Form) -> Redirect:
+        if not hmac.compare_digest(str(data.get("token", "")).encode(), show.token.encode()):
             raise Refused(403, "this button belongs to another run of the demo; load the page again")
         if press == "rate":
             show.rate = _rate(str(data.get("rate", "")))
@@ -62,7 +59,24 @@ def router(show: Show, render: Renderer) -> Router:
             raise InvalidInput(f"there is no button {press!r}; there are {', '.join(presses)}")
         return Redirect(PLACE, status_code=303)
 
-    return Router(PLACE, route_handlers=[page, pressed], include_in_schema=False)
+    return [page, style, pressed]
+
+
+async def _shown(show: Show, look: Look) -> dict[str, Any]:
+    watcher = show.watcher
+    return {
+        "here": "demo",
+        "show": show,
+        "watcher": watcher,
+        "counted": show.crew.counted(),
+        "dead_letters": (await look.counts()).dead_letters,
+        "rates": RATES,
+        "now": now_us(),
+        "charts": [
+            chart("Orders ended", "per second", list(watcher.throughput), watcher.incidents),
+            chart("Tasks waiting", "", list(watcher.waiting), watcher.incidents),
+        ],
+    }
 
 
 def _rate(text: str) -> int:

@@ -17,7 +17,7 @@ import msgspec
 
 from edow.app import System, Workplace, load_registry
 from edow.cli.logs import configure
-from edow.cli.serving import serve_until_stopped
+from edow.cli.serving import Part, serve_until_stopped
 from edow.model.message import Message
 from edow.testing.faults import Faults, FaultyTransport
 from edow.transport.contract import Transport
@@ -99,8 +99,10 @@ def main(role: str) -> None:
     place.transport = counting = CountingTransport(place.transport)
     switch = Switch(counting, Path(os.environ[FOLDER]))
 
-    def parts(opened: System | Workplace) -> list[object]:
-        return [switch, opened.orchestrator() if isinstance(opened, System) else opened.worker(threads=8)]
+    def parts(opened: System | Workplace) -> list[Part]:
+        if isinstance(opened, System):
+            return [switch, opened.orchestrator(), opened.redriver()]
+        return [switch, opened.worker(threads=8)]
 
     asyncio.run(serve_until_stopped(place, parts, role))
 

@@ -1,4 +1,4 @@
-"""Drives the live demo: starts orders at a rate and documents in portions, breaks what the buttons say, and measures."""
+"""Drives the live demo: starts orders at a rate and documents in portions, breaks what people press, and measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edow.demo.live.flow import index_portion
 from edow.demo.live.part import DOUBLING
 from edow.demo.live.truth import Truth
 from edow.demo.live.watcher import Watcher
-from edow.demo.orders import fulfil
+from edow.demo.orders import Confirmation, fulfil
 from edow.demo.payments import PaymentService
 from edow.errors import Closed, EdowError, Failed
 from edow.model import topics
@@ -156,7 +156,7 @@ class Show:
                     self._spawn(self._order(handle, list(shop.effects_of(order))))
             await asyncio.sleep(0.2)
 
-    async def _order(self, handle: Handle[object], expected: list[str]) -> None:
+    async def _order(self, handle: Handle[Confirmation], expected: list[str]) -> None:
         try:
             await handle.result()
             self.truth.ended(expected)
@@ -233,4 +233,3 @@ async def _quietly(work: Coroutine[Any, Any, None]) -> None:
 
 def _portions(paths: list[str], size: int) -> Iterable[list[str]]:
     return (paths[start : start + size] for start in range(0, len(paths), size))
-

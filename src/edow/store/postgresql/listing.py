@@ -11,10 +11,11 @@ from edow.store.paging import LATEST, decode_cursor
 from edow.store.postgresql.keys import BEGINNING
 
 MOST = 10_000  # executions on one page
+FEW = 5_000  # ids that begin alike and are sorted for each page; where they are many, the newest are soon among them
 
 
-def page_query(where: ExecutionFilter) -> tuple[str, list[object]]:
-    """A query's name and its arguments, for one execution more than the page holds."""
+def page_query(where: ExecutionFilter, by_id: bool) -> tuple[str, list[object]]:
+    """A query's name and its arguments, for one execution more than the page holds. `by_id`: few ids begin so."""
     if not 0 < where.limit <= MOST:
         raise InvalidInput(f"limit {where.limit} is not between 1 and {MOST}")
     attributes = msgspec.json.encode(where.attributes).decode() if where.attributes else None
@@ -27,6 +28,6 @@ def page_query(where: ExecutionFilter) -> tuple[str, list[object]]:
         attributes,
         where.limit + 1,
     ]
-    if not where.id_prefix:
-        return "list_by_workflow", arguments
+    if not by_id or not where.id_prefix:
+        return "list_by_workflow", [*arguments, where.id_prefix or None]
     return "list_by_id", [*arguments, where.id_prefix[:BEGINNING], where.id_prefix]

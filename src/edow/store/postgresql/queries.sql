@@ -75,12 +75,20 @@ SELECT page.*, i.body AS input FROM (
         WHERE e.workflow = workflows.name AND e.status = wanted.status
           AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
           AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
+          AND ($9::text IS NULL OR starts_with(coalesce(e.name, e.id), $9))
         ORDER BY e.started_at DESC, e.number DESC LIMIT $8
     ) AS found
     ORDER BY found.started_at DESC, found.number DESC LIMIT $8
 ) AS page
 LEFT JOIN edow.segments AS i ON i.execution = page.id AND i.run = page.run AND i.seq = -1
 ORDER BY page.started_at DESC, page.number DESC
+
+-- name: count_by_id
+-- How many ids begin so, but no more than it takes to know that they are many.
+SELECT count(*) FROM (
+    SELECT 1 FROM edow.executions AS e
+    WHERE e.id >= $1::text COLLATE "C" AND e.id < ($1 || chr(1114111)) COLLATE "C" LIMIT $2
+) AS found
 
 -- name: list_by_id
 SELECT page.*, i.body AS input FROM (

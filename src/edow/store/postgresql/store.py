@@ -34,9 +34,10 @@ from edow.store.contract import (
 from edow.store.paging import encode_cursor, key_range
 from edow.store.postgresql.accept import Batch, accept, put_records
 from edow.store.postgresql.commit import Application, Participant
-from edow.store.postgresql.keys import key_of, printable
-from edow.store.postgresql.listing import page_query
+from edow.store.postgresql.keys import BEGINNING, key_of, printable
+from edow.store.postgresql.listing import FEW, page_query
 from edow.store.postgresql.rows import execution, letter
+from edow.store.tally import Tally
 
 OVERDUE_US = 10_000_000  # how long past its time an execution counts as stuck
 MOST_REQUESTS = 2_000  # of several callers in one transaction
@@ -56,6 +57,7 @@ class PostgresStore:
         self._shards = database.settings.shards
         self._is_open = False
         self._participant: Participant | None = None
+        self._tally = Tally()
         self._sql = load_queries(__package__)
         self._accepting: Group[Batch, list[Answer]] = Group(
             lambda batches: accept(database, batches), lambda batch: len(batch.requests), MOST_REQUESTS
@@ -107,7 +109,7 @@ class PostgresStore:
 
     async def executions_list(self, where: ExecutionFilter) -> Page:
         self._check_open()
-        name, arguments = page_query(where)
+        name, arguments = page_query(where, await self._few_begin_so(where.id_prefix))
         rows = await self.database.fetch(self._sql[name], *arguments)
         shown = rows[: where.limit]
         cursor = encode_cursor(shown[-1]["started_at"], shown[-1]["number"]) if len(rows) > len(shown) else None
@@ -151,9 +153,9 @@ class PostgresStore:
 
     async def counts(self, now: int) -> Counts:
         self._check_open()
-        by_status = await self.database.fetch(self._sql["count_by_status"])
+        by_status = await self._tally.get(self._count_by_status)
         (rest,) = await self.database.fetch(self._sql["count_rest"], now - OVERDUE_US, self.database.schema)
-        return Counts({row[0]: row[1] for row in by_status}, *rest)
+        return Counts(by_status, *rest)
 
     async def records_put(
         self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
@@ -289,6 +291,15 @@ class PostgresStore:
         ((shards,),) = await self.database.fetch(self._sql["shards_read"])
         await self.database.write(self._sql["leases_make"], shards)
         self._shards = int(shards)
+
+    async def _few_begin_so(self, prefix: str | None) -> bool:
+        if not prefix:
+            return False
+        ((found,),) = await self.database.fetch(self._sql["count_by_id"], prefix[:BEGINNING], FEW + 1)
+        return int(found) <= FEW
+
+    async def _count_by_status(self) -> dict[str, int]:
+        return {row[0]: row[1] for row in await self.database.fetch(self._sql["count_by_status"])}
 
     def _check_open(self) -> None:
         if not self._is_open:

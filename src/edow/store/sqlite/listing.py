@@ -1,10 +1,13 @@
 """Listing executions: newest first, by any mix of conditions, a page at a time.
 
 The executions of one workflow in one status are read in order from one index, and the results for all that were asked
-for are merged; so a page costs the same with a thousand executions as with a million.
+for are merged; so a page costs the same with a thousand executions as with a million. Those whose ids begin alike are
+read by their ids while they are few; where they are many, the newest of all are soon among them.
 """
 
 from __future__ import annotations
+
+import sqlite3
 
 from edow.errors import InvalidInput
 from edow.model.execution import Status
@@ -13,6 +16,8 @@ from edow.store.paging import decode_cursor
 from edow.store.sqlite.rows import to_json
 
 MOST = 10_000  # executions on one page
+FEW = 5_000  # ids that begin alike and are sorted for each page
+FOUND = "SELECT count(*) FROM (SELECT 1 FROM executions WHERE id >= :prefix AND id < :beyond LIMIT :most)"
 
 # The names of all workflows, found by leaps through the index.
 WORKFLOWS = """
@@ -39,15 +44,21 @@ BY_ID = """
 """
 
 
-def page_source(where: ExecutionFilter) -> tuple[str, dict[str, object]]:
-    """A SELECT for one execution more than the page holds, and its parameters."""
+def few_begin_so(connection: sqlite3.Connection, prefix: str) -> bool:
+    """Whether so few ids begin so that they may be sorted; counts no further."""
+    (found,) = connection.execute(FOUND, {**_range(prefix), "most": FEW + 1}).fetchone()
+    return int(found) <= FEW
+
+
+def page_source(where: ExecutionFilter, by_id: bool) -> tuple[str, dict[str, object]]:
+    """A SELECT for one execution more than the page holds, and its parameters. `by_id`: few ids begin so."""
     if not 0 < where.limit <= MOST:
         raise InvalidInput(f"limit {where.limit} is not between 1 and {MOST}")
     conditions, values = _conditions(where)
     statuses = [str(status) for status in (Status if where.status is None else where.status)]
     clause = " AND ".join(conditions)
     wanted = where.limit + 1
-    numbers = BY_ID if where.id_prefix else BY_WORKFLOW
+    numbers = BY_ID if by_id else BY_WORKFLOW
     source = (
         f"{WORKFLOWS} SELECT e.*, s.body AS input FROM executions AS e"
         " LEFT JOIN segments AS s ON s.execution = e.id AND s.run = e.run AND s.seq = -1"
@@ -68,7 +79,7 @@ def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:
             values[name] = value
     if where.id_prefix:
         conditions.append("x.id >= :prefix AND x.id < :beyond")
-        values |= {"prefix": where.id_prefix, "beyond": where.id_prefix + "\U0010ffff"}
+        values |= _range(where.id_prefix)
     if where.cursor is not None:
         conditions.append("(x.started_at, x.number) < (:at, :number)")
         values["at"], values["number"] = decode_cursor(where.cursor)
@@ -76,6 +87,10 @@ def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:
         conditions.append(_attribute(index, wanted))
         values |= {f"name{index}": name, f"value{index}": wanted}
     return conditions, values
+
+
+def _range(prefix: str) -> dict[str, object]:
+    return {"prefix": prefix, "beyond": prefix + "\U0010ffff"}
 
 
 def _attribute(index: int, wanted: str | int | float | bool) -> str:

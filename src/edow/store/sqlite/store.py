@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from edow.errors import InvalidInput
 from edow.model.execution import Execution
@@ -34,9 +34,10 @@ from edow.store.paging import encode_cursor, key_range
 from edow.store.sqlite import leases, purge, records
 from edow.store.sqlite.accept import Acceptance
 from edow.store.sqlite.commit import Application, Participant
-from edow.store.sqlite.listing import page_source
+from edow.store.sqlite.listing import few_begin_so, page_source
 from edow.store.sqlite.rows import execution, letter, packed_executions, packed_letters, to_json
 from edow.store.sqlite.statements import Statements
+from edow.store.tally import Tally
 
 FEW = 16  # rows that are written or read at once: see SqliteFile
 OVERDUE_US = 10_000_000  # how long past its time an execution counts as stuck
@@ -80,6 +81,7 @@ class SqliteStore:
         self._clock = clock
         self._is_open = False
         self._participant: Participant | None = None
+        self._tally = Tally()
         self._statements = statements = Statements()
         sql = self._sql = statements.sql
         self._rows = packed_executions(sql["executions_of"])
@@ -145,9 +147,12 @@ class SqliteStore:
         return [by_id.get(each) for each in ids]
 
     async def executions_list(self, where: ExecutionFilter) -> Page:
-        source, parameters = page_source(where)
-        packed = packed_executions(source)
-        found = await self.file.read(lambda connection: packed.rows_of_any_size(connection, parameters))
+        def read(connection: sqlite3.Connection) -> list[Any]:
+            by_id = bool(where.id_prefix) and few_begin_so(connection, where.id_prefix or "")
+            source, parameters = page_source(where, by_id)
+            return packed_executions(source).rows_of_any_size(connection, parameters)
+
+        found = await self.file.read(read)
         shown = found[: where.limit]
         cursor = encode_cursor(shown[-1][0].started_at, shown[-1][0].number) if len(found) > len(shown) else None
         return Page([execution(*row) for row in shown], cursor)
@@ -194,8 +199,11 @@ class SqliteStore:
         )
 
     async def counts(self, now: int) -> Counts:
+        by_status = await self._tally.get(
+            lambda: self.file.read(lambda connection: dict(connection.execute(self._sql["count_by_status"]).fetchall()))
+        )
+
         def read(connection: sqlite3.Connection) -> Counts:
-            by_status = dict(connection.execute(self._sql["count_by_status"]).fetchall())
             letters, inbox, oldest, outbox, overdue, healed = connection.execute(
                 self._sql["count_rest"], (now - OVERDUE_US,)
             ).fetchone()

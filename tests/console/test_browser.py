@@ -1,0 +1,178 @@
+"""The console in a real browser: live pages, every action, the keyboard, both themes, and scripts that must not run."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from edow.model.execution import Status
+from tests.console import flow
+from tests.console.browser import PATIENCE_MS, visiting
+from tests.console.conftest import Console
+
+pytestmark = pytest.mark.timeout(240)
+expect.set_options(timeout=PATIENCE_MS)
+
+EVIL = "</pre><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
+
+
+async def test_the_overview_shows_what_happens_while_it_is_open(console: Console) -> None:
+    """Without being loaded again, and with nothing asked of any other server."""
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/")
+        await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
+        await expect(page.locator("#failed")).to_contain_text("Nothing has failed")
+        handle = await console.client.start(flow.refused.with_options(id="no-luck"), "x")
+        with pytest.raises(Exception, match="no: x"):
+            await handle.result()
+        await expect(page.locator("#failed")).to_contain_text("no-luck")
+        await expect(page.locator("#health")).to_contain_text("Making progress")
+        assert visitor.complaints == []
+        assert {url.split("/")[2] for url in visitor.asked} == {console.url.split("/")[2]}
+
+
+async def test_executions_are_found_by_keyboard(console: Console) -> None:
+    """A slash goes to the search, and everything else works with Tab, Space and Enter."""
+    for name in ("alpha-1", "alpha-2", "beta-1"):
+        await (await console.client.start(flow.fan_out.with_options(id=name), 1)).result()
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/executions")
+        await page.keyboard.press("Tab")
+        await expect(page.locator(".skip")).to_be_focused()
+        await page.keyboard.press("/")
+        await expect(page.get_by_label("Id begins with")).to_be_focused()
+        await page.keyboard.type("alpha")
+        await page.keyboard.press("Enter")
+        await expect(page).to_have_url(re.compile("q=alpha"))
+        await expect(page.locator("#rows tbody tr")).to_have_count(2)
+        await page.get_by_label("failed").focus()
+        await page.keyboard.press("Space")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#rows")).to_contain_text("No executions match")
+        await page.get_by_role("link", name="Clear").click()
+        await page.get_by_role("link", name="beta-1").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("heading", name="beta-1")).to_be_visible()
+        assert visitor.complaints == []
+
+
+async def test_pages_of_a_list_follow_each_other(console: Console) -> None:
+    """Older, and back to the newest."""
+    await console.client.start_many(flow.fan_out, [(0,)] * 120, [f"many-{number:03}" for number in range(120)])
+    async with visiting(console.url) as visitor:
+        page, seen = visitor.page, set()
+        await page.goto("/executions?workflow=fan_out")
+        for rows in (50, 50, 20):
+            await expect(page.locator("#rows tbody tr")).to_have_count(rows)
+            seen |= set(await page.locator("#rows td.id").all_inner_texts())
+            if rows == 50:
+                await page.get_by_role("link", name="Older").click()
+        assert len(seen) == 120
+        await page.get_by_role("link", name="Newest").click()
+        await expect(page.locator("#rows tbody tr")).to_have_count(50)
+
+
+async def test_one_execution_is_signalled_and_goes_on_before_our_eyes(console: Console) -> None:
+    """The form says what is wrong with a value, and the page shows the end as it comes."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/executions/one")
+        await expect(page.locator("#timeline")).to_contain_text("reserve")
+        await page.get_by_text("Signal…").click()
+        await expect(page.get_by_label("Name")).to_be_focused()
+        await page.get_by_label("Name").fill("approved")
+        await page.get_by_label("Value (JSON)").fill("yes")
+        await page.get_by_role("button", name="Send signal").click()
+        await expect(page.get_by_role("alert")).to_contain_text("no JSON")
+        await page.goto("/executions/one")
+        await page.get_by_text("Signal…").click()
+        await page.get_by_label("Name").fill("approved")
+        await page.get_by_label("Value (JSON)").fill("true")
+        await page.get_by_role("button", name="Send signal").click()
+        await expect(page.locator(".say.ok")).to_contain_text("signal was sent")
+        await expect(page.locator("#facts .badge")).to_have_text("completed")
+        await expect(page.locator("#result")).to_contain_text("anvil: sent")
+        await expect(page.locator("#history")).to_contain_text("signal_received")
+        await expect(page.locator("#actions details")).to_have_count(0)
+
+
+async def test_executions_are_cancelled_and_terminated_also_without_scripts(console: Console) -> None:
+    """Forms are forms; the reason is kept."""
+    for name in ("stop", "end"):
+        await console.client.start(flow.order.with_options(id=name), "anvil")
+    async with visiting(console.url, java_script_enabled=False) as visitor:
+        page = visitor.page
+        for name, title, button in (
+            ("stop", "Cancel…", "Cancel the execution"),
+            ("end", "Terminate…", "Terminate the execution"),
+        ):
+            await page.goto(f"/executions/{name}")
+            await page.locator("summary", has_text=title).click()
+            await page.locator("details[open]").get_by_label("Reason").fill("enough of it")
+            await page.get_by_role("button", name=button).click()
+            await expect(page.locator(".say.ok")).to_be_visible()
+    for name, status in (("stop", Status.CANCELLED), ("end", Status.TERMINATED)):
+        with pytest.raises(Exception, match="enough of it"):
+            await console.client.get(name).result(timeout=30)
+        assert (await console.client.get(name).describe()).status is status
+
+
+async def test_no_script_runs_from_data(console: Console) -> None:
+    """Whatever a payload holds, neither when the page is loaded nor when it is brought up to date."""
+    await console.client.start(flow.order.with_options(id="<img src=x onerror=alert(1)>"), EVIL)
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/executions")
+        await page.get_by_role("link", name="<img").click()
+        await expect(page.locator("#input")).to_contain_text("<script>")
+        await console.client.get("<img src=x onerror=alert(1)>").signal("approved", True)
+        await expect(page.locator("#result")).to_contain_text("<script>")
+        assert "owned" not in await page.title()
+        assert await page.locator("main img, main script").count() == 0
+        assert visitor.complaints == []
+
+
+async def test_the_theme_follows_the_system_and_the_switch(console: Console) -> None:
+    """And the choice is kept from page to page."""
+    ground = "getComputedStyle(document.body).backgroundColor"
+    async with visiting(console.url, color_scheme="dark") as visitor:
+        page = visitor.page
+        await page.goto("/")
+        dark = await page.evaluate(ground)
+        await page.get_by_role("button", name="Dark theme").click()
+        light = await page.evaluate(ground)
+        assert dark != light
+        await expect(page.get_by_role("button", name="Dark theme")).to_have_attribute("aria-pressed", "false")
+        await page.goto("/executions")
+        assert await page.evaluate(ground) == light
+
+
+async def test_a_small_screen_needs_no_scrolling_sideways(console: Console) -> None:
+    """Wide tables scroll by themselves."""
+    await (await console.client.start(flow.fan_out.with_options(id="one"), 3)).result()
+    async with visiting(console.url, viewport={"width": 390, "height": 800}) as visitor:
+        for path in ("/", "/executions", "/executions/one"):
+            await visitor.page.goto(path)
+            wide = await visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, path
+
+
+async def test_what_can_be_used_has_a_name(console: Console) -> None:
+    """For people who hear the page: one main landmark, one heading of the first kind, and no nameless control."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    nameless = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, summary')]
+        .filter(each => !(each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length))
+        .map(each => each.outerHTML)"""
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        for path in ("/", "/executions", "/executions/one", "/login"):
+            await page.goto(path)
+            assert await page.evaluate(nameless) == [], path
+            assert await page.locator("main").count() == 1
+            assert await page.locator("h1").count() == 1
+            assert await page.locator("nav[aria-label]").count() == 1

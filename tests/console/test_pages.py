@@ -1,0 +1,173 @@
+"""Pages over HTTP: what is in them, what they cost, who gets them, and that nothing in them is ever more than text."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+
+from edow.console.render import HERE
+from edow.model.execution import Status
+from tests.console import flow
+from tests.console.conftest import Console
+
+EVIL = "</pre><script>document.title='owned'</script><img src=x onerror=document.title='owned'>{{7*1009}}"
+EVIL_ID = "<img src=x onerror=alert(1)>"
+PAGES = ("/", "/executions", "/executions/one", "/login")
+
+
+async def started(console: Console) -> None:
+    handle = await console.client.start(flow.fan_out.with_options(id="one"), 5)
+    assert await handle.result() == 30
+
+
+async def test_every_page_has_a_strict_policy_and_brings_nothing_from_elsewhere(console: Console) -> None:
+    """No script or style in the page itself, no address of another server, and a policy that would not allow it."""
+    await started(console)
+    async with console.http() as http:
+        for path in PAGES:
+            answer = await http.get(path)
+            assert answer.status_code == 200, path
+            policy = answer.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "https:" not in answer.text
+            assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son\w+=|javascript:", answer.text), path
+
+
+async def test_assets_are_few_and_small() -> None:
+    """All together far below what a page may weigh."""
+    files = [path for path in (HERE / "assets").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 200_000
+    assert not [path for path in files if "http://" in path.read_text().replace("http://www.w3.org/2000/svg", "")]
+
+
+async def test_payloads_are_text(console: Console) -> None:
+    """Whatever an id, an input, a signal, an attribute or an error holds."""
+    await console.client.start(flow.order.with_options(id=EVIL_ID), EVIL, EVIL)
+    await console.client.get(EVIL_ID).signal("approved", EVIL)
+    handle = await console.client.start(flow.refused.with_options(id="no"), EVIL)
+    with pytest.raises(Exception, match="no: "):
+        await handle.result()
+    async with console.http() as http:
+        listed = (await http.get("/executions")).text
+        href = re.search(r'href="(/executions/%3C[^"]*)"', listed)
+        assert href is not None
+        for text in (listed, (await http.get(href[1])).text, (await http.get("/executions/no")).text):
+            assert "<img" not in text
+            assert not re.search(r"<script(?! src=)", text)
+            assert "7063" not in text
+        assert "&lt;img" in text
+
+
+async def test_secret_fields_are_not_shown(console: Console) -> None:
+    """Neither among the inputs nor in the history."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil", "4111-2222")
+    async with console.http() as http:
+        text = (await http.get("/executions/one")).text
+    assert "anvil" in text
+    assert "4111" not in text
+
+
+async def test_a_page_that_has_not_changed_is_not_sent_again(console: Console) -> None:
+    """The browser asks every second."""
+    await started(console)
+    async with console.http() as http:
+        first = await http.get("/executions/one")
+        again = await http.get("/executions/one", headers={"If-None-Match": first.headers["etag"]})
+    assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/executions/none-such", 404, "none-such"),
+        ("/executions?status=bogus", 400, "bogus"),
+        ("/executions?cursor=%00", 400, "cursor"),
+        ("/executions?since=never", 400, "never"),
+        ("/executions/one?run=x", 400, "above 0"),
+        ("/executions/one?run=7", 404, "run 7"),
+        ("/assets/none.css", 404, "none.css"),
+    ],
+)
+async def test_what_cannot_be_shown_is_told_as_a_page(console: Console, path: str, status: int, said: str) -> None:
+    """With what was wrong in it, and never a traceback."""
+    await started(console)
+    async with console.http() as http:
+        answer = await http.get(path)
+    assert answer.status_code == status
+    assert said in answer.text
+    assert "<h1>That did not work</h1>" in answer.text
+    assert "Traceback" not in answer.text
+
+
+async def test_who_has_no_token_is_asked_for_one_and_comes_in_with_it(console: Console) -> None:
+    """As soon as there are tokens; a token to look with does not act."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    text = await console.client.tokens().create("viewer", "read")
+    async with console.http() as http:
+        assert (await http.get("/")).headers["location"] == "/login"
+        assert (await http.post("/login", data={"token": "wrong"})).status_code == 401
+        welcome = await http.post("/login", data={"token": text})
+        assert (welcome.status_code, welcome.headers["location"]) == (303, "/")
+        cookie = welcome.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert (await http.get("/")).status_code == 200
+        assert (await http.post("/executions/one/cancel", data={})).status_code == 403
+        await http.post("/logout")
+        assert (await http.get("/")).status_code == 303
+    assert (await console.client.get("one").describe()).status is Status.RUNNING
+
+
+async def test_a_form_of_another_site_is_refused(console: Console) -> None:
+    """Also on this machine, and without a token: a browser tells where a form comes from."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    async with console.http() as http:
+        path = "/executions/one/terminate"
+        evil = await http.post(path, data={}, headers={"Origin": "http://evil.example"})
+        foreign = await http.post(path, data={}, headers={"Host": "evil.example:80"})
+        own = await http.post(path, data={}, headers={"Origin": console.url})
+    assert (evil.status_code, foreign.status_code, own.status_code) == (403, 403, 303)
+
+
+async def test_open_pages_read_the_store_once_a_second_together(console: Console) -> None:
+    """Fifty looks at a page cost no more than one look a second does."""
+    await started(console)
+    asked: list[str] = []
+    async with console.http() as http:
+        await http.get("/")
+        began = time.monotonic()
+        with Counting(console, asked):
+            for _ in range(50):
+                assert (await http.get("/")).status_code in (200, 304)
+        seconds = time.monotonic() - began
+    assert asked.count("counts") <= seconds + 1
+    assert asked.count("leases_hold") <= seconds + 1
+    assert asked.count("executions_list") <= 2 * (seconds + 1)  # what failed, and what is parked
+
+
+class Counting:
+    """Counts calls of the store's reading verbs."""
+
+    VERBS = ("counts", "executions_list", "leases_hold", "history_get", "dead_letters_list")
+
+    def __init__(self, console: Console, statements: list[str]) -> None:
+        self._store = console.system.store
+        self._statements = statements
+
+    def __enter__(self) -> None:
+        for verb in self.VERBS:
+            setattr(self._store, verb, self._counted(verb, getattr(self._store, verb)))
+
+    def __exit__(self, *_: object) -> None:
+        for verb in self.VERBS:
+            delattr(self._store, verb)
+
+    def _counted(self, verb, call):
+        def counted(*arguments, **options):
+            self._statements.append(verb)
+            return call(*arguments, **options)
+
+        return counted

@@ -26,9 +26,9 @@ CLOCK_AND_IO = (
 RANDOMNESS = frozenset({"random", "secrets"})
 
 VOCABULARY = frozenset({"errors", "model"})
-PURE = frozenset({"workflow", "engine"})
+PURE = frozenset({"workflow", "engine", "kpi"})
 EDGES = frozenset({"store", "transport", "payload", "telemetry"})
-LOOPS = frozenset({"orchestrator", "worker", "trigger"})
+LOOPS = frozenset({"orchestrator", "worker", "trigger", "monitor"})
 FACES = frozenset({"api", "console", "cli", "client", "testing", "__main__"}) | frozenset(
     {"app", "bench", "demo", "verify"}  # `app` is the composition root: nothing below imports it
 )
@@ -51,6 +51,7 @@ TABLE = {
     # layer 1: pure
     "workflow": Rule(VOCABULARY, never=CLOCK_AND_IO | {"secrets"}),  # `random` there is seeded
     "engine": Rule(VOCABULARY | {"workflow"}, never=CLOCK_AND_IO | RANDOMNESS),
+    "kpi": Rule(VOCABULARY, never=CLOCK_AND_IO | RANDOMNESS),
     # layer 2: edges; `sqlite` and `postgresql` are what each database's two drivers share, and theirs alone
     "address": Rule(VOCABULARY),
     "sql": Rule(frozenset()),
@@ -64,6 +65,7 @@ TABLE = {
     "orchestrator": Rule(VOCABULARY | PURE | EDGES),
     "worker": Rule((VOCABULARY | PURE | EDGES) - {"store", "engine"}),
     "trigger": Rule(VOCABULARY | PURE | EDGES),
+    "monitor": Rule(VOCABULARY | PURE | EDGES),
     # layer 4: faces
     **dict.fromkeys(FACES, Rule(VOCABULARY | PURE | EDGES | LOOPS | FACES | {"address", PUBLIC})),
     # A user's own outbox and a run's own schema are PostgreSQL's, whatever keeps the executions.

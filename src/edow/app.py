@@ -17,7 +17,9 @@ from typing import Any, Self
 from edow.address import Address
 from edow.client.redriver import Redriver
 from edow.errors import InvalidInput, NotFound
+from edow.monitor.monitor import Monitor
 from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
+from edow.orchestrator.config import process_name
 from edow.sqlite import SqliteFile
 from edow.store.contract import Store
 from edow.store.sqlite import SqliteStore
@@ -224,6 +226,10 @@ class System:
     def redriver(self) -> Redriver:
         """What goes on with redrives in stages; beside each orchestrator."""
         return Redriver(self.store, now)
+
+    def monitor(self, orchestrator: Orchestrator) -> Monitor:
+        """Keeps what the orchestrator measures. To be started before it and stopped after it."""
+        return Monitor(self.store, self.transport, orchestrator.meter, now, process_name(), orchestrator.topic_names)
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

@@ -1,4 +1,4 @@
-"""`edow stats`: what waits in the topics, how fast it comes and goes, and whether one partition gets most of it."""
+"""`edow stats`: what waits in the topics, how fast it comes and goes, and what was measured in the last minutes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import msgspec
 import typer
 from rich.text import Text
 
-from edow.cli import options, output
+from edow.cli import kpis, options, output
 from edow.cli.binding import topic_names
+from edow.cli.failure import note
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
-from edow.errors import Unsupported
+from edow.kpi.summary import Summary
 from edow.model import topics
-from edow.transport.contract import GroupStats, PartitionStats, TopicStats
+from edow.monitor import reading
+from edow.transport.contract import GroupStats, PartitionStats, TopicStats, Transport
+from edow.workflow.duration import microseconds
 
 HOT = 0.5  # share of one partition among several above which it is shown in colour
 FEW = 10  # partitions' messages below which a share says nothing
@@ -38,37 +41,51 @@ class Line(msgspec.Struct, frozen=True):
     hottest_share: float | None
 
 
+class Found(msgspec.Struct, frozen=True):
+    topics: list[Line] | None  # None: the transport does not tell
+    kpis: Summary
+
+
 def stats(
     module: Annotated[
         list[str] | None, typer.Option("--module", "-m", help="Code whose task topics to look at; repeatable.")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0, help="How long to watch for rates; 0 for none.")] = 1.0,
+    window: Annotated[str, typer.Option(metavar="DURATION", help="How far back to look at what was measured.")] = "5m",
     store: options.Store = None,
     transport: options.Transport = None,
     as_json: options.Json = False,
 ) -> None:
-    """Lag, messages in flight, rates and oldest age of every topic and consumer group; hot partitions."""
+    """Lag and rates of topics and consumer groups; latencies, failures, traffic, cost and hot keys of executions."""
+    length = microseconds(window, "--window")
     names = [topics.task_topic(name) for name in topic_names(module)]
-    lines = run_async(_measure(store_to_open(store, create=False), transport, names, seconds))
+    found = run_async(_measure(store_to_open(store, create=False), transport, names, seconds, length))
     if as_json:
-        print_json({"topics": lines})
+        print_json(found)
+        return
+    if found.topics is None:
+        note("this transport does not tell what waits: ask the broker's own metrics")
     else:
-        _print(lines)
+        _print(found.topics)
+    output.show(*kpis.tables(found.kpis))
 
 
-async def _measure(url: str, transport: str | None, names: list[str], seconds: float) -> list[Line]:
-    from edow.app import System
+async def _measure(url: str, transport: str | None, names: list[str], seconds: float, length: int) -> Found:
+    from edow.app import System, now
 
     async with System(url, transport) as system:
-        if not system.transport.features.lag:
-            raise Unsupported(f"{system.transport.features.name} does not tell its lag: ask the broker's own metrics")
         names += [topics.result_topic(shard) for shard in range(system.store.shards)] + [topics.DEAD]
-        began, before = time.monotonic(), await system.transport.describe(names)
-        if not seconds:
-            return _lines(before, {}, 0.0)
-        await asyncio.sleep(seconds)
-        after = await system.transport.describe(names)
-        return _lines(after, _by_group(before), time.monotonic() - began)
+        lines = await _watch(system.transport, names, seconds) if system.transport.features.lag else None
+        return Found(lines, await reading.summary(system.store, now() - length, now()))
+
+
+async def _watch(transport: Transport, names: list[str], seconds: float) -> list[Line]:
+    began, before = time.monotonic(), await transport.describe(names)
+    if not seconds:
+        return _lines(before, {}, 0.0)
+    await asyncio.sleep(seconds)
+    after = await transport.describe(names)
+    return _lines(after, _by_group(before), time.monotonic() - began)
 
 
 def _by_group(found: Sequence[TopicStats]) -> dict[tuple[str, str], GroupStats]:

@@ -16,6 +16,7 @@ from edow.engine.run import Run
 from edow.engine.steps import State, Step, is_answer, timed_out
 from edow.model import history as h
 from edow.model import inbox
+from edow.model.attempted import Attempted, Became
 from edow.model.failure import Failure
 from edow.model.wire import AT_IT, ResultEvent
 
@@ -79,14 +80,20 @@ class Conduct:
             step.heartbeat = bytes(given.data)
             run.decision.heartbeats[step.key] = step.heartbeat
         else:
-            self.attempt_failed(step, failure_in(given), worker_of(given), final=given.final)
+            self.attempt_failed(step, failure_in(given), worker_of(given), final=given.final, given=given)
 
     def _completed(self, step: Step, given: ResultEvent) -> None:
         run = self._run
         if step.state is State.PARKED:  # an attempt that had been given up succeeded after all
             run.decision.letters_closed.append(LetterClosed(step.key, False))
         run.forget_heartbeat(step)
-        self._happen(completed(given, run.now))
+        event = completed(given, run.now)
+        published_at = step.dispatched_at if given.attempt == step.attempt else 0
+        payload = len(step.args) + len(given.data)
+        run.decision.attempts.append(
+            Attempted(step.task, "completed", published_at, event.started_at, event.duration, payload)
+        )
+        self._happen(event)
 
     def _attempt_started(self, step: Step, given: ResultEvent) -> None:
         step.heard_at = self._run.now
@@ -124,10 +131,15 @@ class Conduct:
 
     # Failures
 
-    def attempt_failed(self, step: Step, failure: Failure, worker: str, *, final: bool) -> None:
-        """The attempt that is out (or waited for) came to nothing: again, raise it, or park on it."""
+    def attempt_failed(
+        self, step: Step, failure: Failure, worker: str, *, final: bool, given: ResultEvent | None = None
+    ) -> None:
+        """The attempt that is out (or waited for) came to nothing: again, raise it, or park on it. `given`: what a
+        worker said of it.
+        """
         run, now = self._run, self._run.now
         retry_at = None if final else step.retry_time(failure, f"{run.identity}/{step.key}", now)
+        run.decision.attempts.append(_came_to_nothing(step, given, "failed" if retry_at is None else "retried"))
         if retry_at is not None:
             self._happen(
                 h.AttemptFailed(
@@ -190,6 +202,14 @@ class Conduct:
     def effect(self, event: h.AnyEvent) -> None:
         """What an event changes, before the code runs on. What is not open any more is left alone."""
         EFFECTS[type(event)](self._run, event)
+
+
+def _came_to_nothing(step: Step, given: ResultEvent | None, became: Became) -> Attempted:
+    if given is None:
+        return Attempted(step.task, became, step.dispatched_at, 0, 0, len(step.args))
+    event = completed(given, 0)  # tells when it ran, whatever came of it
+    payload = len(step.args) + len(given.data)
+    return Attempted(step.task, became, step.dispatched_at, event.started_at, event.duration, payload)
 
 
 def _task_completed(run: Run, event: h.TaskCompleted) -> None:

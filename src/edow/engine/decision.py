@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edow.model.attempted import Attempted
 from edow.model.execution import Status
 from edow.model.failure import Failure
 from edow.model.history import AnyEvent, ChildStarted, SignalSent
@@ -75,3 +76,4 @@ class Decision(msgspec.Struct):
     progress_changed: bool = False
     child_terminates: list[str] = []  # likewise, of children that were started with on_close="terminate"
     duplicates: int = 0  # inputs that had been answered before and were dropped
+    attempts: list[Attempted] = []  # that have ended, for whoever measures

@@ -16,12 +16,14 @@ from hashlib import blake2b
 import msgspec
 
 from edow.errors import Unavailable
+from edow.kpi.meter import Meter
 from edow.model import inbox, wire
 from edow.model.failure import fingerprint
 from edow.orchestrator.decider import TICK, Decider, Work
 from edow.orchestrator.draft import Draft, Farewell
 from edow.orchestrator.edges import Edges
 from edow.orchestrator.inputs import Batch, Inputs
+from edow.orchestrator.measure import measure
 from edow.orchestrator.mind import Mind
 from edow.orchestrator.outgoing import Outgoing
 from edow.orchestrator.persist import Persistence
@@ -66,6 +68,7 @@ class Cycle:
         self.hot_limit = 20_000
         self.horizon_us = 30_000_000
         self.stats = Stats()
+        self.meter = Meter()
         self._persist = Persistence(self.stats)
         self._outgoing = Outgoing(self._store, transport, self.stats, patience)
 
@@ -215,14 +218,13 @@ class Cycle:
         return [each for each in ended if each not in pinned]
 
     async def _commit(self, draft: Draft, batch: Batch) -> None:
-        done = [row.seq for row in batch.commands]
         commit = Commit(
             leases=self.leases,
             appends=draft.appends,
             updates=draft.updates,
             children=draft.children,
             commands=draft.commands,
-            inbox_done=done,
+            inbox_done=[row.seq for row in batch.commands],
             messages=draft.messages,
             outbox_done=self._take_published(),
             acks=batch.deliveries if self._joined else (),
@@ -232,8 +234,17 @@ class Cycle:
         )
         if draft.messages:
             await self._outgoing.ensure({message.topic for message in draft.messages})
+        began = self._now()
         numbers = await self._store_commit(commit)
-        self._inputs.consumed(done)
+        took = self._now() - began
+        try:
+            await self._carry_out(draft, batch, numbers)
+        finally:  # what is committed has happened, whether or not it could be published
+            measure(self.meter, draft, batch, took)
+
+    async def _carry_out(self, draft: Draft, batch: Batch, numbers: list[int]) -> None:
+        """Of what is committed."""
+        self._inputs.consumed([row.seq for row in batch.commands])
         self._inputs.wake(wake for wake in draft.wakes if wake[0] < draft.now + self.horizon_us)
         self._inputs.forget(draft.ended)
         if not self._joined:

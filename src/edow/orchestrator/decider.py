@@ -143,6 +143,9 @@ class Decider:
                     draft.call_off(each, entry.row.id)
         if not fitting:
             return
+        first = fitting[0]
+        if type(first) is inbox.Start and not first.continued:
+            draft.started.append(entry.row.workflow)
         mark = draft.mark()
         try:
             draft.absorb(entry, entry.machine.apply(fitting, draft.now))

@@ -14,6 +14,7 @@ import msgspec
 from edow.engine.decision import Decision, Dispatch, EngineInput, Letter
 from edow.engine.machine import Machine
 from edow.model import history, inbox, topics, wire
+from edow.model.attempted import Attempted
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure, fingerprint
 from edow.model.message import Message
@@ -69,6 +70,8 @@ class Draft:
         self.suspects: list[Suspect] = []
         self.notices: list[tuple[str, str]] = []
         self.traced: list[Traced] = []
+        self.started: list[str] = []  # workflows of executions that have begun
+        self.attempts: list[tuple[str, list[Attempted]]] = []  # by workflow
         self.duplicates = 0
         self._cancels: list[str] = []
         self._time = rfc3339(now)
@@ -85,6 +88,7 @@ class Draft:
             self.ended,
             self.notices,
             self.traced,
+            self.attempts,
             self._cancels,
         )
 
@@ -98,6 +102,8 @@ class Draft:
         row = hot.row
         self.touched.append(row.id)
         self.duplicates += decision.duplicates
+        if decision.attempts:
+            self.attempts.append((row.workflow, decision.attempts))
         if decision.events:
             self._append(row, hot.length, decision.events)
             hot.length += len(decision.events)

@@ -78,12 +78,14 @@ class Housekeeper:
         return len(stalled)
 
     async def purge_once(self) -> int:
-        """Delete executions that ended before the retention; how many."""
+        """Delete executions that ended before the retention, and records that have expired; how many executions."""
         before = self._now() - int(self._config.retention * 1_000_000)
         total = 0
         while (purged := await self._store.purge(before, PAGE)) > 0:
             total += purged
         self._cycle.stats.purged += total
+        while await self._store.records_purge(self._now(), PAGE) == PAGE:
+            pass
         return total
 
     async def _look_ahead_forever(self) -> None:
@@ -129,6 +131,7 @@ class Housekeeper:
     async def _bury(self, deliveries: list[Delivery]) -> None:
         letters = [_letter(delivery, self._now()) for delivery in deliveries]
         self._cycle.stats.poison += len(letters)
+        self._cycle.meter.figures.poison += len(letters)
         await self._store.commit(Commit(leases={}, dead_letters=letters))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edow.engine import guard
 from edow.engine.limits import Limits
 from edow.errors import Bug, InvalidInput, LeaseLost, TransportUnavailable, Unavailable
+from edow.kpi.meter import Meter
 from edow.model import topics
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import Cycle
@@ -73,6 +74,16 @@ class Orchestrator:
     def stats(self) -> Stats:
         """Counters since start."""
         return self._cycle.stats
+
+    @property
+    def meter(self) -> Meter:
+        """What it measures of its work."""
+        return self._cycle.meter
+
+    @property
+    def topic_names(self) -> list[str]:
+        """All topics that it knows of."""
+        return [spec.name for spec in self._topics()]
 
     @property
     def shards(self) -> Mapping[int, int]:

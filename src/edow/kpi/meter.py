@@ -1,0 +1,102 @@
+"""Counts what one process has committed. It is on the path of every step, so each line here costs speed.
+
+Times are differences of two clocks where a worker is on another machine; what comes out negative counts as nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from edow.kpi.figures import TOPICS, Figures, TaskFigures, Traffic, WorkflowFigures, slot
+from edow.kpi.keys import Keys
+from edow.model.attempted import Attempted
+from edow.model.execution import Execution, Status
+from edow.model.message import Message
+
+
+class Meter:
+    """`figures` are those since the last `take`. Not thread-safe: all of it belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.figures = Figures()
+        self.progress_at = 0  # when something was last decided
+
+    def take(self) -> Figures:
+        """What was counted since this was last called."""
+        taken, self.figures = self.figures, Figures()
+        return taken
+
+    def attempts(self, ended: Iterable[tuple[str, Sequence[Attempted]]], now: int) -> None:
+        """Attempts that have ended, by workflow, decided upon `now`."""
+        groups: dict[tuple[str, str], list[Attempted]] = {}
+        for workflow, attempts in ended:
+            for each in attempts:
+                key = (workflow, each.task)
+                if (group := groups.get(key)) is None:
+                    groups[key] = [each]
+                else:
+                    group.append(each)
+        for (workflow, task), group in groups.items():
+            _add(self.figures.workflow(workflow).task(task), group, now)
+
+    def executions(self, started: Iterable[str], ended: Iterable[Execution]) -> None:
+        """Executions that have begun, by the name of their workflows, and such that have ended."""
+        figures = self.figures
+        for workflow, count in Counter(started).items():
+            figures.workflow(workflow).started += count
+        took: dict[str, list[int]] = {}
+        for each in ended:
+            if each.status is Status.COMPLETED:
+                took.setdefault(each.workflow, []).append((each.ended_at or 0) - each.started_at)
+            else:
+                _came_to_nothing(figures.workflow(each.workflow), each.status)
+        for workflow, times in took.items():
+            found = figures.workflow(workflow)
+            found.completed += len(times)
+            found.took.add(times)
+
+    def dead_letter(self, workflow: str, task: str) -> None:
+        self.figures.workflow(workflow).task(task).letters += 1
+
+    def sent(self, messages: Iterable[Message]) -> None:
+        """Published, in any order."""
+        traffic = self.figures.sent
+        keys: dict[str, list[str]] = {}
+        for message in messages:
+            topic = message.topic
+            found = traffic.get(topic) or slot(traffic, topic, TOPICS, Traffic)
+            found.messages += 1
+            found.bytes += len(message.body)
+            if message.key is not None:
+                keys.setdefault(topic, []).append(message.key)
+        for topic, of_topic in keys.items():
+            slot(self.figures.keys, topic, TOPICS, Keys).add(Counter(of_topic))
+
+    def received(self, topic: str, messages: int, size: int) -> None:
+        found = slot(self.figures.received, topic, TOPICS, Traffic)
+        found.messages += messages
+        found.bytes += size
+
+
+def _add(task: TaskFigures, group: Sequence[Attempted], now: int) -> None:
+    retried = sum([each.became == "retried" for each in group])
+    failed = sum([each.became == "failed" for each in group])
+    task.completed += len(group) - retried - failed
+    task.retried += retried
+    task.failed += failed
+    task.payload += sum([each.payload for each in group])
+    began = [each for each in group if each.started_at]
+    task.queue.add([each.started_at - each.published_at for each in began if each.published_at])
+    task.run.add([each.duration for each in began])
+    task.back.add([now - each.started_at - each.duration for each in began])
+
+
+def _came_to_nothing(workflow: WorkflowFigures, status: Status) -> None:
+    match status:
+        case Status.FAILED:
+            workflow.failed += 1
+        case Status.CANCELLED:
+            workflow.cancelled += 1
+        case Status.TERMINATED:
+            workflow.terminated += 1

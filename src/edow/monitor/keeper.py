@@ -1,0 +1,64 @@
+"""Keeps one process's figures in the store.
+
+What was counted in the last seconds is in memory only: a process that is killed takes it with it. Nothing is counted
+twice: a process writes each bucket under a name of its own, always all of it, and begins the next one only when the
+last is known to be stored.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edow.kpi import series
+from edow.kpi.figures import Figures, encode
+from edow.kpi.series import FINE
+from edow.store.contract import Put, Store
+
+KIND = "kpi"
+
+
+class Meter(Protocol):
+    """Where figures come from."""
+
+    @property
+    def progress_at(self) -> int: ...
+
+    def take(self) -> Figures: ...
+
+
+class Keeper:
+    """Of one process. `process` is a name that no other process has, nor this one after a restart."""
+
+    def __init__(self, store: Store, meter: Meter, process: str) -> None:
+        self._store = store
+        self._meter = meter
+        self._process = process
+        self._bucket = 0
+        self._kept = Figures()  # all of this bucket
+        self._unstored = False
+        self.total = Figures()  # since the process has begun
+
+    async def flush(self, now: int, more: Figures | None = None) -> bool:
+        """Store what was counted, and `more`; False if there was nothing. What cannot be stored is tried again."""
+        taken = self._meter.take()
+        self.total.merge(taken)
+        if more is not None:
+            taken.merge(more)
+        if not self._unstored:
+            self._move_on(now)
+        if taken:
+            self._kept.merge(taken)
+            self._unstored = True
+        if not self._unstored:
+            return False
+        key = series.key_of(FINE, self._bucket, self._process)
+        await self._store.records_put(
+            [Put(KIND, key, encode(self._kept), None, series.expiry(FINE, self._bucket))], now
+        )
+        self._unstored = False
+        return True
+
+    def _move_on(self, now: int) -> None:
+        bucket = series.bucket_start(FINE, now)
+        if bucket != self._bucket:
+            self._bucket, self._kept = bucket, Figures()

@@ -1,0 +1,48 @@
+"""What the stored figures say: for the command line, the API and the console."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edow.kpi import series
+from edow.kpi.figures import Figures
+from edow.kpi.series import COARSE, DAY, FINE, HOUR, MIDDLE, SECOND, Point, Resolution
+from edow.kpi.summary import Summary
+from edow.kpi.summary import summary as summarise
+from edow.monitor.compactor import stored
+from edow.monitor.prices import prices
+from edow.store.contract import Store
+
+
+async def points(store: Store, since: int, until: int) -> list[Point]:
+    """Everything measured from `since` until `until` (microseconds), in buckets: of ten seconds within an hour; of
+    minutes within a day, of hours beyond, and finer ones where these are not merged yet. A bucket that begins before
+    `since` is left out.
+    """
+    begin, end = -(-since // SECOND), -(-until // SECOND)
+    found: list[Point] = []
+    for resolution, beyond in ((COARSE, DAY), (MIDDLE, HOUR), (FINE, 0)):
+        if end - begin > beyond or found:
+            found += await _read(store, resolution, max(begin, _end(found)), end)
+    return found
+
+
+async def figures(store: Store, since: int, until: int) -> Figures:
+    """All of it added up."""
+    return series.added_up(each.figures for each in await points(store, since, until))
+
+
+async def summary(store: Store, since: int, until: int) -> Summary:
+    """The same as people and programs read it, priced if there is a price list."""
+    found = await points(store, since, until)
+    seconds = (until - since) / SECOND
+    return summarise(series.added_up(each.figures for each in found), seconds, await prices(store))
+
+
+async def _read(store: Store, resolution: Resolution, begin: int, end: int) -> list[Point]:
+    records = [(each.key, each.body) async for each in stored(store, resolution, begin, end)]
+    return series.points(records, resolution)
+
+
+def _end(found: Sequence[Point]) -> int:
+    return found[-1].start + found[-1].seconds if found else 0

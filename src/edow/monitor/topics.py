@@ -1,0 +1,40 @@
+"""What the broker tells of topics and consumer groups, as figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edow.kpi.figures import Figures, Lag
+from edow.transport.contract import GroupStats, PartitionStats, Transport
+
+
+async def look(transport: Transport, names: Sequence[str], now: int) -> Figures:
+    """How much waits; nothing where the broker does not tell."""
+    figures = Figures()
+    if transport.features.lag:
+        for stats in await transport.describe(names):
+            for group in stats.groups:
+                if group.waiting or group.in_flight or group.published:
+                    figures.lag[f"{stats.topic} {group.group}"] = _lag(stats.topic, group, now)
+    return figures
+
+
+def _lag(topic: str, group: GroupStats, now: int) -> Lag:
+    hottest = max(group.partitions, key=_weight, default=None)
+    total = sum(map(_weight, group.partitions))
+    spread = hottest is not None and total > 0
+    return Lag(
+        topic=topic,
+        group=group.group,
+        waiting=group.waiting,
+        in_flight=group.in_flight,
+        oldest=None if group.oldest_at is None else max(0, now - group.oldest_at),
+        published=group.published,
+        partitions=len(group.partitions),
+        hottest=hottest.partition if hottest is not None and spread else None,
+        share=round(_weight(hottest) / total, 3) if hottest is not None and spread else None,
+    )
+
+
+def _weight(partition: PartitionStats) -> int:
+    return partition.waiting if partition.published is None else partition.published

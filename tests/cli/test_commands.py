@@ -442,6 +442,19 @@ def test_stats_show_what_waits_in_each_topic(run, shop):
     assert "edow.tasks.default" in run("stats", "--seconds", "0").out
 
 
+def test_stats_show_what_was_measured(run, shop):
+    """Executions, the stages of their tasks, traffic and cost of the last minutes, also as JSON."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    kpis = json.loads(run("stats", "--seconds", "0", "--json").out)["kpis"]
+    [workflow] = kpis["workflows"]
+    assert (workflow["workflow"], workflow["completed"], workflow["success_rate"]) == ("fulfil", 1, 1.0)
+    assert workflow["took"]["count"] == 1
+    assert all(task["run"]["p99"] is not None for task in kpis["tasks"])
+    assert workflow["cost_per_completed"]["messages"] == 2 * sum(task["attempts"] for task in kpis["tasks"])
+    assert "queue p50" in run("stats", "--seconds", "0").out
+    assert run("stats", "--window", "soon").code == 1
+
+
 # doctor
 
 

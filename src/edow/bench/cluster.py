@@ -50,7 +50,8 @@ async def one_process(place: Place) -> AsyncIterator[Cluster]:
     async with AsyncExitStack() as stack:
         system = await stack.enter_async_context(System(place.store, place.transport, load_registry(MODULES)))
         fleet = await stack.enter_async_context(Fleet(MODULES, place.store, place.folder, place.transport))
-        for part in (system.orchestrator(), system.worker()):
+        orchestrator = system.orchestrator()
+        for part in (system.monitor(orchestrator), orchestrator, system.worker()):
             stack.push_async_callback(part.stop)
             await part.start()
         client = await stack.enter_async_context(Client(store=system.store))

@@ -73,7 +73,8 @@ async def _run(job: _Job, store: str | None, transport: str | None) -> object:
         client = await stack.enter_async_context(Client(store=system.store))
         args, kwargs = job.args
         handle = await client.start(job.workflow, *args, **kwargs)
-        for part in (system.orchestrator(), system.worker()):
+        orchestrator = system.orchestrator()
+        for part in (system.monitor(orchestrator), orchestrator, system.worker()):
             stack.push_async_callback(part.stop)
             await part.start()
         return await _follow(client, handle, job)

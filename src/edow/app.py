@@ -229,7 +229,7 @@ class System:
 
     def monitor(self, orchestrator: Orchestrator) -> Monitor:
         """Keeps what the orchestrator measures. To be started before it and stopped after it."""
-        return Monitor(self.store, self.transport, orchestrator.meter, now, process_name(), orchestrator.topic_names)
+        return Monitor(self.store, self.transport, orchestrator, now, process_name())
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

@@ -20,12 +20,28 @@ class Meter:
 
     def __init__(self) -> None:
         self.figures = Figures()
-        self.progress_at = 0  # when something was last decided
+        self.served_since = 0  # when the process got the shards that it has
+        self.progress_at = 0  # of the last commit
+        self.first_progress_at = 0  # of the first one since `watch`
 
     def take(self) -> Figures:
         """What was counted since this was last called."""
         taken, self.figures = self.figures, Figures()
         return taken
+
+    def watch(self) -> None:
+        """From now on the next commit is the first."""
+        self.first_progress_at = 0
+
+    def serves(self, now: int) -> None:
+        """The process has got other shards."""
+        self.served_since = now
+        self.watch()
+
+    def progressed(self, now: int) -> None:
+        self.progress_at = now
+        if not self.first_progress_at:
+            self.first_progress_at = now
 
     def attempts(self, ended: Iterable[tuple[str, Sequence[Attempted]]], now: int) -> None:
         """Attempts that have ended, by workflow, decided upon `now`."""

@@ -7,23 +7,15 @@ last is known to be stored.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 from edow.kpi import series
 from edow.kpi.figures import Figures, encode
+from edow.kpi.meter import Meter
 from edow.kpi.series import FINE
 from edow.store.contract import Put, Store
 
 KIND = "kpi"
-
-
-class Meter(Protocol):
-    """Where figures come from."""
-
-    @property
-    def progress_at(self) -> int: ...
-
-    def take(self) -> Figures: ...
 
 
 class Keeper:
@@ -38,8 +30,8 @@ class Keeper:
         self._unstored = False
         self.total = Figures()  # since the process has begun
 
-    async def flush(self, now: int, more: Figures | None = None) -> bool:
-        """Store what was counted, and `more`; False if there was nothing. What cannot be stored is tried again."""
+    async def flush(self, now: int, more: Figures | None = None, also: Sequence[Put] = ()) -> None:
+        """Store what was counted, and `more`, and `also` these. What cannot be stored is tried again the next time."""
         taken = self._meter.take()
         self.total.merge(taken)
         if more is not None:
@@ -49,14 +41,13 @@ class Keeper:
         if taken:
             self._kept.merge(taken)
             self._unstored = True
-        if not self._unstored:
-            return False
-        key = series.key_of(FINE, self._bucket, self._process)
-        await self._store.records_put(
-            [Put(KIND, key, encode(self._kept), None, series.expiry(FINE, self._bucket))], now
-        )
+        puts = [*also]
+        if self._unstored:
+            key, expiry = series.key_of(FINE, self._bucket, self._process), series.expiry(FINE, self._bucket)
+            puts.append(Put(KIND, key, encode(self._kept), None, expiry))
+        if puts:
+            await self._store.records_put(puts, now)
         self._unstored = False
-        return True
 
     def _move_on(self, now: int) -> None:
         bucket = series.bucket_start(FINE, now)

@@ -1,51 +1,62 @@
-"""The loop: every two seconds figures are stored; one process at a time also merges them and looks at the topics."""
+"""The loop: every two seconds this process's figures are stored, and one process at a time does what one can do for
+all.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
-from edow.errors import EdowError, InvalidInput, Unavailable
+from edow.errors import EdowError, Unavailable
 from edow.kpi.figures import Figures
-from edow.monitor import topics
-from edow.monitor.compactor import Compactor
-from edow.monitor.keeper import Keeper, Meter
+from edow.kpi.incident import Presence
+from edow.kpi.meter import Meter
+from edow.monitor import incidents
+from edow.monitor.duties import SECOND, Duties
+from edow.monitor.keeper import Keeper
 from edow.monitor.lead import Lead
 from edow.store.contract import Store
 from edow.transport.contract import Transport
 
 log = logging.getLogger("edow.monitor")
 
-SECOND = 1_000_000
 EVERY_SECONDS = 2.0
-LOOK_SECONDS = 5.0  # between two looks at the topics
-MERGE_SECONDS = 30.0
 LEAVE_SECONDS = 5.0
+TOLD = 60 * SECOND  # an outage is told of for so long after its end
+
+
+class Measured(Protocol):
+    """Whoever is watched."""
+
+    @property
+    def meter(self) -> Meter: ...
+    @property
+    def shards(self) -> Mapping[int, int]: ...
+    @property
+    def topic_names(self) -> Sequence[str]: ...
 
 
 class Monitor:
     """Start and stop are idempotent. Stop it after whatever is measured, so that the last of it is stored."""
 
     def __init__(
-        self,
-        store: Store,
-        transport: Transport,
-        meter: Meter,
-        now: Callable[[], int],
-        name: str,
-        topic_names: Sequence[str],
+        self, store: Store, transport: Transport, measured: Measured, now: Callable[[], int], name: str
     ) -> None:
-        process = f"{name}:{secrets.token_hex(4)}"  # who starts again under the name is another
-        self._transport = transport
+        self.process = f"{name}:{secrets.token_hex(4)}"  # who starts again under the name is another
+        self._store = store
         self._now = now
-        self._topic_names = topic_names
-        self._keeper = Keeper(store, meter, process)
-        self._compactor = Compactor(store)
-        self._lead = Lead(store, process)
-        self._looked_at = 0
-        self._merged_at = 0
+        self._measured = measured
+        self._started_at = now()
+        self._keeper = Keeper(store, measured.meter, self.process)
+        self._lead = Lead(store, self.process)
+        self._duties = Duties(store, transport, measured.topic_names)
+        self._seen: Figures | None = None  # of the topics, not stored yet
+        self._away = False  # the store or the broker is
+        self._outage_at = 0
+        self._outage_until = 0
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -65,36 +76,48 @@ class Monitor:
         await asyncio.gather(running, return_exceptions=True)
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
-                await self._keeper.flush(self._now())
+                await self._keeper.flush(self._now(), also=[incidents.gone(self.process)])
                 await self._lead.let_go(self._now())
         except (Unavailable, TimeoutError) as problem:
             log.warning("the last figures are not stored: %r", problem)
 
     async def run_once(self) -> None:
-        """Everything that is due."""
+        """Everything that is due. Raises Unavailable."""
         now = self._now()
-        if not await self._lead.held(now):
-            await self._keeper.flush(now)
-            return
-        await self._keeper.flush(now, await self._look(now))
-        if now >= self._merged_at + int(MERGE_SECONDS * SECOND):
-            self._merged_at = now
-            await self._compactor.run_once(now)
+        seen, self._seen = self._seen, None
+        await self._keeper.flush(now, seen, also=[incidents.here(self._presence(now))])
+        if await self._lead.held(now):
+            self._seen = await self._duties.run_once(now)
 
-    async def _look(self, now: int) -> Figures | None:
-        if now < self._looked_at + int(LOOK_SECONDS * SECOND):
-            return None
-        self._looked_at = now
-        try:
-            return await topics.look(self._transport, self._topic_names, now)
-        except (Unavailable, InvalidInput) as problem:  # the latter: somebody has deleted a topic
-            log.warning("the topics were not looked at: %s", problem)
-            return None
+    def _presence(self, now: int) -> Presence:
+        meter = self._measured.meter
+        return Presence(
+            process=self.process,
+            at=now,
+            started_at=self._started_at,
+            shards=sorted(self._measured.shards),
+            served_since=meter.served_since,
+            first_progress_at=meter.first_progress_at,
+            progress_at=meter.progress_at,
+            outage_at=self._outage_at if now < self._outage_until + TOLD else 0,
+        )
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(EVERY_SECONDS)
             try:
                 await self.run_once()
+                self._away = False
+            except Unavailable as problem:
+                self._note_outage()
+                log.warning("figures are late: %s", problem)
             except EdowError as problem:
-                log.warning("figures: %s; tried again", problem)
+                log.warning("figures: %s", problem)
+            await asyncio.sleep(EVERY_SECONDS)
+
+    def _note_outage(self) -> None:
+        """The store, or the broker, does not answer; the first commit after this is progress."""
+        now = self._now()
+        if not self._away:
+            self._away, self._outage_at = True, now
+            self._measured.meter.watch()
+        self._outage_until = now

@@ -29,4 +29,4 @@ def measure(meter: Meter, draft: Draft, batch: Batch, commit_us: int) -> None:
         meter.received(f"{topics.RESULTS}*", len(batch.deliveries), size)
     meter.figures.commits.add([commit_us])
     meter.figures.duplicates += draft.duplicates
-    meter.progress_at = now
+    meter.progressed(now)

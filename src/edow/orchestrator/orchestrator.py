@@ -50,6 +50,7 @@ class Orchestrator:
     ) -> None:
         """`emit` gets the spans of executions that are traced."""
         self._store, self._transport, now, _ = edges
+        self._now = now
         self._registry = registry
         self._config = config
         self._leases = Leases(edges.store, config, now)
@@ -228,6 +229,7 @@ class Orchestrator:
         if not owned:
             return
         self.stats.takeovers += len(owned)
+        self.meter.serves(self._now())
         await self._transport.ensure(self._topics())  # also what somebody has deleted meanwhile
         subscriber = await self._transport.subscribe(
             Subscription(

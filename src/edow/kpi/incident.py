@@ -1,0 +1,111 @@
+"""An incident: something broke, work went on, and what had piled up was done. How long that took is the time to
+recover.
+
+What is told apart: the *fault* (as early as is known), the *first progress* after it, and the moment when the backlog
+was *drained*: no more waited than had waited before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+SLACK = 10  # messages above what waited before that are not a backlog yet
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """Times in microseconds; None: not yet."""
+
+    id: str
+    cause: str
+    fault_at: int
+    found_at: int
+    shards: list[int] = []  # that nobody served
+    backlog_before: int = 0
+    backlog_most: int = 0
+    progress_at: int | None = None
+    drained_at: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.drained_at is not None
+
+    @property
+    def seconds(self) -> float | None:
+        """To recover."""
+        return None if self.drained_at is None else (self.drained_at - self.fault_at) / 1_000_000
+
+
+class Presence(msgspec.Struct, frozen=True):
+    """What an orchestrator says of itself every two seconds."""
+
+    process: str
+    at: int
+    started_at: int
+    shards: list[int]
+    served_since: int  # when it got the last of them
+    first_progress_at: int  # its first commit since then, and since the end of an outage; 0: none yet
+    progress_at: int  # its last commit
+    outage_at: int = 0  # when the store or the broker began to refuse what it tried, if they did lately
+
+
+class Sight(NamedTuple):
+    """What is seen at one moment. `backlog` None: nobody tells what waits."""
+
+    at: int
+    present: Sequence[Presence]
+    backlog: int | None
+
+
+def of_lost(presence: Presence, now: int, backlog_before: int) -> Incident:
+    """It was last heard of a little before it was lost: the fault is told at most that much too early."""
+    cause = f"orchestrator {presence.process} was lost"
+    return _incident(presence, presence.at, cause, now, backlog_before)
+
+
+def of_outage(presence: Presence, now: int, backlog_before: int) -> Incident:
+    cause = f"orchestrator {presence.process} could not reach the store or the broker"
+    return _incident(presence, presence.outage_at, cause, now, backlog_before)
+
+
+def follow(incident: Incident, sight: Sight) -> bool:
+    """Take in what is seen now; whether anything has changed."""
+    before = msgspec.structs.astuple(incident)
+    backlog = sight.backlog
+    if backlog is not None:
+        incident.backlog_most = max(incident.backlog_most, backlog)
+    if incident.progress_at is None:
+        incident.progress_at = _progress(incident, sight)
+    progress = incident.progress_at
+    if progress is not None and not incident.over:
+        if backlog is None:
+            incident.drained_at = progress
+        elif backlog <= incident.backlog_before + SLACK:
+            incident.drained_at = max(sight.at, progress)
+    return msgspec.structs.astuple(incident) != before
+
+
+def _incident(presence: Presence, fault_at: int, cause: str, now: int, backlog_before: int) -> Incident:
+    return Incident(
+        id=f"{fault_at:020d}/{presence.process}",
+        cause=cause,
+        fault_at=fault_at,
+        found_at=now,
+        shards=list(presence.shards),
+        backlog_before=backlog_before,
+    )
+
+
+def _progress(incident: Incident, sight: Sight) -> int | None:
+    """When somebody served its shards again and had committed something; with nothing to do, when they were served."""
+    fault = incident.fault_at
+    if not set(incident.shards) <= {shard for each in sight.present for shard in each.shards}:
+        return None
+    took = [each for each in sight.present if each.served_since > fault] or sight.present
+    progress = [each.first_progress_at for each in took if each.first_progress_at > fault]
+    if progress:
+        return min(progress)
+    idle = sight.backlog == 0 and bool(took)
+    return max(fault, *(each.served_since for each in took)) if idle else None

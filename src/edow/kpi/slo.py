@@ -1,0 +1,153 @@
+"""Service level objectives: how much may go wrong, how much has, and how fast, after Google's SRE workbook, chapter 5.
+
+An execution that was cancelled or terminated is neither good nor bad: somebody wanted that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from edow.errors import InvalidInput
+from edow.kpi.figures import Figures
+
+HOUR = 3600.0
+DAY = 24 * HOUR
+LONGEST = 90 * DAY  # figures are kept for so long
+ROUNDING = 1e-9
+
+
+class Objective(msgspec.Struct, frozen=True, kw_only=True):
+    """`target` of the workflow's executions are good: they complete and, where `within` (seconds) is given, in time."""
+
+    name: str
+    workflow: str
+    target: float
+    within: float | None = None
+    window: float = 30 * DAY  # seconds
+
+    def checked(self) -> Objective:
+        """Raises InvalidInput."""
+        if not self.name or "/" in self.name or len(self.name) > 100:
+            raise InvalidInput(f"SLO name {self.name!r} is not allowed: 1 to 100 characters without '/'")
+        if not self.workflow:
+            raise InvalidInput(f"SLO {self.name!r} has no workflow: name one")
+        if not 0 < self.target < 1:
+            raise InvalidInput(f"target {self.target!r} of SLO {self.name!r} is not a share: give 99.9% or 0.999")
+        if self.within is not None and not 0 < self.within <= LONGEST:
+            raise InvalidInput(f"within={self.within!r} of SLO {self.name!r} is not a time: give a positive duration")
+        if not HOUR <= self.window <= LONGEST:
+            raise InvalidInput(f"window={self.window!r} of SLO {self.name!r} is not possible: give 1h to 90d")
+        return self
+
+
+class Tally(NamedTuple):
+    """Executions that ended in some time."""
+
+    good: int = 0
+    total: int = 0
+
+    @property
+    def bad_share(self) -> float:
+        return (self.total - self.good) / self.total if self.total else 0.0
+
+
+def tally(objective: Objective, figures: Figures) -> Tally:
+    """Those that count for the objective. Who is within 2 % of its time may be on either side."""
+    workflow = figures.workflows.get(objective.workflow)
+    if workflow is None:
+        return Tally()
+    within = objective.within
+    good = workflow.completed if within is None else workflow.took.at_most(within * 1_000_000)
+    return Tally(good, workflow.completed + workflow.failed)
+
+
+Severity = Literal["page", "ticket"]
+
+
+class Rule(NamedTuple):
+    """Tell somebody when so much of the budget went within `long`, and it still goes as fast: within `short`."""
+
+    severity: Severity
+    budget: float
+    long: float
+    short: float
+
+    def threshold(self, objective: Objective) -> float:
+        """The burn rate at which that much goes in that time: 14.4, 6 and 1 for a window of 30 days."""
+        return self.budget * objective.window / self.long
+
+
+RULES = (
+    Rule("page", 0.02, HOUR, HOUR / 12),
+    Rule("page", 0.05, 6 * HOUR, HOUR / 2),
+    Rule("ticket", 0.10, 3 * DAY, 6 * HOUR),
+)
+
+
+class Burn(msgspec.Struct, frozen=True):
+    """How fast the budget goes: 1 would use up all of it in just the objective's window."""
+
+    severity: Severity
+    long_seconds: float
+    short_seconds: float
+    long_rate: float
+    short_rate: float
+    threshold: float
+    fires: bool
+
+
+class Evaluation(msgspec.Struct, frozen=True):
+    """An objective over its window."""
+
+    objective: Objective
+    good: int
+    total: int
+    attained: float | None  # share that was good; None: nothing ended
+    budget: float  # executions that may be bad, for as many as there were
+    budget_left: float  # share of it; below 0: the objective is missed
+    burns: list[Burn]
+
+    @property
+    def severity(self) -> Severity | None:
+        fired = [burn.severity for burn in self.burns if burn.fires]
+        return "page" if "page" in fired else "ticket" if fired else None
+
+
+def windows(objective: Objective) -> list[float]:
+    """All times, in seconds, whose tallies an evaluation needs."""
+    return sorted({objective.window, *(each for rule in _rules(objective) for each in (rule.long, rule.short))})
+
+
+def evaluate(objective: Objective, of: Mapping[float, Tally] | Callable[[float], Tally]) -> Evaluation:
+    """`of`: the tally of each of `windows`."""
+    look = of if callable(of) else of.__getitem__
+    whole = look(objective.window)
+    allowed = (1 - objective.target) * whole.total
+    bad = whole.total - whole.good
+    return Evaluation(
+        objective=objective,
+        good=whole.good,
+        total=whole.total,
+        attained=whole.good / whole.total if whole.total else None,
+        budget=allowed,
+        budget_left=1 - bad / allowed if allowed else 1.0,
+        burns=[_burn(rule, objective, look(rule.long), look(rule.short)) for rule in _rules(objective)],
+    )
+
+
+def _rules(objective: Objective) -> list[Rule]:
+    """Of a short window the long rules say nothing."""
+    return [rule for rule in RULES if rule.long < objective.window] or [RULES[0]._replace(long=objective.window)]
+
+
+def _burn(rule: Rule, objective: Objective, long: Tally, short: Tally) -> Burn:
+    allowed = 1 - objective.target
+    rates = long.bad_share / allowed, short.bad_share / allowed
+    threshold = rule.threshold(objective)
+    # No rate exceeds this, so that a lax objective could never tell anybody.
+    reachable = min(threshold, 1 / allowed)
+    fires = min(rates) >= reachable * (1 - ROUNDING)
+    return Burn(rule.severity, rule.long, rule.short, *rates, threshold, fires)

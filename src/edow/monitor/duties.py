@@ -1,0 +1,98 @@
+"""What one process at a time does for all: look at the topics, merge figures, judge objectives, follow incidents."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edow.errors import InvalidInput
+from edow.kpi import alert
+from edow.kpi.figures import Figures
+from edow.kpi.incident import Sight
+from edow.monitor import alerts, incidents, objectives, reading, topics
+from edow.monitor.compactor import Compactor
+from edow.store.contract import Store
+from edow.transport.contract import Transport
+
+log = logging.getLogger("edow.monitor")
+
+SECOND = 1_000_000
+LOOK = 5 * SECOND  # between two looks at the topics
+MERGE = 30 * SECOND
+JUDGE = 15 * SECOND
+LETTERS = 600 * SECOND  # over which dead letters are counted
+LAG = 30 * SECOND
+
+
+class Interval:
+    """Something to be done every so often."""
+
+    def __init__(self, microseconds: int) -> None:
+        self._every = microseconds
+        self._last = 0
+
+    def due(self, now: int) -> bool:
+        if now < self._last + self._every:
+            return False
+        self._last = now
+        return True
+
+
+class Duties:
+    """Doing it twice, or two doing it at once, changes nothing."""
+
+    def __init__(self, store: Store, transport: Transport, topic_names: Sequence[str]) -> None:
+        self._store = store
+        self._transport = transport
+        self._topic_names = topic_names
+        self._compactor = Compactor(store)
+        self._evaluator = objectives.Evaluator(store)
+        self._look, self._merge, self._judge = Interval(LOOK), Interval(MERGE), Interval(JUDGE)
+
+    async def run_once(self, now: int) -> Figures | None:
+        """Everything that is due; what was seen of the topics, if they were looked at. Raises Unavailable."""
+        if self._merge.due(now):
+            await self._compactor.run_once(now)
+        if self._judge.due(now):
+            await self.judge(now)
+        seen = await self._follow_incidents(now)
+        if seen is None and self._look.due(now):
+            seen = await self._see(now)
+        return seen
+
+    async def judge(self, now: int) -> None:
+        """Open and close alerts."""
+        evaluations = await self._evaluator.evaluate(await objectives.objectives(self._store), now)
+        counts = await self._store.counts(now)
+        oldest = 0 if counts.inbox_oldest_at is None else now - counts.inbox_oldest_at
+        conditions = [
+            *alert.burning(evaluations),
+            *alert.stuck(counts.overdue, oldest / SECOND),
+            *alert.dying(await reading.figures(self._store, now - LETTERS, now)),
+            *alert.lagging(await reading.figures(self._store, now - LAG, now)),
+        ]
+        await alerts.update(self._store, conditions, now)
+
+    async def _follow_incidents(self, now: int) -> Figures | None:
+        said = await incidents.orchestrators(self._store)
+        await incidents.open_new(self._store, said, now)
+        if not await incidents.open_ones(self._store):
+            return None
+        seen = await self._see(now)
+        present = [each for each in said if now - each.at <= incidents.PATIENCE]
+        await incidents.follow_all(self._store, Sight(now, present, await self._backlog(seen, now)))
+        return seen
+
+    async def _backlog(self, seen: Figures | None, now: int) -> int | None:
+        """Messages and commands that wait; None if nobody tells."""
+        if seen is None or not self._transport.features.lag:
+            return None
+        waiting = sum(lag.waiting + lag.in_flight for lag in seen.lag.values())
+        return waiting + (await self._store.counts(now)).inbox
+
+    async def _see(self, now: int) -> Figures | None:
+        try:
+            return await topics.look(self._transport, self._topic_names, now)
+        except InvalidInput as problem:  # somebody has deleted a topic
+            log.warning("the topics were not looked at: %s", problem)
+            return None

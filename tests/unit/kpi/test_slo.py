@@ -1,0 +1,106 @@
+"""Objectives: budgets and burn rates against cases computed by hand."""
+
+import pytest
+
+from edow.errors import InvalidInput
+from edow.kpi.figures import Figures
+from edow.kpi.slo import DAY, HOUR, Objective, Tally, evaluate, tally, windows
+
+MONTH = Objective(name="orders", workflow="order", target=0.999)
+
+
+def of(objective=MONTH, **bad):
+    """100,000 executions in each window, of which so many are bad: `d30=`, `d3=`, `h6=`, `h1=`, `m30=`, `m5=`."""
+    names = {"m5": HOUR / 12, "m30": HOUR / 2, "h1": HOUR, "h6": 6 * HOUR, "d3": 3 * DAY, "d30": 30 * DAY}
+    found = {seconds: Tally(100_000 - bad.get(name, 0), 100_000) for name, seconds in names.items()}
+    return evaluate(objective, found)
+
+
+def test_the_budget_is_what_may_go_wrong():
+    """Of 100,000 at 99.9 % a hundred may fail; of these, 25 did."""
+    found = of(d30=25)
+    assert (found.budget, found.attained, found.budget_left) == (
+        pytest.approx(100),
+        pytest.approx(0.99975),
+        pytest.approx(0.75),
+    )
+
+
+def test_a_missed_objective_has_a_budget_below_zero():
+    """Twice as many failed as may."""
+    assert of(d30=200).budget_left == pytest.approx(-1)
+
+
+def test_thresholds_are_those_of_the_workbook():
+    """2 % of the budget in an hour, 5 % in six, 10 % in three days: 14.4, 6 and 1 times as fast as it may go."""
+    assert [burn.threshold for burn in of().burns] == [pytest.approx(14.4), pytest.approx(6), pytest.approx(1)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "severity"),
+    [
+        ({"h1": 1440, "m5": 1440}, "page"),  # 1.44 % fail, 0.1 % may: 14.4 times
+        ({"h1": 1439, "m5": 1440}, None),  # not yet
+        ({"h1": 1440, "m5": 1439}, None),  # not any more
+        ({"h6": 600, "m30": 600}, "page"),
+        ({"h6": 599, "m30": 5000}, None),
+        ({"d3": 100, "h6": 100}, "ticket"),
+        ({"d3": 99, "h6": 100}, None),
+        ({"d3": 100, "h6": 600, "m30": 600}, "page"),
+        ({}, None),
+    ],
+)
+def test_an_alert_needs_the_long_and_the_short_window(bad, severity):
+    """It fires when enough of the budget is gone, and is over soon after things are well again."""
+    assert of(**bad).severity == severity
+
+
+def test_an_objective_that_allows_much_can_still_burn():
+    """At 80 % no failure rate is 14.4 times the allowed one: that everything fails is enough."""
+    lax = Objective(name="lax", workflow="order", target=0.8)
+    assert of(lax, h1=100_000, m5=100_000).severity == "page"
+    assert of(lax, h1=99_000, m5=100_000).severity is None
+
+
+def test_nothing_ended_is_no_failure():
+    """Without executions the budget is whole and nobody is told."""
+    found = evaluate(MONTH, dict.fromkeys(windows(MONTH), Tally()))
+    assert (found.attained, found.budget_left, found.severity) == (None, 1.0, None)
+
+
+def test_a_short_window_has_rules_of_its_own():
+    """An objective over an hour is looked at over that hour and five minutes."""
+    assert windows(Objective(name="x", workflow="order", target=0.9, window=HOUR)) == [HOUR / 12, HOUR]
+
+
+def test_what_counts_as_good():
+    """Completed, and in time where that is asked; failed is bad; cancelled and terminated count for nothing."""
+    figures = Figures()
+    order = figures.workflow("order")
+    order.completed, order.failed, order.cancelled, order.terminated = 4, 1, 7, 9
+    order.took.add([1_000_000, 2_000_000, 40_000_000, 50_000_000])
+    assert tally(MONTH, figures) == Tally(4, 5)
+    assert tally(Objective(name="fast", workflow="order", target=0.9, within=30.0), figures) == Tally(2, 5)
+    assert tally(Objective(name="other", workflow="other", target=0.9), figures) == Tally()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"name": ""},
+        {"name": "a/b"},
+        {"workflow": ""},
+        {"target": 0.0},
+        {"target": 1.0},
+        {"target": 99.9},
+        {"target": float("nan")},
+        {"within": 0.0},
+        {"within": float("nan")},
+        {"window": 60.0},
+        {"window": 100 * DAY},
+    ],
+)
+def test_an_objective_that_makes_no_sense_is_refused(given):
+    """Each with what would make sense."""
+    with pytest.raises(InvalidInput, match=":"):
+        Objective(**({"name": "x", "workflow": "order", "target": 0.9} | given)).checked()

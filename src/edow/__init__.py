@@ -48,6 +48,7 @@ from edow.workflow.task import Task, task
 if TYPE_CHECKING:
     from edow.client import Client, Handle
     from edow.client.outbox import start_in
+    from edow.trigger.schedules import Schedule
     from edow.worker.ledger import once
 
 __version__ = "0.1.0"
@@ -67,6 +68,7 @@ __all__ = [
     "PayloadTooLarge",
     "Retry",
     "Saga",
+    "Schedule",
     "SignatureMismatch",
     "Task",
     "TaskContext",
@@ -101,6 +103,7 @@ __all__ = [
 LAZY: dict[str, str] = {
     "Client": "edow.client",
     "Handle": "edow.client",
+    "Schedule": "edow.trigger.schedules",
     "once": "edow.worker.ledger",
     "start_in": "edow.client.outbox",
 }

@@ -26,6 +26,7 @@ from edow.store.sqlite import SqliteStore
 from edow.telemetry.spans import Span
 from edow.transport.contract import Transport
 from edow.transport.sqlite import SqliteTransport
+from edow.trigger import schedules
 from edow.worker.config import WorkerConfig
 from edow.worker.worker import Worker
 from edow.workflow.registry import Registry, collect
@@ -230,6 +231,10 @@ class System:
     def monitor(self, orchestrator: Orchestrator) -> Monitor:
         """Keeps what the orchestrator measures. To be started before it and stopped after it."""
         return Monitor(self.store, self.transport, orchestrator, now, process_name())
+
+    def schedules(self) -> schedules.Runner:
+        """What starts executions at the times of the store's schedules; beside each orchestrator."""
+        return schedules.Runner(self.store, now)
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

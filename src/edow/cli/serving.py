@@ -136,7 +136,7 @@ def dev(
 def _orchestrating(system: System) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
-    return [system.monitor(orchestrator), orchestrator, system.redriver()]
+    return [system.monitor(orchestrator), orchestrator, system.redriver(), system.schedules()]
 
 
 def _serve(

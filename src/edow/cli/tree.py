@@ -19,6 +19,7 @@ from edow.cli import (
     listing,
     replaying,
     running,
+    schedules,
     schema,
     serving,
     stats,
@@ -61,6 +62,7 @@ def build() -> typer.Typer:
     app.command("resume", rich_help_panel=ACT)(executions.resume)
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
     app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
+    app.add_typer(schedules.build(), name="schedule", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)

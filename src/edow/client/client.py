@@ -30,6 +30,7 @@ from edow.model.execution import Execution
 from edow.model.history import AnyEvent
 from edow.store.contract import DeadLetter, DeadLetterFilter, ExecutionFilter, IfExists, Page, StartRequest, Store
 from edow.telemetry.exporter import starting
+from edow.trigger.schedules import Schedules
 from edow.workflow.definition import Workflow
 from edow.workflow.naming import MAX_CHILD_ID, definition_name, execution_id
 from edow.workflow.registry import Registry
@@ -196,6 +197,14 @@ class Client:
     def desk(self) -> Desk:
         """Dead letters by what went wrong: grouped, set aside, tried out, redriven in stages."""
         return Desk(self._link)
+
+    # schedules
+
+    @property
+    def schedules(self) -> Schedules:
+        """What is started at the times of a calendar."""
+        link = self._link
+        return Schedules(link.store, link.clock, link.act)
 
     async def _started(self, request: StartRequest, decode: Callable[[bytes], T]) -> Handle[T]:
         link = self._link

@@ -19,7 +19,7 @@ from edow.transport.contract import Delivery, Subscriber, Subscription, Transpor
 Reached = Callable[[str], None]
 
 STORE_VERBS = frozenset(
-    {"accept", "commit", "leases_hold", "leases_release", "dead_letters_close", "count_healed", "purge"}
+    {"accept", "commit", "records_put", "leases_hold", "leases_release", "dead_letters_close", "count_healed", "purge"}
 )
 
 

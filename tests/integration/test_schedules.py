@@ -270,7 +270,7 @@ async def test_the_loop_goes_on_after_trouble(store: Store) -> None:
             return await store.records_list(where)
 
     async with edow.Client(store=store) as client:
-        await client.schedules.create("often", Schedule(workflow="w", every="1s", overlap="allow_all"))
+        await client.schedules().create("often", Schedule(workflow="w", every="1s", overlap="allow_all"))
         runner = Runner(Shaky(), client._link.clock)  # type: ignore[arg-type]
         await runner.start()
         await runner.start()  # idempotent

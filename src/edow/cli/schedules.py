@@ -135,7 +135,7 @@ def create(  # noqa: PLR0913  # options
     code = None if module is None else load_code(module).workflow(workflow)
 
     async def work(client: Client) -> ScheduleView:
-        return await client.schedules.create(name, made, paused=paused, note=reason, workflow=code)
+        return await client.schedules().create(name, made, paused=paused, note=reason, workflow=code)
 
     _tell("created", with_client(store, work, create=True), as_json)
 
@@ -170,8 +170,8 @@ def update(  # noqa: PLR0913  # options
     async def work(client: Client) -> ScheduleView:
         code = None
         if registry is not None:
-            code = registry.workflow(workflow or (await client.schedules.get(name)).schedule.workflow)
-        return await client.schedules.update(
+            code = registry.workflow(workflow or (await client.schedules().get(name)).schedule.workflow)
+        return await client.schedules().update(
             name, lambda old: wanted.of(msgspec.structs.replace(old, **dropped)), if_version=version, workflow=code
         )
 
@@ -189,10 +189,10 @@ def list_schedules(
 
     async def work(client: Client) -> list[ScheduleView]:
         found: list[ScheduleView] = []
-        page = await client.schedules.list(prefix, limit=min(limit + 1, PAGE))
+        page = await client.schedules().list(prefix, limit=min(limit + 1, PAGE))
         while page and len(found) <= limit:
             found += page
-            page = await client.schedules.list(prefix, page[-1].name, limit=PAGE)
+            page = await client.schedules().list(prefix, page[-1].name, limit=PAGE)
         return found
 
     found = with_client(store, work)
@@ -226,7 +226,7 @@ def show(
     as_json: options.Json = False,
 ) -> None:
     """Show a schedule: its next ticks, and what became of the last. Times are in its own zone."""
-    found = with_client(store, lambda client: client.schedules.get(name, count))
+    found = with_client(store, lambda client: client.schedules().get(name, count))
     if as_json:
         print_json(found)
         return
@@ -250,7 +250,7 @@ def pause(
     as_json: options.Json = False,
 ) -> None:
     """No ticks until it is resumed. What runs goes on."""
-    _tell("paused", with_client(store, lambda client: client.schedules.pause(name, reason)), as_json)
+    _tell("paused", with_client(store, lambda client: client.schedules().pause(name, reason)), as_json)
 
 
 def resume(
@@ -259,7 +259,7 @@ def resume(
     as_json: options.Json = False,
 ) -> None:
     """Go on with the first tick from now on."""
-    _tell("resumed", with_client(store, lambda client: client.schedules.resume(name)), as_json)
+    _tell("resumed", with_client(store, lambda client: client.schedules().resume(name)), as_json)
 
 
 def trigger(
@@ -269,7 +269,7 @@ def trigger(
     as_json: options.Json = False,
 ) -> None:
     """Run it now, whatever its calendar says, also while it is paused."""
-    found = with_client(store, lambda client: client.schedules.trigger(name, _overlap(overlap)))
+    found = with_client(store, lambda client: client.schedules().trigger(name, _overlap(overlap)))
     if as_json:
         print_json({"name": name, "became": found.became, "execution": found.execution or None})
     elif found.execution:
@@ -293,9 +293,9 @@ def backfill(  # noqa: PLR0913  # options
     policy = _overlap(overlap) or "buffer_all"
 
     async def work(client: Client) -> int:
-        zone = zone_named((await client.schedules.get(name, 0)).schedule.timezone)
+        zone = zone_named((await client.schedules().get(name, 0)).schedule.timezone)
         times = _time("--from", begin, zone), _time("--to", end, zone)
-        return await client.schedules.backfill(name, *times, overlap=policy, limit=limit)
+        return await client.schedules().backfill(name, *times, overlap=policy, limit=limit)
 
     count = with_client(store, work)
     if as_json:
@@ -311,7 +311,7 @@ def delete(
     as_json: options.Json = False,
 ) -> None:
     """Delete a schedule, and what waits of it. What runs goes on."""
-    with_client(store, lambda client: client.schedules.delete(name, if_version=version))
+    with_client(store, lambda client: client.schedules().delete(name, if_version=version))
     if as_json:
         print_json({"name": name, "deleted": True})
     else:

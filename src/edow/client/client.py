@@ -200,7 +200,6 @@ class Client:
 
     # schedules
 
-    @property
     def schedules(self) -> Schedules:
         """What is started at the times of a calendar."""
         link = self._link

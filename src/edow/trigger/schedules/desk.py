@@ -48,7 +48,7 @@ class Act(Protocol):
 
 
 class Schedules:
-    """`edow.Client.schedules`."""
+    """`edow.Client.schedules()`."""
 
     def __init__(self, store: Store, clock: Callable[[], int], act: Act) -> None:
         self._store = store

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 from playwright.async_api import expect
 
 from edow.model.execution import Status
+from edow.store.contract import DeadLetterFilter
+from edow.testing.polling import until
 from tests.console import flow
 from tests.console.browser import PATIENCE_MS, visiting
 from tests.console.conftest import Console
@@ -170,9 +173,99 @@ async def test_what_can_be_used_has_a_name(console: Console) -> None:
         .map(each => each.outerHTML)"""
     async with visiting(console.url) as visitor:
         page = visitor.page
-        for path in ("/", "/executions", "/executions/one", "/login"):
+        for path in ("/", "/executions", "/executions/one", "/dead-letters", "/topics", "/login"):
             await page.goto(path)
             assert await page.evaluate(nameless) == [], path
             assert await page.locator("main").count() == 1
             assert await page.locator("h1").count() == 1
-            assert await page.locator("nav[aria-label]").count() == 1
+            assert await page.get_by_role("navigation", name="Console").count() == 1
+
+
+async def parked(console: Console, *texts: str) -> list[str]:
+    """Executions that wait for their dead letters; the ids of these."""
+    for number, text in enumerate(texts):
+        await console.client.start(flow.broken.with_options(id=f"broken-{number}"), text)
+    where = DeadLetterFilter(task="parse")
+
+    async def all_there() -> bool:
+        return len(await console.client.dead_letters(where)) == len(texts)
+
+    await asyncio.wait_for(until(all_there), 60)
+    return [letter.id for letter in await console.client.dead_letters(where)]
+
+
+async def test_a_dead_letter_is_edited_and_redriven(console: Console) -> None:
+    """What does not fit the task's signature is refused; what does brings the execution to its end."""
+    await parked(console, "seven")
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/dead-letters")
+        await page.get_by_role("link", name="ValueError").click()
+        await page.get_by_role("link", name="broken-0").click()
+        await expect(page.locator("#facts")).to_contain_text("invalid literal")
+        arguments = page.get_by_label("Arguments by name")
+        await arguments.fill('{"text": 7}')
+        await page.get_by_role("button", name="Redrive").click()
+        await expect(page.get_by_role("alert")).to_contain_text("parse")
+        await page.go_back()
+        await arguments.fill('{"text": "7"}')
+        await page.get_by_role("button", name="Redrive").click()
+        await expect(page.locator(".say.ok")).to_contain_text("runs again")
+        assert await console.client.get("broken-0").result(timeout=60) == "7"
+        await expect(page.locator("#facts .badge")).to_have_text("redriven")
+        await page.goto("/dead-letters")
+        await expect(page.locator("#groups")).to_contain_text("Nothing waits for you")
+
+
+async def test_dead_letters_of_one_kind_are_set_aside_brought_back_redriven_in_stages_and_discarded(
+    console: Console,
+) -> None:
+    """All the desk's verbs, on groups."""
+    await parked(console, "one", "two", "three")
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/dead-letters")
+        await expect(page.locator("#groups tbody tr")).to_have_count(1)
+        await page.get_by_role("link", name="ValueError").click()
+        await page.get_by_text("Set aside…").click()
+        await page.locator("#act-aside").get_by_label("Reason").fill("until Monday")
+        await page.get_by_role("button", name="Set all aside").click()
+        await expect(page.locator("#groups")).to_contain_text("Nothing waits for you")
+        await page.get_by_role("link", name="Parking lot").click()
+        await expect(page.locator("#groups")).to_contain_text("until Monday")
+        await page.get_by_role("link", name="ValueError").click()
+        await page.get_by_role("button", name="Bring back").click()
+        await page.get_by_role("link", name="ValueError").click()
+        await page.get_by_text("Redrive in stages…").click()
+        await page.get_by_label("Arguments to change").fill('{"text": "5"}')
+        await page.get_by_role("button", name="Redrive", exact=True).click()
+        await expect(page.locator("#redrives")).to_contain_text("running")
+        orphan = await parked_again(console)
+        await page.get_by_role("link", name="ValueError").click()
+        await page.get_by_text("Discard…").click()
+        await page.locator("#act-discard").get_by_label("Reason").fill("never mind")
+        await page.get_by_role("button", name="Discard all of them").click()
+        with pytest.raises(Exception, match="never mind"):
+            await console.client.get(orphan).result(timeout=60)
+        assert visitor.complaints == []
+
+
+async def parked_again(console: Console) -> str:
+    """One more after the first ones are through; its execution."""
+
+    async def none_left() -> bool:
+        return not await console.client.dead_letters(DeadLetterFilter(task="parse"))
+
+    redriver = console.system.redriver()
+    await redriver.start()
+    try:
+        await asyncio.wait_for(until(none_left), 90)
+    finally:
+        await redriver.stop()
+    await console.client.start(flow.broken.with_options(id="again"), "six")
+
+    async def there() -> bool:
+        return bool(await console.client.dead_letters(DeadLetterFilter(task="parse")))
+
+    await asyncio.wait_for(until(there), 60)
+    return "again"

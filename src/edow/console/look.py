@@ -21,10 +21,11 @@ from edow.model import history, topics
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.history import AnyEvent
 from edow.store.contract import Counts, DeadLetter, DeadLetterFilter, ExecutionFilter, Lease, Page, Store
-from edow.transport.contract import TopicStats, Transport
+from edow.transport.contract import GroupStats, TopicStats, Transport
 from edow.workflow.registry import Registry
 
 SAMPLES = 300  # kept for the charts
+RATES_SECONDS = 10.0  # over which rates are told
 
 
 def now_us() -> int:
@@ -46,6 +47,7 @@ class Carried(msgspec.Struct, frozen=True):
 
     topics: list[TopicStats]
     problem: str = ""
+    at: float = 0.0  # seconds, of a clock that never goes back
 
     @property
     def lag(self) -> int | None:
@@ -82,6 +84,7 @@ class Look:
         self.masking = masking or Masking()
         self.shared = Shared()
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
+        self._described: deque[Carried] = deque(maxlen=8)
         self._workflows: set[str] = set(self.registry.workflows)
 
     # ── the system ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -98,6 +101,14 @@ class Look:
 
     async def carried(self) -> Carried:
         return await self.shared.get("topics", self._describe)
+
+    def before(self, latest: Carried) -> tuple[dict[tuple[str, str], GroupStats], float]:
+        """What the transport told some seconds before, by topic and group, and how long before: for rates."""
+        earlier = next((each for each in self._described if 0 < latest.at - each.at < RATES_SECONDS), None)
+        if earlier is None:
+            return {}, 0.0
+        by_group = {(topic.topic, group.group): group for topic in earlier.topics for group in topic.groups}
+        return by_group, latest.at - earlier.at
 
     async def findings(self) -> list[Finding]:
         """What `edow doctor` would say, as far as it can be said once a second."""
@@ -138,11 +149,13 @@ class Look:
         if not self.transport.features.lag:
             return Carried([], f"{self.transport.features.name} does not tell its lag; ask the broker's own metrics")
         try:
-            return Carried(await self.transport.describe(self._topics()))
+            found = Carried(await self.transport.describe(self._topics()), at=time.monotonic())
         except InvalidInput:
             return Carried([], "the topics are not there yet; an orchestrator makes them")
         except EdowError as problem:
             return Carried([], str(problem))
+        self._described.append(found)
+        return found
 
     def _topics(self) -> list[str]:
         names = sorted({task.policy.topic for task in self.registry.tasks.values()} | {"default"})

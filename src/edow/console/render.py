@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 
 from edow.cli.output import duration, size
+from edow.model.failure import Failure
 from edow.model.times import rfc3339
+from edow.store.contract import DeadLetter
 
 HERE = Path(__file__).parent
 
@@ -48,6 +51,7 @@ def environment(folders: list[str]) -> Environment:
         "clock": clock,
         "number": number,
         "rate": rate,
+        "said": said,
         "path": lambda text: quote(str(text), safe=""),
     }
     return made
@@ -67,6 +71,12 @@ def rate(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:,.1f}"
+
+
+def said(letter: DeadLetter) -> str:
+    """What the failure of a dead letter says."""
+    failure = msgspec.json.decode(letter.failure, type=Failure | None)
+    return failure.message if failure else ""
 
 
 class Renderer:

@@ -10,28 +10,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import msgspec
-from litestar import Request, Response, get, post
-from litestar.di import NamedDependency
+from litestar import Response, get, post
 from litestar.handlers import BaseRouteHandler
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath
 from litestar.response import Redirect
 
 from edow.api.gate import COOKIE
 from edow.api.routes import Acting, Shared
+from edow.console import desk_routes
 from edow.console.execution import MEANINGS, view
+from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
 from edow.console.listing import PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
-from edow.console.render import HEADERS, HERE, Renderer
+from edow.console.render import HEADERS, HERE
+from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound
 from edow.model.execution import Status
-
-Form = URLEncodedBody[dict[str, Any]]
-Looking = NamedDependency[Look]
-Rendering = NamedDependency[Renderer]
-Page = Response[bytes]
-Asked = Request[Any, Any, Any]
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 ASSETS = {path.name: path for path in sorted((HERE / "assets").iterdir()) if path.suffix in TYPES}
@@ -67,9 +62,15 @@ async def executions_page(request: Asked, look: Looking, render: Rendering) -> P
 async def execution_page(request: Asked, look: Looking, render: Rendering, id: FromPath[str]) -> Page:
     """One of them."""
     query = request.query_params
-    shown = await view(look, id, _positive(query.get("run")), _positive(query.get("from")) or 1)
+    shown = await view(look, id, positive(query.get("run")), positive(query.get("from")) or 1)
     said = SAID.get(query.get("said", ""), "")
     return render.page(request, "execution.html", here="executions", view=shown, meanings=MEANINGS, said=said)
+
+
+@get("/topics", opt={"access": "read"})
+async def topics_page(request: Asked, look: Looking, render: Rendering) -> Page:
+    """What waits for whom."""
+    return render.page(request, "topics.html", here="topics", view=await traffic(look))
 
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -77,13 +78,13 @@ async def execution_page(request: Asked, look: Looking, render: Rendering, id: F
 
 @post("/executions/{id:str}/cancel", opt={"access": "operate"})
 async def cancel(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
-    await client.get(id).cancel(str(data.get("reason", "")))
+    await client.get(id).cancel(text(data, "reason"))
     return _done(look, id, "cancel")
 
 
 @post("/executions/{id:str}/terminate", opt={"access": "operate"})
 async def terminate(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
-    await client.get(id).terminate(str(data.get("reason", "")))
+    await client.get(id).terminate(text(data, "reason"))
     return _done(look, id, "terminate")
 
 
@@ -95,10 +96,10 @@ async def resume(client: Acting, look: Looking, id: FromPath[str]) -> Redirect:
 
 @post("/executions/{id:str}/signal", opt={"access": "operate"})
 async def signal(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
-    name = str(data.get("name", "")).strip()
+    name = text(data, "name")
     if not name:
         raise InvalidInput("a signal needs a name; see the workflow's wait_signal")
-    await client.get(id).signal(name, _json(str(data.get("value", ""))))
+    await client.get(id).signal(name, json_of(data, "value"))
     return _done(look, id, "signal")
 
 
@@ -114,12 +115,12 @@ async def login_page(request: Asked, render: Rendering) -> Page:
 @post("/login", opt={"access": "public"})
 async def login(request: Asked, backend: Shared, render: Rendering, data: Form) -> Response[Any]:
     """The token goes into a cookie that no script can read and no other site can send."""
-    text = str(data.get("token", "")).strip()
-    token = await backend.client.tokens().check(text) if text else None
+    given = text(data, "token")
+    token = await backend.client.tokens().check(given) if given else None
     if token is None:
         return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
     answer = Redirect("/", status_code=303)
-    answer.set_cookie(COOKIE, text, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
     return answer
 
 
@@ -140,13 +141,19 @@ def asset(name: FromPath[str]) -> Response[bytes]:
     return Response(path.read_bytes(), headers=headers, media_type=TYPES[Path(name).suffix])
 
 
-PAGES = (("overview", "/", "Overview"), ("executions", "/executions", "Executions"))
+PAGES = (
+    ("overview", "/", "Overview"),
+    ("executions", "/executions", "Executions"),
+    ("letters", "/dead-letters", "Dead letters"),
+    ("topics", "/topics", "Topics"),
+)
 """The navigation: a key, an address, and a title."""
 
 ROUTES: tuple[BaseRouteHandler, ...] = (
     overview_page,
     executions_page,
     execution_page,
+    topics_page,
     cancel,
     terminate,
     resume,
@@ -155,26 +162,10 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     login,
     logout,
     asset,
+    *desk_routes.ROUTES,
 )
 
 
 def _done(look: Look, id: str, what: str) -> Redirect:
     look.shared.forget()
     return Redirect(f"/executions/{quote(id, safe='')}?said={what}", status_code=303)
-
-
-def _positive(text: str | None) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise InvalidInput(f"{text!r} is no number above 0")
-    return int(text)
-
-
-def _json(text: str) -> object:
-    if not text.strip():
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as problem:
-        raise InvalidInput(f'the value is no JSON: {problem}; text needs quotes, like "approved"') from problem

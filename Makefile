@@ -30,6 +30,7 @@ test: $(READY) ## Run the tests, with every server that is up
 
 test-all: $(READY) ## Start all servers, and run all tests
 	$(PYTHON) scripts/services up
+	$(PYTHON) scripts/browser
 	@EDOW_REQUIRE_SERVERS=1 $(MAKE) --no-print-directory test
 
 services: ## Install and start the servers (ARGS="redis nats": these)

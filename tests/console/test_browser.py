@@ -173,7 +173,16 @@ async def test_what_can_be_used_has_a_name(console: Console) -> None:
         .map(each => each.outerHTML)"""
     async with visiting(console.url) as visitor:
         page = visitor.page
-        for path in ("/", "/executions", "/executions/one", "/dead-letters", "/topics", "/login"):
+        for path in (
+            "/",
+            "/executions",
+            "/executions/one",
+            "/dead-letters",
+            "/topics",
+            "/performance",
+            "/processes",
+            "/login",
+        ):
             await page.goto(path)
             assert await page.evaluate(nameless) == [], path
             assert await page.locator("main").count() == 1

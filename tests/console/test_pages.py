@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from edow.console.look import now_us
 from edow.console.render import HERE
+from edow.kpi.figures import Figures
+from edow.kpi.meter import Meter
 from edow.model.execution import Status
+from edow.monitor.keeper import Keeper
 from tests.console import flow
 from tests.console.conftest import Console, console_on
 
 EVIL = "</pre><script>document.title='owned'</script><img src=x onerror=document.title='owned'>{{7*1009}}"
 EVIL_ID = "<img src=x onerror=alert(1)>"
-PAGES = ("/", "/executions", "/executions/one", "/dead-letters", "/topics", "/login")
+PAGES = ("/", "/executions", "/executions/one", "/dead-letters", "/topics", "/performance", "/processes", "/login")
 
 
 async def started(console: Console) -> None:
@@ -171,3 +175,21 @@ class Counting:
             return call(*arguments, **options)
 
         return counted
+
+
+async def test_what_was_measured_is_shown(console: Console) -> None:
+    """Figures of workflows and tasks, and who owns the shards."""
+    figures = Figures()
+    workflow = figures.workflow("fan_out")
+    workflow.started, workflow.completed = 5, 4
+    workflow.took.add([2_000_000] * 4)
+    workflow.task("square").completed = 20
+    await Keeper(console.system.store, Meter(), "host:1:a").flush(now_us(), figures)
+    async with console.http() as http:
+        text = (await http.get("/performance?window=15m")).text
+        assert "fan_out" in text
+        assert "square" in text
+        assert "2.0 s" in text
+        assert (await http.get("/performance?window=1y")).status_code == 400
+        processes = (await http.get("/processes")).text
+    assert "4 <small>0, 1, 2, 3</small>" in processes

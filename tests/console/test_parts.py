@@ -209,10 +209,10 @@ def test_a_signal_leads_to_what_was_done_about_it() -> None:
 def test_a_chart_fits_its_box() -> None:
     """The first point is at the left, the last at the right, and the scale ends on a round number."""
     drawn_chart = chart("c", "", [(0, 0.0), (500, 73.0), (1000, 37.0)], marks=[500, 5000])
-    assert drawn_chart.line == "M0 100 L500 27 L1000 63"
-    assert (drawn_chart.top, drawn_chart.marks) == (100.0, (500.0,))
+    assert drawn_chart.line == "M0 100 L500 8.8 L1000 53.8"
+    assert (drawn_chart.top, drawn_chart.marks) == (80.0, (500.0,))
     assert chart("c", "", []).empty
-    assert [nice(value) for value in (0, 1, 3, 12, 130, 4_000)] == [1, 1, 5, 20, 200, 5_000]
+    assert [nice(value) for value in (0, 1, 3, 12, 130, 4_100, 9_001)] == [1, 1, 4, 20, 200, 5_000, 10_000]
 
 
 def test_rates_of_a_counter_that_starts_again_are_not_negative() -> None:

@@ -68,7 +68,7 @@ def orchestrator(
     from edow.client.forwarder import Forwarder
 
     def parts(system: System) -> list[Part]:
-        return [*_orchestrating(system), *(Forwarder(url, system.store) for url in outbox or ())]
+        return [*orchestrating(system), *(Forwarder(url, system.store) for url in outbox or ())]
 
     _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator")
 
@@ -107,7 +107,7 @@ def serve(
     from edow.cli.console import ConsolePart
 
     def parts(system: System) -> list[Part]:
-        working: list[Part] = [*_orchestrating(system), system.worker()]
+        working: list[Part] = [*orchestrating(system), system.worker()]
         return [*working, ConsolePart(system, port)] if console else working
 
     _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator and worker")
@@ -133,7 +133,7 @@ def dev(
     keep_running(["serve", *modules, *given, *([] if console else ["--no-console"])], modules)
 
 
-def _orchestrating(system: System) -> list[Part]:
+def orchestrating(system: System) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
     return [system.monitor(orchestrator), orchestrator, system.redriver(), system.schedules()]

@@ -8,6 +8,7 @@ from itertools import pairwise
 import msgspec
 
 WIDTH, HEIGHT = 1000, 100
+ROUND = (1, 2, 2.5, 4, 5, 6, 8, 10)
 
 
 class Chart(msgspec.Struct, frozen=True):
@@ -48,14 +49,11 @@ def chart(title: str, unit: str, points: Sequence[Point], marks: Sequence[int] =
 
 
 def nice(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 … at or above; at least 1."""
+    """A round number at or above it, and not far; at least 1."""
     step = 1.0
-    while step < value:
-        for factor in (2.0, 2.5, 2.0):
-            step *= factor
-            if step >= value:
-                break
-    return step
+    while value > 10 * step:
+        step *= 10
+    return next(part * step for part in ROUND if value <= part * step)
 
 
 def rates(totals: Sequence[Point]) -> list[Point]:

@@ -7,11 +7,19 @@ import msgspec
 from edow.cli.findings import Finding
 from edow.console.charts import Chart, chart, rates
 from edow.console.look import Look, Sample, now_us
+from edow.console.performance import Trouble, completed_chart, measured, retries, took, trouble
+from edow.kpi import series
+from edow.kpi.histogram import Histogram
+from edow.kpi.series import Point
 from edow.model.execution import Execution, Status
 from edow.store.contract import Counts
 
 LATEST = 8
 WINDOW_SECONDS = 10
+HISTORY_SECONDS = 3600  # of the charts
+LATELY_SECONDS = 300
+RECENT = 2  # buckets
+SECOND = 1_000_000
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -23,6 +31,9 @@ class Overview(msgspec.Struct, frozen=True):
     in_flight: int
     oldest_at: int | None
     charts: list[Chart]
+    latency: tuple[float, float] | None  # p50 and p95 from start to end of the last minutes, in microseconds
+    retried: int | None  # attempts that failed and were tried again, in the last minutes
+    trouble: Trouble
     failed: list[Execution]
     parked: list[Execution]
 
@@ -33,7 +44,8 @@ class Overview(msgspec.Struct, frozen=True):
     @property
     def healthy(self) -> bool:
         """Nothing is wrong that needs somebody now."""
-        return all(each.level != "fail" for each in self.findings)
+        paged = any(each.severity == "page" for each in self.trouble.open)
+        return not paged and all(each.level != "fail" for each in self.findings)
 
     @property
     def worst(self) -> list[Finding]:
@@ -45,21 +57,43 @@ async def overview(look: Look) -> Overview:
     await look.sample()
     samples = list(look.samples)
     carried = await look.carried()
+    points = await measured(look, HISTORY_SECONDS)
+    since = now_us() // SECOND - LATELY_SECONDS
+    lately = series.added_up(each.figures for each in points if each.start >= since)
     return Overview(
         now=now_us(),
         counts=await look.counts(),
         findings=await look.findings(),
-        throughput=recent_rate(samples),
+        throughput=rate_of(points) if points else recent_rate(samples),
         lag=carried.lag,
         in_flight=carried.in_flight,
         oldest_at=carried.oldest_at,
         charts=[
-            chart("Executions ended", "per second", rates([(each.at, each.ended) for each in changes(samples)])),
+            completed_chart(points)
+            if len(points) > 1
+            else chart("Executions ended", "per second", rates([(each.at, each.ended) for each in changes(samples)])),
             chart("Messages waiting", "", [(each.at, each.lag) for each in samples if each.lag is not None]),
         ],
+        latency=_latency(took(lately)),
+        retried=retries(lately) if points else None,
+        trouble=await trouble(look),
         failed=await look.newest(Status.FAILED, LATEST),
         parked=await look.newest(Status.PARKED, LATEST),
     )
+
+
+def rate_of(points: list[Point]) -> float | None:
+    """Executions that ended per second, in the last buckets that are whole."""
+    latest = points[-RECENT:]
+    ended = sum(workflow.ended for point in latest for workflow in point.figures.workflows.values())
+    if now_us() // SECOND - (latest[-1].start + latest[-1].seconds) > LATELY_SECONDS:
+        return 0.0
+    return ended / sum(point.seconds for point in latest)
+
+
+def _latency(histogram: Histogram) -> tuple[float, float] | None:
+    half, most = histogram.quantile(0.5), histogram.quantile(0.95)
+    return None if half is None or most is None else (half, most)
 
 
 def changes(samples: list[Sample]) -> list[Sample]:

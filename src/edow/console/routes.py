@@ -18,11 +18,13 @@ from litestar.response import Redirect
 from edow.api.gate import COOKIE
 from edow.api.routes import Acting, Shared
 from edow.console import desk_routes
+from edow.console.crew import crew
 from edow.console.execution import MEANINGS, view
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
 from edow.console.listing import PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
+from edow.console.performance import WINDOWS, performance
 from edow.console.render import HEADERS, HERE
 from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound
@@ -71,6 +73,19 @@ async def execution_page(request: Asked, look: Looking, render: Rendering, id: F
 async def topics_page(request: Asked, look: Looking, render: Rendering) -> Page:
     """What waits for whom."""
     return render.page(request, "topics.html", here="topics", view=await traffic(look))
+
+
+@get("/performance", opt={"access": "read"})
+async def performance_page(request: Asked, look: Looking, render: Rendering) -> Page:
+    """What was measured."""
+    view = await performance(look, request.query_params.get("window", "1h"))
+    return render.page(request, "performance.html", here="performance", view=view, windows=list(WINDOWS))
+
+
+@get("/processes", opt={"access": "read"})
+async def processes_page(request: Asked, look: Looking, render: Rendering) -> Page:
+    """Who works."""
+    return render.page(request, "processes.html", here="processes", view=await crew(look))
 
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,7 +160,9 @@ PAGES = (
     ("overview", "/", "Overview"),
     ("executions", "/executions", "Executions"),
     ("letters", "/dead-letters", "Dead letters"),
+    ("performance", "/performance", "Performance"),
     ("topics", "/topics", "Topics"),
+    ("processes", "/processes", "Processes"),
 )
 """The navigation: a key, an address, and a title."""
 
@@ -154,6 +171,8 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     executions_page,
     execution_page,
     topics_page,
+    performance_page,
+    processes_page,
     cancel,
     terminate,
     resume,

@@ -17,7 +17,7 @@ import msgspec
 
 from edow.app import System, Workplace, load_registry
 from edow.cli.logs import configure
-from edow.cli.serving import Part, serve_until_stopped
+from edow.cli.serving import Part, orchestrating, serve_until_stopped
 from edow.model.message import Message
 from edow.testing.faults import Faults, FaultyTransport
 from edow.transport.contract import Transport
@@ -101,7 +101,7 @@ def main(role: str) -> None:
 
     def parts(opened: System | Workplace) -> list[Part]:
         if isinstance(opened, System):
-            return [switch, opened.orchestrator(), opened.redriver()]
+            return [switch, *orchestrating(opened)]
         return [switch, opened.worker(threads=8)]
 
     asyncio.run(serve_until_stopped(place, parts, role))

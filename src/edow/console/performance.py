@@ -1,0 +1,158 @@
+"""What is measured, as pages show it: KPIs of workflows and tasks over a time, objectives, alerts and incidents."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edow.console.charts import Chart, chart
+from edow.console.look import Look, now_us
+from edow.errors import InvalidInput
+from edow.kpi import series
+from edow.kpi.alert import Alert
+from edow.kpi.figures import Figures
+from edow.kpi.histogram import Histogram
+from edow.kpi.incident import Incident
+from edow.kpi.series import Point
+from edow.kpi.slo import Evaluation
+from edow.kpi.summary import Summary
+from edow.kpi.summary import summary as summarise
+from edow.monitor import reading
+from edow.monitor.alerts import alerts
+from edow.monitor.incidents import incidents
+from edow.monitor.objectives import Evaluator, objectives
+from edow.monitor.prices import prices
+
+SECOND = 1_000_000
+WINDOWS = {"15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
+INCIDENTS = 20
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """What somebody should know now. `recovering`: incidents that are not over."""
+
+    open: list[Alert]
+    past: list[Alert]
+    incidents: list[Incident]
+
+    @property
+    def recovering(self) -> list[Incident]:
+        return [each for each in self.incidents if not each.over]
+
+    @property
+    def last(self) -> Incident | None:
+        """The last one that is over."""
+        return next((each for each in self.incidents if each.over), None)
+
+
+class Performance(msgspec.Struct, frozen=True):
+    now: int
+    window: str
+    summary: Summary
+    charts: list[Chart]
+    objectives: list[Evaluation]
+    trouble: Trouble
+
+
+async def trouble(look: Look) -> Trouble:
+    async def read() -> Trouble:
+        holding, held = await alerts(look.store, limit=INCIDENTS)
+        return Trouble(holding, held, await incidents(look.store, INCIDENTS))
+
+    return await look.shared.get("trouble", read)
+
+
+async def measured(look: Look, seconds: int) -> list[Point]:
+    """What was measured in the last seconds, up to the last whole bucket."""
+    return await look.shared.get(("measured", seconds), lambda: _points(look, seconds))
+
+
+async def performance(look: Look, window: str) -> Performance:
+    """Raises InvalidInput."""
+    if window not in WINDOWS:
+        raise InvalidInput(f"window {window!r} is none of {', '.join(WINDOWS)}")
+    seconds = WINDOWS[window]
+    points = await measured(look, seconds)
+    figures = series.added_up(point.figures for point in points)
+    price_list = await look.shared.get("prices", lambda: prices(look.store))
+    return Performance(
+        now=now_us(),
+        window=window,
+        summary=summarise(figures, _covered(points, seconds), price_list),
+        charts=charts_of(points),
+        objectives=await look.shared.get("objectives", lambda: _evaluated(look)),
+        trouble=await trouble(look),
+    )
+
+
+def charts_of(points: list[Point]) -> list[Chart]:
+    """Throughput and latency. Times between two points at which nothing was measured count as nothing."""
+    filled = _filled(points)
+    return [
+        completed_chart(points),
+        chart("Attempts failed", "per second", [(at, _failures(one) / length) for at, length, one in filled]),
+        chart("Start to end, p95", "seconds", _quantiles(points)),
+    ]
+
+
+def completed_chart(points: list[Point]) -> Chart:
+    filled = _filled(points)
+    return chart("Executions ended", "per second", [(at, _ended(one) / length) for at, length, one in filled])
+
+
+def retries(figures: Figures) -> int:
+    """Attempts that failed, with another to follow."""
+    return sum(task.retried for each in figures.workflows.values() for task in each.tasks.values())
+
+
+def took(figures: Figures) -> Histogram:
+    """Of all workflows together: from start to end of what completed."""
+    added = Histogram()
+    for workflow in figures.workflows.values():
+        added.merge(workflow.took)
+    return added
+
+
+def _ended(figures: Figures) -> int:
+    return sum(workflow.ended for workflow in figures.workflows.values())
+
+
+def _failures(figures: Figures) -> int:
+    return sum(task.retried + task.failed for each in figures.workflows.values() for task in each.tasks.values())
+
+
+def _quantiles(points: list[Point]) -> list[tuple[int, float]]:
+    found = []
+    for point in points:
+        high = took(point.figures).quantile(0.95)
+        if high is not None:
+            found.append((point.start * SECOND, high / SECOND))
+    return found
+
+
+def _filled(points: list[Point]) -> list[tuple[int, int, Figures]]:
+    """With an empty one on either side of a gap, so that a line drawn through them does not bridge it."""
+    found: list[tuple[int, int, Figures]] = []
+    nothing = Figures()
+    for before, point in zip([None, *points], points, strict=False):
+        if before is not None and point.start > before.start + before.seconds:
+            found.append(((before.start + before.seconds) * SECOND, before.seconds, nothing))
+            if point.start - point.seconds > before.start + before.seconds:
+                found.append(((point.start - point.seconds) * SECOND, point.seconds, nothing))
+        found.append((point.start * SECOND, point.seconds, point.figures))
+    return found
+
+
+def _covered(points: list[Point], seconds: int) -> float:
+    """The time that the points are about: not more than there has been to measure."""
+    if not points:
+        return float(seconds)
+    return float(max(1, min(seconds, points[-1].start + points[-1].seconds - points[0].start)))
+
+
+async def _points(look: Look, seconds: int) -> list[Point]:
+    now = now_us()
+    return await reading.points(look.store, now - seconds * SECOND, now)
+
+
+async def _evaluated(look: Look) -> list[Evaluation]:
+    return await Evaluator(look.store).evaluate(await objectives(look.store), now_us())

@@ -106,7 +106,7 @@ def test_the_code_is_checked_when_given(run: Run, shop: str) -> None:
         (["--cron", "@daily", "--overlap", "maybe"], "overlap 'maybe' is unknown"),
         (["--cron", "@daily", "--start", "soon"], "'soon' is no time"),
         (["--cron", "@daily", "--end", "2020-01-01"], "would never fire"),
-        (["--cron", "@daily", "--runs", "0"], "less than 1"),
+        (["--cron", "@daily", "--runs", "0"], "not between 1"),
         (["--cron", "@daily", "--anchor", "2026-01-01"], "anchor is for intervals"),
         (["--cron", "@daily", "--jitter", "2d"], "the longest is 1d"),
         (["--cron", "@daily", "-i", "[7]"], "JSON object"),

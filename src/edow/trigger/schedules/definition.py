@@ -31,6 +31,7 @@ SHORTEST = MICROSECONDS  # of an interval
 GRAIN = 1000  # microseconds; ticks are whole milliseconds, and what is started by hand is not
 LEAST_CATCH_UP = 10 * MICROSECONDS  # for whoever was only a little late
 LONGEST = "3650d"  # of an interval, and to catch up
+MOST_RUNS = 1_000_000_000
 MOST_JITTER = "1d"
 CATCH_UP = 86_400.0  # seconds
 
@@ -66,8 +67,8 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
             raise InvalidInput("a schedule has either a cron, like '0 2 * * *', or an interval, like every='90s'")
         if self.overlap not in OVERLAPS:
             raise InvalidInput(f"overlap {self.overlap!r} is unknown; use {', '.join(OVERLAPS)}")
-        if self.runs is not None and self.runs < 1:
-            raise InvalidInput(f"runs {self.runs} is less than 1; leave it out for no limit")
+        if self.runs is not None and not 1 <= self.runs <= MOST_RUNS:
+            raise InvalidInput(f"runs {self.runs} is not between 1 and {MOST_RUNS:,}; leave it out for no limit")
         if self.anchor is not None and self.every is None:
             raise InvalidInput("an anchor is for intervals (every=...); a cron has its own times")
         made = msgspec.structs.replace(
@@ -177,8 +178,7 @@ def _utc(what: str, at: datetime | None) -> datetime | None:
         return None
     if at.tzinfo is None:
         raise InvalidInput(f"{what} {at.isoformat()} has no offset; write it like 2026-11-28T20:00:00Z or with +01:00")
-    at = at.astimezone(UTC)
-    if not 1970 <= at.year < LAST_YEAR:
+    if not 1970 <= at.year < LAST_YEAR or (at := at.astimezone(UTC)).year < 1970:
         raise InvalidInput(f"{what} {at.isoformat()} is not between 1970 and {LAST_YEAR}")
     return at
 

@@ -69,6 +69,9 @@ class Schedules:
         """Schedules by name, from behind `cursor`, the last name of the page before."""
         if not 1 <= limit <= MAX_LIMIT:
             raise InvalidInput(f"limit {limit} is not between 1 and {MAX_LIMIT}")
+        for text in (prefix, cursor or ""):
+            if not text.isprintable():
+                raise InvalidInput(f"{text!r:.80} is no part of a name; names are printable")
         records = await self._store.records_list(RecordFilter(books.KIND, prefix, cursor, limit=limit))
         cases = [Case(each) for each in records]
         rows = await read_executions(self._store, (id for case in cases for id in executions_shown(case.book)))
@@ -234,7 +237,7 @@ class Schedules:
         return Case(await self._record(name))
 
     async def _record(self, name: str) -> Record:
-        [record] = await self._store.records_get(books.KIND, [name])
+        [record] = await self._store.records_get(books.KIND, [schedule_name(name)])
         if record is None:
             raise await self._missing(name)
         return record

@@ -1,0 +1,129 @@
+"""`/api/v1/schedules`: workflows that are started at the times of a calendar."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.params import FromPath, FromQuery, JSONBody
+
+from edow.api.routes import Acting, allows
+from edow.trigger.schedules import Overlap, Schedule, ScheduleView
+from edow.trigger.schedules.book import Became
+
+TAGS = ["schedules"]
+NONE_SUCH = allows("read", 404)
+ACTS = allows("operate", 404, 409)
+
+
+class NewSchedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`paused`: it does not begin before it is resumed; `note`: why."""
+
+    name: str
+    schedule: Schedule
+    paused: bool = False
+    note: str = ""
+
+
+class Pause(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    note: str = ""
+
+
+class Trigger(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`overlap`: instead of the schedule's own policy."""
+
+    overlap: Overlap | None = None
+
+
+class NewBackfill(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"begin": "from", "end": "to"}):
+    """Both moments are included. `limit`: it is refused if there are more ticks."""
+
+    begin: datetime
+    end: datetime
+    overlap: Overlap = "buffer_all"
+    limit: int = 1000
+
+
+class SchedulePage(msgspec.Struct, kw_only=True):
+    """`cursor`: for the next page; null on the last."""
+
+    schedules: list[ScheduleView]
+    cursor: str | None
+
+
+class Triggered(msgspec.Struct, kw_only=True):
+    """`execution`: if one was started."""
+
+    became: Became
+    execution: str | None
+
+
+class Backfilled(msgspec.Struct, kw_only=True):
+    ticks: int
+
+
+@get("/schedules", tags=TAGS, summary="List schedules", **allows("read"))
+async def list_schedules(
+    client: Acting, prefix: FromQuery[str] = "", cursor: FromQuery[str | None] = None, limit: FromQuery[int] = 100
+) -> SchedulePage:
+    """By name; each with its next tick alone."""
+    found = await client.schedules().list(prefix, cursor, limit)
+    return SchedulePage(schedules=found, cursor=found[-1].name if len(found) == limit else None)
+
+
+@post("/schedules", tags=TAGS, summary="Make a schedule", **allows("operate", 409))
+async def create(client: Acting, data: JSONBody[NewSchedule]) -> ScheduleView:
+    """Its first tick is the first from now on. Durations are seconds, or texts like `90s`."""
+    return await client.schedules().create(data.name, data.schedule, paused=data.paused, note=data.note)
+
+
+@get("/schedules/{name:str}", tags=TAGS, summary="Describe a schedule", **NONE_SUCH)
+async def describe(client: Acting, name: FromPath[str], next: FromQuery[int] = 5) -> ScheduleView:
+    """With its `next` ticks, and what became of the last."""
+    return await client.schedules().get(name, next)
+
+
+@put("/schedules/{name:str}", tags=TAGS, summary="Change a schedule", **ACTS)
+async def update(
+    client: Acting, name: FromPath[str], data: JSONBody[Schedule], if_version: FromQuery[int | None] = None
+) -> ScheduleView:
+    """Replaces the definition. What runs and what waits stays; other times count from now on."""
+    return await client.schedules().update(name, data, if_version=if_version)
+
+
+@delete("/schedules/{name:str}", tags=TAGS, summary="Delete a schedule", **ACTS)
+async def remove(client: Acting, name: FromPath[str], if_version: FromQuery[int | None] = None) -> None:
+    """And what waits of it. What runs goes on."""
+    await client.schedules().delete(name, if_version=if_version)
+
+
+@post("/schedules/{name:str}/pause", tags=TAGS, summary="Pause a schedule", status_code=200, **ACTS)
+async def pause(client: Acting, name: FromPath[str], data: JSONBody[Pause]) -> ScheduleView:
+    """No ticks until it is resumed. What runs goes on."""
+    return await client.schedules().pause(name, data.note)
+
+
+@post("/schedules/{name:str}/resume", tags=TAGS, summary="Resume a schedule", status_code=200, **ACTS)
+async def resume(client: Acting, name: FromPath[str]) -> ScheduleView:
+    """Goes on with the first tick from now on."""
+    return await client.schedules().resume(name)
+
+
+@post("/schedules/{name:str}/trigger", tags=TAGS, summary="Run a schedule now", status_code=200, **ACTS)
+async def trigger(client: Acting, name: FromPath[str], data: JSONBody[Trigger]) -> Triggered:
+    """Whatever its calendar says, also while it is paused."""
+    found = await client.schedules().trigger(name, data.overlap)
+    return Triggered(became=found.became, execution=found.execution or None)
+
+
+@post("/schedules/{name:str}/backfill", tags=TAGS, summary="Backfill a schedule", status_code=202, **ACTS)
+async def backfill(client: Acting, name: FromPath[str], data: JSONBody[NewBackfill]) -> Backfilled:
+    """Starts the ticks of a past time that have no execution."""
+    schedules = client.schedules()
+    return Backfilled(
+        ticks=await schedules.backfill(name, data.begin, data.end, overlap=data.overlap, limit=data.limit)
+    )
+
+
+ROUTES = (list_schedules, create, describe, update, remove, pause, resume, trigger, backfill)

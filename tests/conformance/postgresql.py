@@ -25,8 +25,12 @@ async def own_schema() -> AsyncIterator[str]:
     try:
         yield url
     finally:
-        async with connection_to(url) as connection:
-            await connection.execute(f'DROP SCHEMA IF EXISTS "{schema_of(url)}" CASCADE')
+        await drop_schema(url)
+
+
+async def drop_schema(url: str) -> None:
+    async with connection_to(url) as connection:
+        await connection.execute(f'DROP SCHEMA IF EXISTS "{schema_of(url)}" CASCADE')
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import edow
-from edow.api import desk, executions, health, hooks, schedules
+from edow.api import audit, desk, executions, health, hooks, schedules, stats, tokens
 from edow.api.backend import Backend
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
@@ -33,7 +33,15 @@ from edow.transport.contract import Transport
 from edow.workflow.registry import Registry
 
 VERSIONED = "/api/v1"
-RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (executions.ROUTES, desk.ROUTES, hooks.ROUTES, schedules.ROUTES)
+RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
+    executions.ROUTES,
+    desk.ROUTES,
+    hooks.ROUTES,
+    schedules.ROUTES,
+    stats.ROUTES,
+    audit.ROUTES,
+    tokens.ROUTES,
+)
 """Routes under VERSIONED."""
 
 PLACES: tuple[Sequence[BaseRouteHandler], ...] = (health.ROUTES, hooks.PLACES)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 from edow.api.limits import RateLimit
+from edow.api.problems import Refused
 from edow.api.settings import Settings
 from edow.app import System, now
 from edow.client import Client
@@ -36,6 +38,7 @@ class Backend:
         self.registry = registry
         self.settings = settings
         self.limit = RateLimit(settings.rate, settings.burst, time.monotonic)
+        self.waiting = 0  # requests that wait for a result
         self._given = store, transport
         self._opening = asyncio.Lock()
         self._opened = False
@@ -60,6 +63,17 @@ class Backend:
     def acting_as(self, actor: Actor) -> Client:
         """A client for one request."""
         return self.client.acting_as(actor)
+
+    @contextmanager
+    def room_to_wait(self) -> Iterator[None]:
+        """For as long as a request waits. Raises Refused when so many wait that one more is too many."""
+        if self.waiting >= self.settings.most_waiting:
+            raise Refused(429, "too many requests wait for a result; try again later", {"Retry-After": "1"})
+        self.waiting += 1
+        try:
+            yield
+        finally:
+            self.waiting -= 1
 
     def carrier(self) -> Transport:
         """The transport. Raises Unsupported where the application was given none."""

@@ -35,7 +35,7 @@ class Gate:
 
     async def __call__(self, connection: Connection, handler: BaseRouteHandler) -> None:
         """Raises Refused; else `connection.scope["user"]` is the actor, if the route wants one."""
-        access = handler.opt.get("access")
+        access = "public" if connection.scope.get("method") == "OPTIONS" else handler.opt.get("access")
         await self._backend.open()
         if access == "public":
             self._count(address_of(connection))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from edow.client.outcome import failure_of, is_paused
 from edow.model.execution import Execution, Parent
 from edow.model.failure import Failure
+from edow.model.history import AnyEvent
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SHORT = 500  # characters of a failure in a list
 StatusName = Literal["running", "parked", "completed", "failed", "cancelled", "terminated"]
 
 
@@ -30,13 +34,30 @@ def microseconds_of(when: datetime) -> int:
     return (aware - EPOCH) // timedelta(microseconds=1)
 
 
-class ExecutionView(msgspec.Struct, kw_only=True, omit_defaults=False):
-    """One execution as it is now. `failure`: why it failed, or why it is parked."""
+class ExecutionSummary(msgspec.Struct, kw_only=True):
+    """One execution in a list, without its payloads. `paused`: it is parked because somebody has paused it."""
 
     id: str
     workflow: str
     run: int
     status: StatusName
+    paused: bool
+    started_at: datetime
+    ended_at: datetime | None
+    correlation: str
+    parent: str | None
+    attributes: dict[str, object]
+    failure: str | None  # why it failed or is parked
+
+
+class ExecutionView(msgspec.Struct, kw_only=True):
+    """One execution as it is now. `failure`: why it failed, or why it is parked; `paused`: somebody has paused it."""
+
+    id: str
+    workflow: str
+    run: int
+    status: StatusName
+    paused: bool
     shard: int
     started_at: datetime
     ended_at: datetime | None
@@ -57,6 +78,7 @@ def execution_view(row: Execution) -> ExecutionView:
         workflow=row.workflow,
         run=row.run,
         status=row.status.value,
+        paused=is_paused(row),
         shard=row.shard,
         started_at=moment(row.started_at),
         ended_at=optional_moment(row.ended_at),
@@ -64,7 +86,7 @@ def execution_view(row: Execution) -> ExecutionView:
         correlation=row.correlation,
         traceparent=row.trace,
         parent=row.parent,
-        failure=None if row.failure is None else msgspec.json.decode(row.failure, type=Failure),
+        failure=failure_of(row),
         input=row.input,
         result=_raw(row.result),
         attributes=_raw(row.attributes),
@@ -72,5 +94,60 @@ def execution_view(row: Execution) -> ExecutionView:
     )
 
 
+def execution_summary(row: Execution) -> ExecutionSummary:
+    failure = failure_of(row)
+    return ExecutionSummary(
+        id=row.id,
+        workflow=row.workflow,
+        run=row.run,
+        status=row.status.value,
+        paused=is_paused(row),
+        started_at=moment(row.started_at),
+        ended_at=optional_moment(row.ended_at),
+        correlation=row.correlation,
+        parent=None if row.parent is None else row.parent.execution,
+        attributes={} if row.attributes is None else msgspec.json.decode(row.attributes),
+        failure=None if failure is None else f"{failure.type}: {failure.message}"[:SHORT],
+    )
+
+
 def _raw(value: msgspec.Raw | None) -> msgspec.Raw | UnsetType:
     return UNSET if value is None else value
+
+
+class EventView(msgspec.Struct, kw_only=True):
+    """`number`: its place in the history, from 0; `details` depend on the type."""
+
+    number: int
+    type: str
+    at: datetime
+    step: str | None
+    details: dict[str, msgspec.Raw]
+
+
+MOMENTS = ("due", "retry_at", "started_at")
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_encode = msgspec.json.encode
+
+
+def event_views(events: Sequence[AnyEvent], first: int) -> list[EventView]:
+    return [_event_view(event, number) for number, event in enumerate(events, first)]
+
+
+def _event_view(event: AnyEvent, number: int) -> EventView:
+    details = _fields.decode(_encode(event))
+    kind = msgspec.json.decode(details.pop("type"), type=str)
+    del details["at"]
+    step = details.pop("step", None)
+    for name in MOMENTS:
+        if (raw := details.get(name)) is not None:
+            details[name] = msgspec.Raw(_encode(moment(msgspec.json.decode(raw, type=int))))
+    if (duration := details.pop("duration", None)) is not None:
+        details["duration_seconds"] = msgspec.Raw(_encode(msgspec.json.decode(duration, type=int) / 1_000_000))
+    return EventView(
+        number=number,
+        type=kind,
+        at=moment(event.at),
+        step=None if step is None else msgspec.json.decode(step, type=str),
+        details=details,
+    )

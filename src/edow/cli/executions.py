@@ -1,4 +1,4 @@
-"""Commands that act on one execution: start, signal, cancel, terminate, resume. They need no code, only the store."""
+"""Commands that act on one execution: start, signal, cancel, terminate, pause, resume. They need the store, no code."""
 
 from __future__ import annotations
 
@@ -82,12 +82,22 @@ def terminate(
     _act(store, id, lambda handle: handle.terminate(reason), "termination accepted", as_json)
 
 
+def pause(
+    id: options.Id,
+    reason: options.Reason = "",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Let nothing of an execution happen until it is resumed; whatever reaches it meanwhile is kept."""
+    _act(store, id, lambda handle: handle.pause(reason), "pause accepted", as_json)
+
+
 def resume(
     id: options.Id,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Try a parked execution again with today's code."""
+    """Go on with a paused execution, or try a parked one again with today's code."""
     _act(store, id, lambda handle: handle.resume(), "resumption accepted", as_json)
     note(f"it is parked again if the code does not fit its history: ask `edow replay {id} --module MODULE`")
 

@@ -17,6 +17,7 @@ from edow.cli.past import of_run
 from edow.cli.session import with_client
 from edow.cli.timeline import Line, timeline
 from edow.client import Client
+from edow.client.outcome import is_paused
 from edow.errors import InvalidInput
 from edow.model import history
 from edow.model.execution import Execution, Status
@@ -90,7 +91,7 @@ def _print_list(rows: list[Execution], utc: bool) -> None:
         table.add_row(
             row.id,
             row.workflow,
-            output.status(row.status),
+            output.status(_status_of(row)),
             output.moment(row.started_at, utc),
             output.duration((row.ended_at or now) - row.started_at),
         )
@@ -132,7 +133,7 @@ def _facts(row: Execution, latest: int, utc: bool) -> list[tuple[str, Text | str
     facts: list[tuple[str, Text | str]] = [
         ("execution", row.id + (f"  (run {row.run} of {latest})" if latest > 1 else "")),
         ("workflow", row.workflow),
-        ("status", output.status(row.status)),
+        ("status", output.status(_status_of(row))),
         ("started", output.moment(row.started_at, utc)),
         ("took" if row.ended_at else "age", output.duration((row.ended_at or _now()) - row.started_at)),
         ("input", _text(row.input)),
@@ -144,8 +145,15 @@ def _facts(row: Execution, latest: int, utc: bool) -> list[tuple[str, Text | str
             facts.append((name, _text(value)))
     if row.failure is not None:
         failure = msgspec.json.decode(row.failure, type=Failure)
-        facts.append(("failure", Text(f"{failure.type}: {failure.message}", style="red")))
+        if is_paused(row):
+            facts.append(("reason", failure.message))
+        else:
+            facts.append(("failure", Text(f"{failure.type}: {failure.message}", style="red")))
     return facts
+
+
+def _status_of(row: Execution) -> str:
+    return "paused" if is_paused(row) else row.status.value
 
 
 def _print_timeline(lines: list[Line], everything: bool) -> None:

@@ -16,6 +16,7 @@ from rich.text import Text
 STATUS_STYLES = {
     "running": "cyan",
     "parked": "bold yellow",
+    "paused": "yellow",
     "completed": "green",
     "failed": "bold red",
     "cancelled": "magenta",

@@ -21,7 +21,7 @@ from edow.cli.progress import follow
 from edow.cli.session import run_async
 from edow.cli.tracing import traced
 from edow.client import Client, Handle
-from edow.client.outcome import failure_of
+from edow.client.outcome import failure_of, is_paused
 from edow.errors import WrongState
 from edow.model.execution import Execution, Status
 from edow.store.contract import DeadLetterFilter
@@ -112,7 +112,9 @@ async def _parked(client: Client, row: Execution) -> WrongState:
             f"redrive (or discard) it, and go on with --id {row.id}"
         )
     failure = failure_of(row)
-    why = f": {failure.message}" if failure else ""
+    why = f": {failure.message}" if failure and failure.message else ""
+    if is_paused(row):
+        return WrongState(f"execution {row.id} is paused{why}; `edow resume {row.id}`, and go on with --id {row.id}")
     return WrongState(
         f"execution {row.id} is parked{why}; mend it, `edow resume {row.id}`, and go on with --id {row.id}"
     )

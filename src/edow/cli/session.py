@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from edow.cli.tracing import traced
 from edow.client import Client
+from edow.client.actor import command_line
 from edow.errors import NotFound
 
 T = TypeVar("T")
@@ -33,12 +34,14 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
 
 
 def with_client(store: str | None, work: Callable[[Client], Awaitable[T]], *, create: bool = False) -> T:
-    """Open the store, do the work, close it. Without `create` there has to be a store already."""
+    """Open the store, do the work as whoever is at the terminal, close it. Without `create` there has to be a store
+    already.
+    """
     url = store_to_open(store, create=create)
 
     async def session() -> T:
         with traced("cli"):
-            async with Client(url) as client:
+            async with Client(url, actor=command_line()) as client:
                 return await work(client)
 
     return run_async(session())

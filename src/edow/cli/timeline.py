@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 
 from edow.model import history
-from edow.model.failure import Failure
+from edow.model.failure import PAUSED, Failure
 from edow.model.history import AnyEvent
 
 
@@ -119,7 +119,8 @@ class _Builder:
             case history.CancelRequested(reason=reason):
                 self._point("event", "cancel requested", "", event, reason)
             case history.Parked(failure=failure):
-                self._point("event", "parked", "parked", event, said(failure))
+                name = "paused" if failure.type == PAUSED else "parked"
+                self._point("event", name, "parked", event, failure.message if name == "paused" else said(failure))
             case history.Resumed():
                 self._point("event", "resumed", "", event)
             case history.AttributesSet() | history.ProgressSet():

@@ -11,6 +11,7 @@ import typer
 
 from edow.cli import (
     api,
+    audit,
     dead_letters,
     delegates,
     doctor,
@@ -23,6 +24,7 @@ from edow.cli import (
     schema,
     serving,
     stats,
+    tokens,
 )
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
 from edow.cli.logs import JSON
@@ -59,12 +61,15 @@ def build() -> typer.Typer:
     app.command("signal", rich_help_panel=ACT)(executions.signal)
     app.command("cancel", rich_help_panel=ACT)(executions.cancel)
     app.command("terminate", rich_help_panel=ACT)(executions.terminate)
+    app.command("pause", rich_help_panel=ACT)(executions.pause)
     app.command("resume", rich_help_panel=ACT)(executions.resume)
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
     app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
     app.add_typer(schedules.build(), name="schedule", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)
+    app.command("audit", rich_help_panel=ACT)(audit.audit)
+    app.add_typer(tokens.build(), name="token", rich_help_panel=SERVE)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)
     app.command("doctor", rich_help_panel=CHECK)(doctor.doctor)
     for name, command in delegates.COMMANDS.items():

@@ -28,7 +28,16 @@ from edow.errors import Closed, InvalidInput, NotFound
 from edow.model import history
 from edow.model.execution import Execution
 from edow.model.history import AnyEvent
-from edow.store.contract import DeadLetter, DeadLetterFilter, ExecutionFilter, IfExists, Page, StartRequest, Store
+from edow.store.contract import (
+    Answer,
+    DeadLetter,
+    DeadLetterFilter,
+    ExecutionFilter,
+    IfExists,
+    Page,
+    StartRequest,
+    Store,
+)
 from edow.telemetry.exporter import starting
 from edow.trigger.schedules import Schedules
 from edow.workflow.definition import Workflow
@@ -142,6 +151,30 @@ class Client:
         with starting(workflow, traceparent) as trace:
             options = msgspec.structs.replace(options, trace=trace)
             return await self._started(start_request(self._link, workflow, body, options), msgspec.json.decode)
+
+    async def submit_named(
+        self,
+        workflow: str,
+        inputs: Sequence[tuple[str | None, Mapping[str, object]]],
+        *,
+        if_exists: IfExists = "attach",
+        traceparent: str = "",
+    ) -> builtins.list[tuple[str, Answer]]:
+        """Start executions by name in one transaction; for each its id, and what became of it. `inputs`: an id, or
+        None for one made up, and JSON values by parameter name.
+        """
+        definition_name(workflow, "workflow")
+        link, requests = self._link, []
+        for id, values in inputs:
+            body = parameters(values, f"the input of {workflow!r}")
+            options = StartOptions(id, if_exists, traceparent).checked()
+            with starting(workflow, traceparent) as trace:
+                requests.append(start_request(link, workflow, body, msgspec.structs.replace(options, trace=trace)))
+        if if_exists == "replace":
+            names = [each.execution.id for each in requests]
+            await link.note("execution.replace", names[0] if len(names) == 1 else "", {"executions": len(names)})
+        answers = await link.submitter.submit(requests)
+        return [(each.execution.id, answer) for each, answer in zip(requests, answers, strict=True)]
 
     # looking
 

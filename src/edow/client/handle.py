@@ -48,6 +48,17 @@ class Handle(Generic[R]):
             raise outcome
         return self._decode(bytes(outcome))
 
+    async def ended(self, seconds: float) -> Execution:
+        """The execution's row as soon as it has ended, or as it is after so many seconds. Raises NotFound."""
+        try:
+            async with asyncio.timeout(seconds):
+                row = await self._link.waiter.ended(self.id, ANY_RUN)
+        except TimeoutError:
+            return await self.describe()
+        if row is None:
+            raise await self._link.missing(self.id)
+        return row
+
     async def signal(self, name: str, value: object = None) -> None:
         """Send a signal; it is kept until the workflow waits for it. Raises WrongState after the end."""
         body = codec.encode(value, f"the value of signal {name!r}")
@@ -61,11 +72,17 @@ class Handle(Generic[R]):
         """End the execution as it stands: no cleanup, no compensation."""
         await self._link.command(self.id, inbox.Terminate(reason=reason))
 
+    async def pause(self, reason: str = "") -> None:
+        """Let nothing happen until it is resumed: what comes is kept, nothing goes out, and no timer fires."""
+        await self._link.command(self.id, inbox.Pause(reason=reason))
+
     async def resume(self) -> None:
-        """Try a parked execution again with today's code. Raises WrongState if it waits for no person."""
+        """Go on with a paused execution, or try a parked one again with today's code. Raises WrongState if it waits for
+        no person.
+        """
         row = await self.describe()
         if row.status is not Status.PARKED:
-            raise WrongState(f"execution {self.id!r} is {row.status}; only a parked one can be resumed")
+            raise WrongState(f"execution {self.id!r} is {row.status}; only a parked or paused one can be resumed")
         failure = failure_of(row)
         if failure is None or failure.step:
             await self._refuse_if_dead_letter()

@@ -141,7 +141,7 @@ def told_of(command: inbox.AnyCommand) -> dict[str, audit.Value]:
     match command:
         case inbox.Signal(name=name, payload=payload):
             return {"name": name, "bytes": len(bytes(payload))}
-        case inbox.Cancel(reason=reason) | inbox.Terminate(reason=reason) if reason:
+        case inbox.Cancel(reason=reason) | inbox.Terminate(reason=reason) | inbox.Pause(reason=reason) if reason:
             return {"reason": reason}
         case _:
             return {}

@@ -10,7 +10,7 @@ import msgspec
 from edow.errors import Failed, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
 from edow.model import history
 from edow.model.execution import Execution, Status
-from edow.model.failure import Failure
+from edow.model.failure import PAUSED, Failure
 
 _decode_failure = msgspec.json.Decoder(Failure).decode
 
@@ -27,6 +27,12 @@ Outcome = msgspec.Raw | Failed | Continued
 def failure_of(row: Execution) -> Failure | None:
     """Why it failed, or why it is parked."""
     return None if row.failure is None else _decode_failure(row.failure)
+
+
+def is_paused(row: Execution) -> bool:
+    """Whether somebody has paused it, rather than that it is parked."""
+    failure = failure_of(row) if row.status is Status.PARKED else None
+    return failure is not None and failure.type == PAUSED
 
 
 def outcome_of_row(row: Execution) -> msgspec.Raw | Failed:

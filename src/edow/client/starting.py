@@ -23,6 +23,11 @@ IF_EXISTS: tuple[IfExists, ...] = get_args(IfExists)
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
+def is_traceparent(text: str) -> bool:
+    """Whether it is in the form of W3C Trace Context."""
+    return _TRACEPARENT.fullmatch(text) is not None
+
+
 class StartOptions(msgspec.Struct, frozen=True):
     """How one execution is started. `id` None: made up; `trace`: a W3C traceparent; `correlation` "": the id."""
 
@@ -37,7 +42,7 @@ class StartOptions(msgspec.Struct, frozen=True):
             execution_id(self.id)
         if self.if_exists not in IF_EXISTS:
             raise InvalidInput(f"if_exists {self.if_exists!r} is unknown: use {', '.join(IF_EXISTS)}")
-        if self.trace and not _TRACEPARENT.fullmatch(self.trace):
+        if self.trace and not is_traceparent(self.trace):
             raise InvalidInput(f"traceparent {self.trace!r} is not in the W3C form 00-<32 hex>-<16 hex>-<2 hex>")
         return self
 

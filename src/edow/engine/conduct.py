@@ -134,24 +134,18 @@ class Conduct:
     def attempt_failed(
         self, step: Step, failure: Failure, worker: str, *, final: bool, given: ResultEvent | None = None
     ) -> None:
-        """The attempt that is out (or waited for) came to nothing: again, raise it, or park on it. `given`: what a
-        worker said of it.
-        """
+        """The attempt that is out (or waited for) came to nothing. `given`: what a worker said of it."""
+        self._happen(self.judge(step, failure, worker, final=final, given=given))
+
+    def judge(self, step: Step, failure: Failure, worker: str, *, final: bool, given: ResultEvent | None) -> h.AnyEvent:
+        """What follows from the failure by the step's policy: again, raise it, or park on it."""
         run, now = self._run, self._run.now
         retry_at = None if final else step.retry_time(failure, f"{run.identity}/{step.key}", now)
         run.decision.attempts.append(_came_to_nothing(step, given, "failed" if retry_at is None else "retried"))
         if retry_at is not None:
-            self._happen(
-                h.AttemptFailed(
-                    at=now,
-                    step=step.key,
-                    attempt=step.attempt,
-                    failure=failure,
-                    retry_at=retry_at,
-                    worker=worker,
-                )
+            return h.AttemptFailed(
+                at=now, step=step.key, attempt=step.attempt, failure=failure, retry_at=retry_at, worker=worker
             )
-            return
         answer = is_answer(failure, step.policy)
         parks = step.policy.exhausted == "park" and not answer
         if not answer:
@@ -159,7 +153,7 @@ class Conduct:
         if not parks:
             run.forget_heartbeat(step)
         kind = h.TaskParked if parks else h.TaskFailed
-        self._happen(kind(at=now, step=step.key, attempt=step.attempt, failure=failure, worker=worker))
+        return kind(at=now, step=step.key, attempt=step.attempt, failure=failure, worker=worker)
 
     # Moments
 
@@ -246,6 +240,7 @@ def _task_parked(run: Run, event: h.TaskParked) -> None:
     step = run.steps.get(event.step)
     if step is not None:
         step.state = State.PARKED
+        step.failure = event.failure
 
 
 def _task_redriven(run: Run, event: h.TaskRedriven) -> None:

@@ -27,6 +27,7 @@ class Ledger:
         self.steps: dict[str, int] = {}
         self.out: set[str] = set()
         self.dead: set[str] = set()
+        self.started: dict[str, int] = {}  # the attempt that a worker has begun, as far as that is recorded
         self.children: dict[str, h.ChildStarted] = {}
 
     def read(self, events: Iterable[h.AnyEvent]) -> None:
@@ -37,6 +38,7 @@ class Ledger:
         """From a run that was up to date."""
         for step in steps:
             self._move(step.key, step.attempt, out=step.state is State.OUT)
+            self.started[step.key] = step.started
             if step.state is State.PARKED:
                 self.dead.add(step.key)
         self.children = {event.step: event for event in children}
@@ -58,6 +60,8 @@ class Ledger:
                 self._move(event.step, event.attempt, out=False)
                 if isinstance(event, h.TaskParked):
                     self.dead.add(event.step)
+            case h.TaskStarted():
+                self.started[event.step] = event.attempt
             case h.ChildStarted():
                 self.children[event.step] = event
             case h.TaskCompleted() | h.TaskFailed() | h.StepCancelled() | h.ChildCompleted() | h.ChildFailed():
@@ -106,6 +110,8 @@ class Ledger:
         if given.outcome == "completed":
             return completed(given, now)
         current = given.step in self.out and self.steps[given.step] == given.attempt
+        if current and given.outcome == "started" and self.started.get(given.step, 0) < given.attempt:
+            return h.TaskStarted(at=now, step=given.step, attempt=given.attempt, worker=worker_of(given))
         if not current or given.outcome not in ("failed", "cancelled"):
             return None
         # The policy is in code that cannot be asked; one attempt more is the careful answer.

@@ -20,13 +20,14 @@ from edow.engine.journal import INPUTS
 from edow.engine.ledger import Ledger
 from edow.engine.limits import DEFAULTS, Limits
 from edow.engine.loop import Spinning, WorkflowTask
-from edow.engine.run import Run, add, blank_decision
+from edow.engine.run import NOT_WAITED_FOR, Run, add, blank_decision
 from edow.engine.steps import State
 from edow.errors import InvalidInput
 from edow.model import history as h
 from edow.model import inbox
 from edow.model.execution import Execution, Status
-from edow.model.failure import Failure
+from edow.model.failure import PAUSED, Failure
+from edow.model.wire import ResultEvent
 from edow.workflow.definition import Workflow
 from edow.workflow.failures import failure_of
 from edow.workflow.runtime import current
@@ -54,7 +55,6 @@ class Machine:
         self._held_status: Status | None = None
         self._redriven: list[str] = []  # while parked: to be published on resume
         self._stopping = False  # the workflow's own task is done, the others are asked to stop
-        self._backlog: list[h.AnyEvent] = []  # recorded while parked, not delivered
         self._parked = False  # history says so
         self._halt: Failure | None = None  # the code cannot be driven any further
         self._status: Status | None = None  # set when the run has ended
@@ -90,6 +90,12 @@ class Machine:
         """Length of the run's history."""
         return self._events
 
+    def waits_for(self) -> Failure | None:
+        """The failure of a step that waits for a person."""
+        parked = (step for step in self._run.steps.values() if step.state is State.PARKED and step.failure is not None)
+        step = next(parked, None)
+        return None if step is None or step.failure is None else msgspec.structs.replace(step.failure, step=step.key)
+
     def unread(self) -> list[tuple[str, msgspec.Raw]]:
         """Signals that came and that nobody waited for, in order by name: the next run's."""
         return self._run.mailbox.unread()
@@ -116,6 +122,8 @@ class Machine:
         if self._halt is not None:
             self._hold_back()  # and forget: it came of code that does not fit
         elif self._parked:
+            self._ledger = Ledger()
+            self._ledger.read(events)  # of what is recorded, not of what the code would have done since
             self._held = self._hold_back()
             self._held_status, self._status = self._status, None
 
@@ -187,7 +195,7 @@ class Machine:
 
     def _take(self, given: EngineInput) -> None:
         if self._halt is not None and not self._parked and self._status is None:
-            self._park()
+            self._park(self._halt)
         if type(given) is inbox.Start:
             if given.run != self._run.execution.run:
                 self._run.decision.duplicates += 1
@@ -197,6 +205,8 @@ class Machine:
             self._end(h.Terminated(at=self._run.now, reason=given.reason))
         elif self._parked:
             self._take_parked(given)
+        elif type(given) is inbox.Pause:
+            self._park(paused(given.reason))
         else:
             self._conduct.take(given)
 
@@ -218,17 +228,15 @@ class Machine:
 
     # Parked
 
-    def _park(self) -> None:
+    def _park(self, why: Failure) -> None:
         """Record that the execution waits for a person."""
         run = self._run
-        if self._halt is None:
-            return
         self._open_ledger()
-        run.journal.record(h.Parked(at=run.now, failure=self._halt))
+        run.journal.record(h.Parked(at=run.now, failure=why))
         self._parked = True
 
     def _take_parked(self, given: EngineInput) -> None:
-        """Nothing that comes is lost: it is recorded, and delivered when the execution is resumed."""
+        """Nothing that comes is lost: it is recorded, and what the code does about it happens on resume."""
         run = self._run
         if type(given) is inbox.Resume:
             self._resume()
@@ -239,11 +247,38 @@ class Machine:
         if event is None:
             run.decision.duplicates += 1
             return
+        if isinstance(event, h.AttemptFailed) and self._halt is None:
+            event = self._judged(event, given)
+            ledger.read([event])
         run.journal.record(event)
-        self._backlog.append(event)
+        if self._halt is None:
+            self._deliver_held(event)
         discarded = isinstance(event, h.TaskFailed)
         reason = event.failure.message if isinstance(event, h.TaskFailed) else ""
         run.decision.letters_closed += [LetterClosed(step, discarded, reason) for step in dead - ledger.dead]
+
+    def _judged(self, event: h.AttemptFailed, given: EngineInput) -> h.AnyEvent:
+        """What the step's policy makes of a failure, where the code can be asked."""
+        step = self._run.steps.get(event.step)
+        if step is None or not isinstance(given, ResultEvent):
+            return event
+        return self._conduct.judge(step, event.failure, event.worker, final=given.final, given=given)
+
+    def _deliver_held(self, event: h.AnyEvent) -> None:
+        """As a replay does: the code learns of it now, and what it does about it is held back."""
+        run = self._run
+        decision, run.decision = run.decision, blank_decision()
+        fresh, run.journal.fresh = run.journal.fresh, []
+        self._status = self._held_status
+        self._deliver(event)
+        self._held_status, self._status = self._status, None
+        held = self._hold_back()
+        if self._held is None:
+            self._held = held
+        else:
+            self._held.events.extend(held.events)
+            add(held, to=self._held)
+        run.decision, run.journal.fresh = decision, fresh
 
     def _open_ledger(self) -> Ledger:
         if self._ledger is None:
@@ -255,17 +290,14 @@ class Machine:
     def _resume(self) -> None:
         run = self._run
         if self._halt is not None:
-            self._park()
+            self._park(self._halt)
             return
         run.journal.record(h.Resumed(at=run.now))
         if self._held is not None:
             run.journal.fresh.extend(self._held.events)
             add(self._held, to=run.decision)
             self._held = None
-            self._status = self._held_status
-        backlog, self._backlog = self._backlog, []
-        for event in backlog:
-            self._deliver(event)
+            self._status, self._held_status = self._held_status, None
         self._parked = False
         run.at(run.now)
         self._ledger = None
@@ -278,7 +310,7 @@ class Machine:
         if self._status is None and self._halt is None:
             self._halt = self._limits.failure(self._events + len(self._run.journal.fresh))
         if self._halt is not None and self._status is None and not self._parked:
-            self._park()
+            self._park(self._halt)
 
     # Delivery
 
@@ -364,9 +396,10 @@ class Machine:
     def _abandon(self) -> None:
         """Terminated: whoever still works for this run is told."""
         run = self._run
-        if self._halt is not None:
+        if self._halt is not None or self._parked:
             ledger = self._open_ledger()
             run.decision.cancels.extend(sorted(ledger.out))
+            run.decision.letters_closed += [LetterClosed(step, True, NOT_WAITED_FOR) for step in sorted(ledger.dead)]
             for event in ledger.children.values():
                 run.release_child(event)
             return
@@ -413,6 +446,10 @@ SPINS = Failure(
     "(`while ...: await asyncio.sleep(0)`?): let it wait for a signal, a task or a time, then resume it",
     retryable=False,
 )
+
+
+def paused(reason: str) -> Failure:
+    return Failure(type=PAUSED, message=reason, kind="paused", retryable=False)
 
 
 def _unknown(name: str) -> Failure:

@@ -14,7 +14,7 @@ class Status(StrEnum):
     """Where an execution is in its life."""
 
     RUNNING = "running"  # accepted; being advanced, or waiting for a task, timer, signal or child
-    PARKED = "parked"  # waits for a person: a dead letter to redrive or discard, or code that fits its history
+    PARKED = "parked"  # waits for a person: a dead letter to redrive or discard, code that fits its history, a resume
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"

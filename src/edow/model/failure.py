@@ -9,6 +9,9 @@ import msgspec
 
 from edow.model.raw import OptionalRaw
 
+PAUSED = "edow.Paused"
+"""The type of the failure of an execution that somebody has paused."""
+
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     """One failure: `type` is the exception's qualified name, `kind` tells how it came about."""
@@ -16,7 +19,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str
     message: str
     kind: str = "error"  # error | schedule_to_start | start_to_close | schedule_to_close | heartbeat
-    #                      | poison | discarded | cancelled | terminated
+    #                      | poison | discarded | cancelled | terminated | paused
     stack: str = ""
     args: OptionalRaw = None  # the exception's own arguments, where they have a JSON form
     retryable: bool = True

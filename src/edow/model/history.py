@@ -114,7 +114,7 @@ class CancelRequested(Event, frozen=True, tag="cancel_requested"):
 
 
 class Parked(Event, frozen=True, tag="parked"):
-    """The whole execution waits for a person (code that disagrees with history, a hard limit)."""
+    """The whole execution waits for a person (code that disagrees with history, a hard limit, somebody paused it)."""
 
     failure: Failure
 

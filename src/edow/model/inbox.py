@@ -52,8 +52,14 @@ class Discard(Command, frozen=True, tag="discard"):
     reason: str = ""
 
 
+class Pause(Command, frozen=True, tag="pause"):
+    """Park the execution until it is resumed."""
+
+    reason: str = ""
+
+
 class Resume(Command, frozen=True, tag="resume"):
-    """Try a parked execution again with today's code."""
+    """Go on with an execution that is parked or paused, with today's code."""
 
 
 class ChildEnded(Command, frozen=True, tag="child_ended"):
@@ -63,7 +69,7 @@ class ChildEnded(Command, frozen=True, tag="child_ended"):
     failure: Failure | None = None
 
 
-AnyCommand = Start | Signal | Cancel | Terminate | Redrive | Discard | Resume | ChildEnded
+AnyCommand = Start | Signal | Cancel | Terminate | Redrive | Discard | Pause | Resume | ChildEnded
 
 encode = msgspec.json.Encoder().encode
 _decoder: msgspec.json.Decoder[AnyCommand] = msgspec.json.Decoder(AnyCommand)

@@ -26,6 +26,7 @@ from edow.telemetry.traceparent import is_sampled
 
 SEGMENT_EVENTS = 500  # a row of history holds at most this many events
 SEGMENT_BYTES = 4 * 1024 * 1024  # and many large ones are spread over several
+MARKS = frozenset({history.Parked, history.Resumed})
 FIRST_LOOK_US = 10_000_000  # a child whose start got lost is looked at after this long
 
 _json = msgspec.json.encode
@@ -267,19 +268,20 @@ class Draft:
         wakes = _wake_differs(row.wake_at, wake, self.now)
         changed = decision.status is not row.status or decision.attributes_changed or decision.progress_changed
         last = decision.events[-1] if decision.events else None
+        parked = decision.status is Status.PARKED and any(type(each) in MARKS for each in decision.events)
         if isinstance(last, history.ContinuedAsNew):
             self._continue(hot, last)
             return
         if wake is not None and decision.status not in ENDED:
             self.wakes.append((wake, row.id))
-        if not (changed or wakes or isinstance(last, history.Parked)):  # parked again has another reason
+        if not (changed or wakes or parked):  # parked again has another reason
             return
         row.status = decision.status
         row.wake_at = wake
         row.events = hot.length
         if decision.attributes_changed or decision.progress_changed:
             _show(row, decision.events)
-        row.failure = _failure(row, decision, last)
+        row.failure = _failure(hot, decision, last)
         if decision.status in ENDED:
             self._end(hot, last)
         self.updates.append(Update(row.run, copy(row)))
@@ -366,17 +368,19 @@ def _show(row: Execution, events: list[history.AnyEvent]) -> None:
             row.progress = event.value
 
 
-def _failure(row: Execution, decision: Decision, last: history.AnyEvent | None) -> msgspec.Raw | None:
+def _failure(hot: Hot, decision: Decision, last: history.AnyEvent | None) -> msgspec.Raw | None:
     """Why the execution failed, was ended, or is parked; None while it runs or when it completed."""
     if decision.status in (Status.RUNNING, Status.COMPLETED):
         return None
     failure: Failure | None = None
+    marks = [event for event in decision.events if isinstance(event, history.Parked | history.Resumed)]
     if isinstance(last, history.Failed):
         failure = last.failure
-    elif parked := [event for event in decision.events if isinstance(event, history.Parked)]:
-        failure = parked[-1].failure  # what came in the same batch is recorded behind it
     elif isinstance(last, history.Cancelled | history.Terminated):
         failure = Failure(type="", message=last.reason, kind=decision.status.value, retryable=False)
+    elif marks:  # what came in the same batch is recorded behind it
+        mark = marks[-1]
+        failure = mark.failure if isinstance(mark, history.Parked) else hot.machine.waits_for()
     elif decision.letters:
         failure = msgspec.structs.replace(decision.letters[-1].failure, step=decision.letters[-1].step)
-    return row.failure if failure is None else msgspec.Raw(_json(failure))
+    return hot.row.failure if failure is None else msgspec.Raw(_json(failure))

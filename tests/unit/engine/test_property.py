@@ -184,6 +184,8 @@ class World:
             return kind(run=1, step=step)
         if choice < 0.85:
             return inbox.Signal(name="s", payload=raw(self.chance.randrange(9)))
+        if choice < 0.93:
+            return inbox.Pause() if choice < 0.88 else inbox.Resume()
         return inbox.Cancel() if choice > 0.985 else Tick()
 
     def answer(self):

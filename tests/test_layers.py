@@ -30,7 +30,7 @@ PURE = frozenset({"workflow", "engine", "kpi"})
 EDGES = frozenset({"store", "transport", "payload", "telemetry"})
 LOOPS = frozenset({"orchestrator", "worker", "trigger", "monitor"})
 FACES = frozenset({"api", "console", "cli", "client", "testing", "__main__"}) | frozenset(
-    {"app", "bench", "demo", "verify"}  # `app` is the composition root: nothing below imports it
+    {"app", "bench", "demo", "metrics", "verify"}  # `app` is the composition root: nothing below imports it
 )
 PUBLIC = "edow"  # edow/__init__.py, the public namespace
 

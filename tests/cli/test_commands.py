@@ -455,6 +455,42 @@ def test_stats_show_what_was_measured(run, shop):
     assert run("stats", "--window", "soon").code == 1
 
 
+def test_objectives_are_made_and_shown(run, shop):
+    """An SLO shows its budget; a wrong one is refused with what would be right; deleted it is gone."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    made = run("slo", "create", "orders", "--workflow", "fulfil", "--target", "99.9%", "--within", "30s", "--json")
+    found = json.loads(made.out)
+    assert (found["good"], found["total"], found["budget_left"], found["severity"]) == (1, 1, 1.0, None)
+    assert "fulfil completes within 30.0 s" in run("slo", "list").out
+    assert "14.40" in run("slo", "show", "orders").out
+    assert run("slo", "create", "orders", "-w", "fulfil", "--target", "0.9").code == 1
+    assert "99.9%" in run("slo", "create", "other", "-w", "fulfil", "--target", "most").err
+    assert run("slo", "delete", "orders").code == 0
+    assert json.loads(run("slo", "list", "--json").out) == []
+    assert run("slo", "show", "orders").code == 1
+
+
+def test_costs_are_told_by_the_price_list(run, shop):
+    """What is not given stays as it is."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    run("price", "--worker-hour", "3600", "--currency", "EUR")
+    assert json.loads(run("price", "--gigabyte", "2", "--json").out) == {
+        "worker_hour": 3600.0,
+        "million_messages": 0.0,
+        "gigabyte": 2.0,
+        "currency": "EUR",
+    }
+    assert "EUR" in run("stats", "--seconds", "0").out
+    assert run("price", "--gigabyte", "-1").code == 1
+
+
+def test_nothing_wrong_is_told_as_nothing(run, shop):
+    """A healthy system has neither alerts nor incidents."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    assert json.loads(run("alerts", "--json").out) == json.loads(run("incidents", "--json").out) == []
+    assert (run("alerts").code, run("incidents").code) == (0, 0)
+
+
 # doctor
 
 

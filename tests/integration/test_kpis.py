@@ -197,6 +197,18 @@ async def test_figures_are_what_the_histories_tell(url: str, doubled: float) -> 
     assert found.received["edow.results.*"].messages >= 20 + 5 + 15 + 3
 
 
+async def test_who_stops_says_goodbye(url: str) -> None:
+    """A monitor that runs is seen with its shards; one that was stopped was not lost."""
+    async with running(url) as here:
+        await here.orchestrator.ready.wait()
+        await here.monitor.run_once()
+        [one] = await here.client.kpis().orchestrators()
+        assert one.shards == sorted(here.orchestrator.shards)
+    async with System(url, None) as system, edow.Client(store=system.store) as client:
+        assert await client.kpis().orchestrators() == []
+        assert await client.kpis().incidents() == []
+
+
 async def test_stored_again_after_an_outage_nothing_is_counted_twice(url: str) -> None:
     """A write of which nobody knows whether it was applied is repeated under its own name, also much later."""
     async with running(url) as here:

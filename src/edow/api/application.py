@@ -18,7 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import edow
-from edow.api import audit, desk, executions, health, hooks, schedules, stats, tokens
+from edow.api import audit, desk, executions, health, hooks, kpis, metrics, schedules, stats, tokens
 from edow.api.backend import Backend
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
@@ -39,12 +39,13 @@ RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
     hooks.ROUTES,
     schedules.ROUTES,
     stats.ROUTES,
+    kpis.ROUTES,
     audit.ROUTES,
     tokens.ROUTES,
 )
 """Routes under VERSIONED."""
 
-PLACES: tuple[Sequence[BaseRouteHandler], ...] = (health.ROUTES, hooks.PLACES)
+PLACES: tuple[Sequence[BaseRouteHandler], ...] = (health.ROUTES, hooks.PLACES, metrics.PLACES)
 """Routes under / itself."""
 
 

@@ -35,6 +35,10 @@ Transport = Annotated[
         show_default="the store's own database",
     ),
 ]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=0, max=65535, help="Serve /metrics for Prometheus on this port.")
+]
+MetricsHost = Annotated[str, typer.Option("--metrics-host", help="And on this address.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC instead of local time.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="Execution id, as `edow list` shows it.", show_default=False)]

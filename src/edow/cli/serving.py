@@ -26,6 +26,7 @@ from edow.errors import Unavailable
 
 if TYPE_CHECKING:
     from edow.app import System, Workplace
+    from edow.worker.worker import Worker
     from edow.workflow.registry import Registry
 
 Place = TypeVar("Place", bound="System | Workplace")
@@ -59,6 +60,8 @@ def orchestrator(
             help="PostgreSQL database whose edow_outbox to empty; repeatable.",
         ),
     ] = None,
+    metrics_port: options.MetricsPort = None,
+    metrics_host: options.MetricsHost = "127.0.0.1",
 ) -> None:
     """Advance the executions of these modules' workflows until stopped. Any number may share one store.
 
@@ -68,16 +71,21 @@ def orchestrator(
     from edow.client.forwarder import Forwarder
 
     def parts(system: System) -> list[Part]:
-        return [*orchestrating(system), *(Forwarder(url, system.store) for url in outbox or ())]
+        return [
+            *orchestrating(system, (metrics_host, metrics_port)),
+            *(Forwarder(url, system.store) for url in outbox or ()),
+        ]
 
     _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator")
 
 
-def worker(
+def worker(  # noqa: PLR0913  # options
     modules: options.Modules,
     concurrency: Annotated[int | None, typer.Option("--concurrency", help="Async tasks at once.", min=1)] = None,
     threads: Annotated[int | None, typer.Option("--threads", help="Sync tasks at once.", min=1)] = None,
     processes: Annotated[int | None, typer.Option("--processes", help="CPU-bound tasks at once.", min=1)] = None,
+    metrics_port: options.MetricsPort = None,
+    metrics_host: options.MetricsHost = "127.0.0.1",
     store: options.Store = None,
     transport: options.Transport = None,
 ) -> None:
@@ -90,7 +98,7 @@ def worker(
     _serve(
         modules,
         lambda registry: Workplace(transport_url(url, url), registry),
-        lambda workplace: [workplace.worker(**config)],
+        lambda workplace: _working(workplace.worker(**config), (metrics_host, metrics_port)),
         "worker",
     )
 
@@ -133,10 +141,33 @@ def dev(
     keep_running(["serve", *modules, *given, *([] if console else ["--no-console"])], modules)
 
 
-def orchestrating(system: System) -> list[Part]:
+Address = tuple[str, int | None]
+"""Where metrics are served; without a port they are not."""
+
+
+def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
-    return [system.monitor(orchestrator), orchestrator, system.redriver(), system.schedules()]
+    monitor = system.monitor(orchestrator)
+    parts: list[Part] = [monitor, orchestrator, system.redriver(), system.schedules()]
+    host, port = metrics
+    if port is not None:
+        from edow.metrics.families import of_orchestrator
+        from edow.metrics.server import MetricsServer
+
+        told = lambda: of_orchestrator(monitor.total, orchestrator.stats, len(orchestrator.shards))  # noqa: E731
+        parts.append(MetricsServer(host, port, told))
+    return parts
+
+
+def _working(worker: Worker, metrics: Address) -> list[Part]:
+    host, port = metrics
+    if port is None:
+        return [worker]
+    from edow.metrics.families import of_worker
+    from edow.metrics.server import MetricsServer
+
+    return [worker, MetricsServer(host, port, lambda: of_worker(worker.stats()))]
 
 
 def _serve(

@@ -23,6 +23,7 @@ from edow.cli import (
     schedules,
     schema,
     serving,
+    slos,
     stats,
     tokens,
 )
@@ -71,6 +72,10 @@ def build() -> typer.Typer:
     app.command("audit", rich_help_panel=ACT)(audit.audit)
     app.add_typer(tokens.build(), name="token", rich_help_panel=SERVE)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)
+    app.add_typer(slos.build(), name="slo", rich_help_panel=CHECK)
+    app.command("alerts", rich_help_panel=CHECK)(slos.alerts)
+    app.command("incidents", rich_help_panel=CHECK)(slos.incidents)
+    app.command("price", rich_help_panel=CHECK)(slos.price)
     app.command("doctor", rich_help_panel=CHECK)(doctor.doctor)
     for name, command in delegates.COMMANDS.items():
         app.command(name, rich_help_panel=CHECK, context_settings=delegates.PASS_ON, add_help_option=False)(command)

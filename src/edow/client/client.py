@@ -20,6 +20,7 @@ from edow.client.batches import start_in_batches
 from edow.client.desk import Desk
 from edow.client.handle import Handle
 from edow.client.hooks import Hooks
+from edow.client.kpis import Kpis
 from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
 from edow.client.starting import StartOptions, options_of, parameters, start_request, start_requests
@@ -98,6 +99,10 @@ class Client:
     def hooks(self) -> Hooks:
         """The incoming webhooks."""
         return Hooks(self._link)
+
+    def kpis(self) -> Kpis:
+        """What was measured; objectives, alerts and incidents."""
+        return Kpis(self._link)
 
     async def audit(self, where: AuditFilter | None = None) -> AuditPage:
         """What operators did, newest first."""

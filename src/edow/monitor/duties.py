@@ -47,6 +47,7 @@ class Duties:
         self._topic_names = topic_names
         self._compactor = Compactor(store)
         self._evaluator = objectives.Evaluator(store)
+        self._judged = True  # there may be what another has kept
         self._look, self._merge, self._judge = Interval(LOOK), Interval(MERGE), Interval(JUDGE)
 
     async def run_once(self, now: int) -> Figures | None:
@@ -63,6 +64,9 @@ class Duties:
     async def judge(self, now: int) -> None:
         """Open and close alerts."""
         evaluations = await self._evaluator.evaluate(await objectives.objectives(self._store), now)
+        if evaluations or self._judged:
+            await objectives.keep(self._store, evaluations, now)
+        self._judged = bool(evaluations)
         counts = await self._store.counts(now)
         oldest = 0 if counts.inbox_oldest_at is None else now - counts.inbox_oldest_at
         conditions = [

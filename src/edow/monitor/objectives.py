@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from edow.errors import AlreadyExists, NotFound, RecordChanged
 from edow.kpi.slo import DAY, Evaluation, Objective, Tally, evaluate, tally, windows
 from edow.monitor import reading
+from edow.monitor.keeper import KIND as FIGURES
 from edow.store.contract import Put, RecordFilter, Store
 
 KIND = "slo"
@@ -16,18 +16,10 @@ LIMIT = 1000
 SECOND = 1_000_000
 LONG = DAY  # of longer windows the tallies are remembered for a while
 REMEMBERED = 300 * SECOND
+LATEST = "now/slos"
+KEPT = 3600 * SECOND
 
 _decode = msgspec.json.Decoder(Objective).decode
-
-
-async def create(store: Store, objective: Objective, now: int) -> Objective:
-    """Raises InvalidInput, AlreadyExists."""
-    objective.checked()
-    try:
-        await store.records_put([Put(KIND, objective.name, msgspec.json.encode(objective), 0)], now)
-    except RecordChanged:
-        raise AlreadyExists(f"there is an SLO {objective.name!r}: delete it first, or take another name") from None
-    return objective
 
 
 async def objectives(store: Store) -> list[Objective]:
@@ -35,18 +27,15 @@ async def objectives(store: Store) -> list[Objective]:
     return [_decode(record.body) for record in await store.records_list(RecordFilter(KIND, limit=LIMIT))]
 
 
-async def objective(store: Store, name: str) -> Objective:
-    """Raises NotFound."""
-    (record,) = await store.records_get(KIND, [name])
-    if record is None:
-        raise NotFound(f"there is no SLO {name!r}: `edow slo list` shows them")
-    return _decode(record.body)
+async def keep(store: Store, evaluations: Sequence[Evaluation], now: int) -> None:
+    """For those who want to know how objectives stood a moment ago, and often."""
+    await store.records_put([Put(FIGURES, LATEST, msgspec.json.encode(evaluations), None, now + KEPT)], now)
 
 
-async def delete(store: Store, name: str, now: int) -> None:
-    """Raises NotFound."""
-    await objective(store, name)
-    await store.records_put([Put(KIND, name, None)], now)
+async def latest(store: Store) -> list[Evaluation]:
+    """How they stood when a monitor last looked."""
+    (record,) = await store.records_get(FIGURES, [LATEST])
+    return [] if record is None else msgspec.json.decode(record.body, type=list[Evaluation])
 
 
 class Evaluator:

@@ -18,10 +18,12 @@ async def prices(store: Store) -> Prices | None:
     return None if record is None else msgspec.json.decode(record.body, type=Prices)
 
 
-async def set_prices(store: Store, given: Prices, now: int) -> None:
-    """Raises InvalidInput."""
+def put(given: Prices) -> Put:
+    """What sets it. Raises InvalidInput."""
     for name in ("worker_hour", "million_messages", "gigabyte"):
         value = getattr(given, name)
         if not 0 <= value < float("inf"):
             raise InvalidInput(f"{name}={value!r} is not a price: give a number that is not negative")
-    await store.records_put([Put(KIND, KEY, msgspec.json.encode(given))], now)
+    if len(given.currency) > 10:
+        raise InvalidInput(f"currency={given.currency!r} is too long: give at most 10 characters, like EUR")
+    return Put(KIND, KEY, msgspec.json.encode(given))

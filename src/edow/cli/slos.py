@@ -1,0 +1,181 @@
+"""`edow slo`, `edow alerts`, `edow incidents`, `edow price`: what should be, what is wrong, what was, what it costs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from edow.cli import options, output
+from edow.cli.jsons import print_json
+from edow.cli.session import with_client
+from edow.client import Client
+from edow.client.kpis import AlertView, IncidentView, SloSpec, SloView
+from edow.errors import InvalidInput
+from edow.kpi.cost import Prices
+
+STYLES = {"page": "bold red", "ticket": "bold yellow"}
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the SLO.", show_default=False)]
+
+
+def build() -> typer.Typer:
+    """The group of commands."""
+    app = typer.Typer(help="Service level objectives: what should be, and how much may go wrong.", no_args_is_help=True)
+    app.command("create")(create)
+    app.command("list")(list_slos)
+    app.command("show")(show)
+    app.command("delete")(delete)
+    return app
+
+
+def create(  # noqa: PLR0913  # options
+    name: Name,
+    workflow: Annotated[str, typer.Option("--workflow", "-w", help="Whose executions.")],
+    target: Annotated[str, typer.Option("--target", help="How many of them, like 99.9%.")],
+    within: Annotated[str | None, typer.Option("--within", help="Complete within this time, like 30s.")] = None,
+    window: Annotated[str, typer.Option("--window", help="Over the last so much time.")] = "30d",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make an objective: so many executions complete, and in time if --within is given."""
+    spec = SloSpec(name=name, workflow=workflow, target=_share(target), within=within, window=window)
+    _show(with_client(store, lambda client: client.kpis().create_slo(spec)), as_json)
+
+
+def list_slos(store: options.Store = None, as_json: options.Json = False) -> None:
+    """All objectives and how they stand."""
+    found = with_client(store, lambda client: client.kpis().slos())
+    if as_json:
+        print_json(found)
+        return
+    numbers = ("target", "attained", "budget left")
+    table = output.table("name", "objective", *numbers, "alert", right=numbers)
+    for each in found:
+        alert = Text(each.severity or "–", style=STYLES.get(each.severity or "", ""))
+        table.add_row(each.name, _aim(each), f"{each.target:.4%}", _attained(each), f"{each.budget_left:.1%}", alert)
+    output.show(table)
+
+
+def show(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """An objective, its error budget, and how fast that goes."""
+    _show(with_client(store, lambda client: client.kpis().slo(name)), as_json)
+
+
+def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Delete an objective; its alerts are over."""
+    with_client(store, lambda client: client.kpis().delete_slo(name))
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        print(f"slo {name} deleted")
+
+
+def alerts(store: options.Store = None, utc: options.Utc = False, as_json: options.Json = False) -> None:
+    """What somebody should know now, and what was so before."""
+    found: list[AlertView] = with_client(store, lambda client: client.kpis().alerts())
+    if as_json:
+        print_json(found)
+        return
+    table = output.table("since", "until", "severity", "kind", "subject", "message", flexible=("message",))
+    for each in found:
+        severity = Text(each.severity, style=STYLES[each.severity] if each.until is None else "dim")
+        table.add_row(_time(each.since, utc), _time(each.until, utc), severity, each.kind, each.subject, each.message)
+    output.show(table)
+
+
+def incidents(store: options.Store = None, utc: options.Utc = False, as_json: options.Json = False) -> None:
+    """What broke, and how long it took until work went on and what had piled up was done."""
+    found: list[IncidentView] = with_client(store, lambda client: client.kpis().incidents())
+    if as_json:
+        print_json(found)
+        return
+    numbers = ("first progress", "recovered", "most waited")
+    table = output.table("fault", "what", *numbers, right=numbers, flexible=("what",))
+    for each in found:
+        times = [_duration(each.seconds_to_progress), _duration(each.seconds_to_recover)]
+        table.add_row(_time(each.fault_at, utc), each.cause, *times, f"{each.backlog_most:,}")
+    output.show(table)
+
+
+def price(
+    worker_hour: Annotated[float | None, typer.Option("--worker-hour", help="Of an hour of a worker.")] = None,
+    million_messages: Annotated[float | None, typer.Option("--million-messages", help="Of a million messages.")] = None,
+    gigabyte: Annotated[float | None, typer.Option("--gigabyte", help="Of 10^9 bytes of messages.")] = None,
+    currency: Annotated[str | None, typer.Option("--currency", help="Like EUR.")] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """The price list by which costs are told in money: show it, or set what is given."""
+    given = {
+        "worker_hour": worker_hour,
+        "million_messages": million_messages,
+        "gigabyte": gigabyte,
+        "currency": currency,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+
+    async def work(client: Client) -> Prices:
+        before = await client.kpis().prices() or Prices()
+        if not changes:
+            return before
+        return await client.kpis().set_prices(msgspec.structs.replace(before, **changes))
+
+    found = with_client(store, work)
+    if as_json:
+        print_json(found)
+    else:
+        told = msgspec.structs.asdict(found)
+        output.show(output.fields((name.replace("_", " "), f"{value}") for name, value in told.items()))
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise InvalidInput(f"--target {text!r} is not a share: give 99.9% or 0.999") from None
+
+
+def _show(slo: SloView, as_json: bool) -> None:
+    if as_json:
+        print_json(slo)
+        return
+    facts = [
+        ("slo", slo.name),
+        ("objective", _aim(slo)),
+        ("target", f"{slo.target:.4%} over {output.duration(slo.window_seconds * 1e6)}"),
+        ("attained", f"{_attained(slo)} ({slo.good:,} of {slo.total:,})"),
+        ("error budget", f"{slo.budget:,.1f} executions, {slo.budget_left:.1%} left"),
+    ]
+    output.show(output.fields(facts), _burns(slo))
+
+
+def _burns(slo: SloView) -> Table:
+    numbers = ("over", "rate", "and over", "rate then", "fires from")
+    table = output.table("alert", *numbers, right=numbers)
+    for burn in slo.burns:
+        times = output.duration(burn.long_seconds * 1e6), output.duration(burn.short_seconds * 1e6)
+        style = STYLES[burn.severity] if burn.fires else ""
+        rates = (times[0], f"{burn.long_rate:.2f}", times[1], f"{burn.short_rate:.2f}", f"{burn.threshold:.2f}")
+        table.add_row(Text(burn.severity, style=style), *rates)
+    return table
+
+
+def _aim(slo: SloView) -> str:
+    in_time = "" if slo.within_seconds is None else f" within {output.duration(slo.within_seconds * 1e6)}"
+    return f"{slo.workflow} completes{in_time}"
+
+
+def _attained(slo: SloView) -> str:
+    return "–" if slo.attained is None else f"{slo.attained:.4%}"
+
+
+def _time(at: datetime | None, utc: bool) -> str:
+    return "–" if at is None else output.moment(round(at.timestamp() * 1_000_000), utc)
+
+
+def _duration(seconds: float | None) -> str:
+    return "–" if seconds is None else output.duration(seconds * 1_000_000)

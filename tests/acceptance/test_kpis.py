@@ -1,0 +1,94 @@
+"""An orchestrator is killed: nothing is counted twice, and the incident tells how long it took to recover."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import edow
+from edow.app import System, now
+from edow.client.kpis import IncidentView
+from edow.kpi.figures import Figures
+from edow.kpi.series import HOUR, SECOND
+from edow.monitor import reading
+from edow.testing.polling import until
+from edow.testing.processes import Fleet
+from tests.acceptance.kpi_flow import counted
+from tests.conformance.postgresql import own_schema
+
+MODULE = "tests.acceptance.kpi_flow"
+MANY = 30
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+    else:
+        async with own_schema() as url:
+            yield url
+
+
+async def begin(client: edow.Client, name: str) -> list[edow.Handle[int]]:
+    ids = [f"{name}-{each}" for each in range(MANY)]
+    return await client.start_many(counted, [(each,) for each in range(MANY)], ids)
+
+
+async def ends(handles: list[edow.Handle[int]]) -> None:
+    assert await asyncio.gather(*(handle.result() for handle in handles)) == [2 * each for each in range(MANY)]
+
+
+@pytest.mark.timeout(180)
+async def test_a_killed_orchestrator_is_an_incident_and_counts_nothing_twice(url: str, tmp_path: Path) -> None:
+    """What was stored before the kill is there once, what came after it is there once; of the last two seconds before
+    it some may be missing. The incident has its fault, its first progress and its end.
+    """
+    async with (
+        System(url) as system,
+        edow.Client(store=system.store) as client,
+        Fleet([MODULE], url, tmp_path) as fleet,
+    ):
+
+        async def figures() -> Figures:
+            return await reading.figures(system.store, now() - HOUR * SECOND // 2, now() + HOUR * SECOND)
+
+        async def stored() -> bool:
+            found = (await figures()).workflows
+            return bool(found) and found["counted"].completed == MANY
+
+        async def of_victim() -> list[IncidentView]:
+            return [each for each in await client.kpis().incidents() if f":{victim.pid}:" in each.cause]
+
+        async def recovered() -> bool:
+            return any(each.drained_at for each in await of_victim())
+
+        victim = await fleet.start("orchestrator")
+        await fleet.start("worker")
+        await ends(await begin(client, "before"))
+        await fleet.during(until(stored))
+        under_way = await begin(client, "during")
+        killed_at = now()
+        await victim.kill()
+        await fleet.start("orchestrator")
+        await ends(under_way)
+        await fleet.during(until(recovered, every_seconds=0.2))
+        await fleet.stop()
+
+        found = (await figures()).workflows["counted"]
+        assert MANY <= found.completed <= 2 * MANY
+        assert found.completed <= found.tasks["count"].completed + found.tasks["count"].failed <= 4 * MANY
+        assert found.started <= 2 * MANY
+        [incident] = await of_victim()
+        check(incident, killed_at)
+
+
+def check(incident: IncidentView, killed_at: int) -> None:
+    assert "was lost" in incident.cause
+    assert incident.first_progress_at is not None
+    assert incident.drained_at is not None
+    assert incident.fault_at.timestamp() * SECOND <= killed_at < incident.first_progress_at.timestamp() * SECOND
+    assert incident.first_progress_at <= incident.drained_at
+    assert incident.seconds_to_recover == (incident.drained_at - incident.fault_at).total_seconds()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -81,6 +82,18 @@ def test_an_orchestrator_and_a_worker_share_the_work(run, shop, serve):
     assert findings["orchestrators"]["level"] == "ok"
     assert worker.stop(signal.SIGTERM) == 0
     assert orchestrator.stop(signal.SIGINT) == 0
+
+
+def test_processes_tell_their_metrics(shop, serve):
+    """`--metrics-port` serves what each process has counted, on this machine alone; port 0 finds a free one."""
+    for role, metric in (("orchestrator", "edow_shards"), ("worker", "edow_worker_running 0.0")):
+        process = serve(role, shop, "--metrics-port", "0")
+        process.wait_for("ready")
+        [where] = [line.split()[-1] for line in process.said if line.startswith("metrics: ")]
+        assert where.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(where, timeout=20) as page:
+            assert metric in page.read().decode()
+        assert process.stop() == 0
 
 
 def test_a_missing_module_ends_the_process(serve):

@@ -259,6 +259,7 @@ def test_the_pages_are_these() -> None:
         "design.md",
         "drivers.md",
         "failures.md",
+        "metrics.md",
         "glossary.md",
         "how-to.md",
         "matrix.md",

@@ -156,7 +156,7 @@ def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
         from edow.metrics.server import MetricsServer
 
         told = lambda: of_orchestrator(monitor.total, orchestrator.stats, len(orchestrator.shards))  # noqa: E731
-        parts.append(MetricsServer(host, port, told))
+        parts.append(MetricsServer(host, port, told, note))
     return parts
 
 
@@ -167,7 +167,7 @@ def _working(worker: Worker, metrics: Address) -> list[Part]:
     from edow.metrics.families import of_worker
     from edow.metrics.server import MetricsServer
 
-    return [worker, MetricsServer(host, port, lambda: of_worker(worker.stats()))]
+    return [worker, MetricsServer(host, port, lambda: of_worker(worker.stats()), note)]
 
 
 def _serve(

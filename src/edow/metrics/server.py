@@ -14,12 +14,19 @@ SECONDS = 5.0  # for a request to arrive and its answer to leave
 LINES = 100  # of a request, at most
 
 
+def _unheard(text: str) -> None:
+    """Nobody wants to know where it is."""
+
+
 class MetricsServer:
     """GET /metrics. `start` and `stop` are idempotent."""
 
-    def __init__(self, host: str, port: int, families: Callable[[], Iterable[Family]]) -> None:
+    def __init__(
+        self, host: str, port: int, families: Callable[[], Iterable[Family]], say: Callable[[str], None] = _unheard
+    ) -> None:
         self._address = host, port
         self._families = families
+        self._say = say
         self._server: asyncio.Server | None = None
 
     @property
@@ -38,6 +45,7 @@ class MetricsServer:
             raise InvalidInput(
                 f"metrics cannot be served on {host}:{port}: {problem}; choose another port"
             ) from problem
+        self._say(f"metrics: http://{host}:{self.port}/metrics")
 
     async def stop(self) -> None:
         server, self._server = self._server, None

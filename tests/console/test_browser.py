@@ -278,3 +278,54 @@ async def parked_again(console: Console) -> str:
 
     await asyncio.wait_for(until(there), 60)
     return "again"
+
+
+async def test_a_schedule_is_made_paused_resumed_triggered_backfilled_and_deleted(console: Console) -> None:
+    """By forms; what a trigger has started is among the runs, and ends."""
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/schedules")
+        await expect(page.locator("#schedules")).to_contain_text("There are none")
+        await page.get_by_text("New schedule…").click()
+        form = page.locator("#act-create")
+        await form.get_by_label("Name").fill("nightly")
+        await form.get_by_label("Workflow").fill("fan_out")
+        await form.get_by_label("Cron").fill("0 2 * * *")
+        await form.get_by_label("Time zone").fill("Europe/Berlin")
+        await form.get_by_label("Input").fill('{"count": 2}')
+        await form.get_by_role("button", name="Create").click()
+        await expect(page.get_by_role("heading", name="nightly")).to_be_visible()
+        await expect(page.locator("#next li")).to_have_count(10)
+        await page.get_by_text("Pause…").click()
+        await page.get_by_label("Why").fill("holidays")
+        await page.get_by_role("button", name="Pause the schedule").click()
+        await expect(page.locator("#facts")).to_contain_text("holidays")
+        await page.get_by_role("button", name="Resume").click()
+        await expect(page.locator("#facts .badge")).to_have_text("active")
+        await page.get_by_text("Trigger…").click()
+        await page.get_by_role("button", name="Trigger now").click()
+        await expect(page.locator("#runs .badge")).to_have_text("completed")
+        await page.get_by_text("Backfill…").click()
+        await page.get_by_label("From").fill("2026-01-01T00:00")
+        await page.get_by_label("To (UTC)").fill("2026-01-05T00:00")
+        await page.get_by_role("button", name="Backfill", exact=True).click()
+        await expect(page.locator(".say.ok")).to_contain_text("backfill has begun")
+        await page.get_by_text("Delete…").click()
+        await page.get_by_role("button", name="Delete the schedule").click()
+        await expect(page.locator("#schedules")).to_contain_text("There are none")
+        assert visitor.complaints == []
+
+
+async def test_a_schedule_that_makes_no_sense_is_told_why(console: Console) -> None:
+    """The page says what is wrong with what was filled in."""
+    async with console.http() as http:
+        for field, value, said in (
+            ("cron", "61 * * * *", "61"),
+            ("timezone", "Mars/Olympus", "Mars"),
+            ("overlap", "whatever", "whatever"),
+            ("input", "[1]", "JSON object"),
+        ):
+            data = {"name": "n", "workflow": "fan_out", "cron": "0 2 * * *", field: value}
+            answer = await http.post("/schedules", data=data)
+            assert answer.status_code in (400, 422), field
+            assert said in answer.text

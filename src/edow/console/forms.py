@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -52,6 +53,16 @@ def number(data: Mapping[str, Any], name: str, otherwise: float) -> float:
         return float(given) if given else otherwise
     except ValueError:
         raise InvalidInput(f"{name} {given!r} is no number") from None
+
+
+def moment(data: Mapping[str, Any], name: str) -> datetime:
+    """A date and time, UTC where it does not say otherwise. Raises InvalidInput."""
+    given = text(data, name)
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        raise InvalidInput(f"{name} {given!r} is no time; write it like 2026-11-28T20:39") from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def positive(given: str | None) -> int | None:

@@ -17,7 +17,7 @@ from litestar.response import Redirect
 
 from edow.api.gate import COOKIE
 from edow.api.routes import Acting, Shared
-from edow.console import desk_routes
+from edow.console import desk_routes, schedule_routes
 from edow.console.crew import crew
 from edow.console.execution import MEANINGS, view
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
@@ -160,6 +160,7 @@ PAGES = (
     ("overview", "/", "Overview"),
     ("executions", "/executions", "Executions"),
     ("letters", "/dead-letters", "Dead letters"),
+    ("schedules", "/schedules", "Schedules"),
     ("performance", "/performance", "Performance"),
     ("topics", "/topics", "Topics"),
     ("processes", "/processes", "Processes"),
@@ -182,6 +183,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     logout,
     asset,
     *desk_routes.ROUTES,
+    *schedule_routes.ROUTES,
 )
 
 

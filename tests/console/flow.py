@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import edow
+
+gates: list[threading.Event] = []
 
 
 class Refused(Exception):
@@ -34,6 +37,17 @@ async def broken(text: str) -> str:
 async def refused(text: str) -> str:
     await refuse(text)
     return text
+
+
+@edow.workflow
+async def held() -> None:
+    await hold()
+
+
+@edow.task
+def hold() -> None:
+    """Until a test opens the gate; the worker is in the test's own process."""
+    gates[-1].wait(60)
 
 
 @edow.task

@@ -8,6 +8,7 @@ import re
 import pytest
 from playwright.async_api import expect
 
+from edow.errors import WorkflowCancelled, WorkflowTerminated
 from edow.model.execution import Status
 from edow.store.contract import DeadLetterFilter
 from edow.testing.polling import until
@@ -329,3 +330,29 @@ async def test_a_schedule_that_makes_no_sense_is_told_why(console: Console) -> N
             answer = await http.post("/schedules", data=data)
             assert answer.status_code in (400, 422), field
             assert said in answer.text
+
+
+async def test_ticked_executions_are_cancelled_together(console: Console) -> None:
+    """And the search that found them is there again, with what could not be done told."""
+    for name in ("bulk-1", "bulk-2", "bulk-3"):
+        await console.client.start(flow.order.with_options(id=name), "anvil")
+    await console.client.get("bulk-3").terminate()
+    with pytest.raises(WorkflowTerminated):
+        await console.client.get("bulk-3").result(timeout=60)
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/executions?q=bulk")
+        await expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+        await page.get_by_label("All on this page").check()
+        await expect(page.locator("[data-ticked]")).to_have_text("3")
+        await page.get_by_label("bulk-2", exact=True).uncheck()
+        await page.get_by_label("Reason").fill("all of them")
+        await page.get_by_role("button", name="Cancel").click()
+        await expect(page.locator("main .say")).to_contain_text("1 were asked to, 1 could not be")
+        await expect(page).to_have_url(re.compile(r"q=bulk&done=1&not=1"))
+        with pytest.raises(WorkflowCancelled, match="all of them"):
+            await console.client.get("bulk-1").result(timeout=60)
+        await expect(page.locator("#rows")).to_contain_text("cancelled")
+    assert (await console.client.get("bulk-2").describe()).status is Status.RUNNING
+    entries = (await console.client.audit()).entries
+    assert [entry.target for entry in entries if entry.action == "execution.cancel"] == ["bulk-3", "bulk-1"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import threading
 import time
 from pathlib import Path
 
@@ -12,8 +14,11 @@ from edow.console.look import now_us
 from edow.console.render import HERE
 from edow.kpi.figures import Figures
 from edow.kpi.meter import Meter
+from edow.model import topics
 from edow.model.execution import Status
 from edow.monitor.keeper import Keeper
+from edow.testing.polling import until
+from edow.transport.contract import Subscription, TopicSpec
 from tests.console import flow
 from tests.console.conftest import Console, console_on
 
@@ -193,3 +198,35 @@ async def test_what_was_measured_is_shown(console: Console) -> None:
         assert (await http.get("/performance?window=1y")).status_code == 400
         processes = (await http.get("/processes")).text
     assert "4 <small>0, 1, 2, 3</small>" in processes
+
+
+async def test_workers_are_called_and_say_what_they_do(console: Console) -> None:
+    """Over the broker, for they know no store; who has stopped is silent, and then gone."""
+    flow.gates.append(threading.Event())
+    handle = await console.client.start(flow.held.with_options(id="held"))
+    try:
+        async with console.http() as http:
+
+            async def says_so() -> bool:
+                return ">hold</b>" in (await http.get("/processes")).text
+
+            await asyncio.wait_for(until(says_so), 60)
+            assert 'href="/executions/held"' in (await http.get("/processes")).text
+    finally:
+        flow.gates[-1].set()
+    await handle.result()
+
+
+async def test_nobody_is_called_while_nobody_looks(console: Console) -> None:
+    """The answers are broadcast, so whoever listens would hear them."""
+    transport = console.system.transport
+    await transport.ensure([TopicSpec(topics.ROLL, ())])
+    listener = await transport.subscribe(Subscription(topics=(topics.ROLL,), group="", mode="broadcast"))
+    async with console.http() as http:
+        await http.get("/")
+        await http.get("/executions")
+        await started(console)
+        assert await listener.receive(10, 0.0) == []
+        await http.get("/processes")
+        assert len(await listener.receive(10, 30.0)) == 1
+    await listener.close()

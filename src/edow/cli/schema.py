@@ -23,8 +23,13 @@ from edow.workflow.codec import schema_hook
 from edow.workflow.task import Task
 
 REFERENCE = "#/components/schemas/{name}"
-WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, Failure, RetryPolicy)
-TYPES = {"TaskEvent": wire.TASK_TYPE, "ResultEvent": wire.RESULT_TYPE, "CancelEvent": wire.CANCEL_TYPE}
+WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, wire.PresenceEvent, Failure, RetryPolicy)
+TYPES = {
+    "TaskEvent": wire.TASK_TYPE,
+    "ResultEvent": wire.RESULT_TYPE,
+    "CancelEvent": wire.CANCEL_TYPE,
+    "PresenceEvent": wire.PRESENCE_TYPE,
+}
 JSON_TYPE = "application/cloudevents+json"
 
 AnyTask = Task[..., Any]
@@ -142,6 +147,7 @@ def _channels(tasks: list[AnyTask]) -> Json:
             {"shard": {"description": "The execution's shard."}},
         ),
         "control": _channel(topics.CONTROL, "Broadcast to every worker.", ["CancelEvent"]),
+        "roll": _channel(topics.ROLL, "Broadcast by every worker, in answer to a roll call.", ["PresenceEvent"]),
         "dead": _channel(topics.DEAD, "Poison: what belongs to no execution.", ["DeadMessage"]),
     }
 

@@ -6,6 +6,8 @@ import msgspec
 
 from edow.console.look import Look, now_us
 from edow.console.performance import Trouble, trouble
+from edow.console.roll import Seen
+from edow.errors import EdowError
 from edow.kpi.incident import Presence
 from edow.monitor.incidents import orchestrators
 
@@ -24,6 +26,8 @@ class Crew(msgspec.Struct, frozen=True):
     shards: int
     owners: list[Owner]
     free: list[int]  # shards that nobody holds
+    workers: list[Seen]
+    unheard: str  # why workers cannot be called; "": they can
     trouble: Trouble
 
 
@@ -40,11 +44,26 @@ async def crew(look: Look) -> Crew:
         mine = [lease for lease in held if lease.owner == name]
         until = min(each.until for each in mine)
         owners.append(Owner(name, sorted(each.shard for each in mine), until, present.get(name.partition("/")[0])))
+    workers, unheard = await _workers(look)
     taken = {lease.shard for lease in held}
     return Crew(
         now=now,
         shards=look.store.shards,
         owners=owners,
         free=[shard for shard in range(look.store.shards) if shard not in taken],
+        workers=workers,
+        unheard=unheard,
         trouble=await trouble(look),
     )
+
+
+async def _workers(look: Look) -> tuple[list[Seen], str]:
+    """And why they cannot be called."""
+    if look.roll is None:
+        return [], "this console was started without a transport"
+    if not look.roll.possible:
+        return [], "this broker cannot call all workers at once; see their own logs"
+    try:
+        return await look.shared.get("roll", look.roll.call), ""
+    except EdowError as problem:
+        return [], str(problem)

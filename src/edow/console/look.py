@@ -15,6 +15,7 @@ from edow.cli import findings
 from edow.cli.findings import Finding
 from edow.client import Client
 from edow.console.masking import Masking
+from edow.console.roll import Roll
 from edow.console.shared import Shared
 from edow.errors import EdowError, InvalidInput, NotFound
 from edow.model import history, topics
@@ -82,6 +83,7 @@ class Look:
         self.transport = transport
         self.registry = registry or Registry()
         self.masking = masking or Masking()
+        self.roll = None if transport is None else Roll(transport)
         self.shared = Shared()
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
         self._described: deque[Carried] = deque(maxlen=8)

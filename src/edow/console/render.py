@@ -16,7 +16,7 @@ from litestar import Request, Response
 
 from edow.cli.output import duration, size
 from edow.model.failure import Failure
-from edow.model.times import rfc3339
+from edow.model.times import microseconds_or, rfc3339
 from edow.store.contract import DeadLetter
 
 HERE = Path(__file__).parent
@@ -52,6 +52,7 @@ def environment(folders: list[str]) -> Environment:
         "number": number,
         "rate": rate,
         "said": said,
+        "microseconds": lambda text: microseconds_or(text, 0),
         "path": lambda text: quote(str(text), safe=""),
     }
     return made

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlencode
 
 from litestar import Response, get, post
 from litestar.handlers import BaseRouteHandler
@@ -17,17 +17,18 @@ from litestar.response import Redirect
 
 from edow.api.gate import COOKIE
 from edow.api.routes import Acting, Shared
+from edow.client.handle import Handle
 from edow.console import desk_routes, schedule_routes
 from edow.console.crew import crew
 from edow.console.execution import MEANINGS, view
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
-from edow.console.listing import PERIODS, listing, search_of
+from edow.console.listing import PAGE, PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
 from edow.console.performance import WINDOWS, performance
 from edow.console.render import HEADERS, HERE
 from edow.console.traffic import traffic
-from edow.errors import InvalidInput, NotFound
+from edow.errors import InvalidInput, NotFound, WrongState
 from edow.model.execution import Status
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -55,8 +56,16 @@ async def executions_page(request: Asked, look: Looking, render: Rendering) -> P
     """Search and list."""
     search = search_of(request.query_params, request.query_params.getall("status", []))
     view = await listing(look, search)
+    query = request.query_params
+    told = (positive(query.get("done")) or 0, positive(query.get("not")) or 0)
     return render.page(
-        request, "executions.html", here="executions", view=view, statuses=list(Status), periods=list(PERIODS)
+        request,
+        "executions.html",
+        here="executions",
+        view=view,
+        statuses=list(Status),
+        periods=list(PERIODS),
+        told=told if any(told) else None,
     )
 
 
@@ -89,6 +98,18 @@ async def processes_page(request: Asked, look: Looking, render: Rendering) -> Pa
 
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@post("/executions/bulk", opt={"access": "operate"})
+async def bulk(request: Asked, client: Acting, look: Looking) -> Redirect:
+    """The same for those that are ticked: not more than there are on a page. Each is remembered by itself."""
+    data = await request.form()
+    verb, reason, back = (str(data.get(name) or "") for name in ("verb", "reason", "back"))
+    ids = [str(each) for each in data.getall("ids", [])][:PAGE]
+    done = sum([await _done_to(client.get(id), verb, reason) for id in ids])
+    look.shared.forget()
+    counts = urlencode({name: count for name, count in (("done", done), ("not", len(ids) - done)) if count})
+    return Redirect(f"/executions?{'&'.join(filter(None, (_own(back), counts)))}", status_code=303)
 
 
 @post("/executions/{id:str}/cancel", opt={"access": "operate"})
@@ -174,6 +195,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     topics_page,
     performance_page,
     processes_page,
+    bulk,
     cancel,
     terminate,
     resume,
@@ -185,6 +207,30 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     *desk_routes.ROUTES,
     *schedule_routes.ROUTES,
 )
+
+
+async def _done_to(handle: Handle[object], verb: str, reason: str) -> bool:
+    """False: it was not possible, in the state that the execution is in. Raises InvalidInput."""
+    try:
+        match verb:
+            case "cancel":
+                await handle.cancel(reason)
+            case "terminate":
+                await handle.terminate(reason)
+            case "resume":
+                await handle.resume()
+            case _:
+                raise InvalidInput(f"{verb!r} is nothing that can be done to many; use cancel, terminate or resume")
+    except (WrongState, NotFound):
+        return False
+    return True
+
+
+def _own(back: str) -> str:
+    """The search to go back to, made anew from what came with the form: an address never comes from outside."""
+    query = dict(parse_qsl(back.removeprefix("?")))
+    search = search_of(query, [value for name, value in parse_qsl(back.removeprefix("?")) if name == "status"])
+    return search.link().removeprefix("?")
 
 
 def _done(look: Look, id: str, what: str) -> Redirect:

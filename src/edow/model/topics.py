@@ -4,7 +4,8 @@ from __future__ import annotations
 
 WORKERS = "workers"  # consumer group of every task topic
 ORCHESTRATORS = "orchestrators"  # consumer group of the result and dead-letter topics
-CONTROL = "edow.control"  # broadcast to all workers: cancellations
+CONTROL = "edow.control"  # broadcast to all workers: cancellations, roll calls
+ROLL = "edow.roll"  # broadcast by workers: answers to roll calls, for whoever looks
 DEAD = "edow.dead"  # poison that a worker could not attribute to any execution
 
 
@@ -13,7 +14,7 @@ RESULTS = "edow.results."
 
 def groups_of(topic: str) -> tuple[str, ...]:
     """The consumer groups that must get what is published to it."""
-    if topic == CONTROL:
+    if topic in (CONTROL, ROLL):
         return ()
     return (ORCHESTRATORS,) if topic == DEAD or topic.startswith(RESULTS) else (WORKERS,)
 

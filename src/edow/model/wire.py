@@ -16,6 +16,8 @@ ORCHESTRATOR = "/edow/orchestrator"  # the source of its events
 TASK_TYPE = "io.edow.task.v1"
 RESULT_TYPE = "io.edow.result.v1"
 CANCEL_TYPE = "io.edow.cancel.v1"
+ROLL_CALL_TYPE = "io.edow.rollcall.v1"
+PRESENCE_TYPE = "io.edow.presence.v1"
 LONGEST_US = (1 << 31) - 1  # 35 minutes: the integers of CloudEvents have 32 bits
 
 
@@ -74,8 +76,44 @@ class ResultEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class Busy(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An attempt that a worker runs now. `startedat`: RFC 3339, the worker's clock."""
+
+    executionid: str
+    run: int
+    step: str
+    task: str
+    attempt: int
+    kind: str = ""  # async | thread | process
+    startedat: str = ""
+
+
+class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What a worker says of itself. `busy`: the attempts that it has run for longest, not always all of them."""
+
+    startedat: str = ""
+    topics: list[str] = []
+    running: int = 0
+    waiting: int = 0  # tasks held and not begun
+    unpublished: int = 0  # results that the broker has not taken yet
+    ended: int = 0  # attempts since it began
+    stuck: int = 0  # threads and task loops left behind
+    busy: list[Busy] = []
+
+
+class PresenceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Broadcast, in answer to a roll call: a worker is there, and what it does."""
+
+    id: str
+    source: str  # /edow/worker/NAME
+    type: str
+    specversion: str
+    time: str
+    data: Presence
+
+
 class CancelEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Broadcast: whoever runs these steps should stop."""
+    """Broadcast: whoever runs these steps should stop. Of type ROLL_CALL_TYPE: whoever is there should say so."""
 
     id: str
     source: str
@@ -97,6 +135,7 @@ encode = msgspec.json.Encoder().encode
 decode_task = msgspec.json.Decoder(TaskEvent).decode
 decode_result = msgspec.json.Decoder(ResultEvent).decode
 decode_cancel = msgspec.json.Decoder(CancelEvent).decode
+decode_presence = msgspec.json.Decoder(PresenceEvent).decode
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 
 

@@ -20,7 +20,7 @@ async def erase(url: str, task_topics: Iterable[str]) -> None:
     address = Address(url)
     shards = max(SHARDS, int(address.options.get("shards", "0")))
     names = [*map(topics.task_topic, task_topics), *map(topics.result_topic, range(shards))]
-    await ERASERS[address.scheme](address, [*names, topics.DEAD, topics.CONTROL])
+    await ERASERS[address.scheme](address, [*names, topics.DEAD, topics.CONTROL, topics.ROLL])
 
 
 async def _postgresql(address: Address, names: list[str]) -> None:

@@ -11,6 +11,7 @@ import random
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from heapq import nsmallest
 
 from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
@@ -102,6 +103,11 @@ class Floor:
     @property
     def running(self) -> int:
         return sum(len(place.running) for place in self._places.values())
+
+    def longest(self, most: int) -> list[Attempt]:
+        """Of the attempts that run, those that do for longest."""
+        begun = [attempt for place in self._places.values() for attempt in list(place.running) if attempt.started_at]
+        return nsmallest(most, begun, key=lambda attempt: attempt.started_at)
 
     @property
     def waiting(self) -> int:

@@ -77,6 +77,19 @@ class Reporter:
             return self._of(attempt, "heartbeat", NULL)
         return self._of(attempt, "heartbeat", msgspec.Raw(details))
 
+    def present(self, presence: wire.Presence) -> Message:
+        """To whoever has called the roll."""
+        self._beats += 1
+        event = wire.PresenceEvent(
+            id=f"presence/{self._worker}/{self._beats}",
+            source=self._source,
+            type=wire.PRESENCE_TYPE,
+            specversion=wire.SPEC_VERSION,
+            time=rfc3339(self._clock()),
+            data=presence,
+        )
+        return Message(topics.ROLL, wire.encode(event))
+
     def dead(self, delivery: Delivery, reason: str) -> Message:
         body = DeadMessage(
             topic=delivery.topic,

@@ -38,6 +38,7 @@ from edow.workflow.registry import Registry
 KINDS: tuple[Kind, ...] = ("async", "thread", "process")
 CLOSE_SECONDS = 1.0  # for threads and processes to end, once their tasks have
 FLUSH_SECONDS = 5.0  # for the last answers to reach the broker
+MOST_TOLD = 50  # attempts, in answer to a roll call
 CLOCKS_APART_US = 5_000_000  # that other machines' clocks may be ahead of ours, or behind
 
 log = logging.getLogger("edow.worker")
@@ -90,6 +91,7 @@ class Worker:
         self._hurry = asyncio.Event()
         self._stopping: asyncio.Task[None] | None = None
         self._started = False
+        self._started_at = 0
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -97,6 +99,7 @@ class Worker:
         if self._started:
             return
         self._started = True
+        self._started_at = self._clock()
         self._hurry.clear()
         try:
             await self._start()
@@ -234,6 +237,32 @@ class Worker:
                 continue
             if event.type == wire.CANCEL_TYPE:
                 self._floor.cancel(event.data)
+            elif event.type == wire.ROLL_CALL_TYPE:
+                self._publisher.add(self._reporter.present(self._presence()))
+
+    def _presence(self) -> wire.Presence:
+        stats = self.stats()
+        return wire.Presence(
+            startedat=rfc3339(self._started_at),
+            topics=sorted(self._topics()),
+            running=stats.running,
+            waiting=stats.waiting,
+            unpublished=stats.unpublished,
+            ended=stats.ended,
+            stuck=stats.zombies,
+            busy=[
+                wire.Busy(
+                    executionid=attempt.event.executionid,
+                    run=attempt.event.run,
+                    step=attempt.event.step,
+                    task=attempt.event.subject,
+                    attempt=attempt.number,
+                    kind=attempt.task.kind,
+                    startedat=rfc3339(attempt.started_at),
+                )
+                for attempt in self._floor.longest(MOST_TOLD)
+            ],
+        )
 
     # ── what the parts call ───────────────────────────────────────────────────────────────────────────────────────────
 

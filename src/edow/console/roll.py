@@ -1,0 +1,88 @@
+"""Which workers there are, and what each does now: asked over the broker, where they are, when somebody looks.
+
+A roll call is broadcast, and every worker answers at once. Nothing is sent while nobody looks, and nothing is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import msgspec
+
+from edow.errors import EdowError
+from edow.model import topics, wire
+from edow.model.message import Message
+from edow.model.times import rfc3339
+from edow.transport.contract import Subscriber, Subscription, TopicSpec, Transport
+
+WAIT_SECONDS = 0.4  # for answers to a call; later ones are there with the next
+FORGET_SECONDS = 8.0  # after its last answer a worker is called gone
+GONE_SECONDS = 4.0
+BATCH = 500
+SOURCE = "/edow/console"
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """A worker and what it has said last. `silent`: for how long, in seconds."""
+
+    name: str
+    presence: wire.Presence
+    silent: float
+
+    @property
+    def gone(self) -> bool:
+        return self.silent > GONE_SECONDS
+
+
+class Roll:
+    """Of one transport, which closes what it has opened."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._subscriber: Subscriber | None = None
+        self._heard: dict[str, tuple[float, wire.Presence]] = {}
+
+    @property
+    def possible(self) -> bool:
+        return self._transport.features.broadcast
+
+    async def call(self) -> list[Seen]:
+        """Call, and wait a moment for answers. Raises Unavailable."""
+        if self._subscriber is None:
+            await self._transport.ensure([TopicSpec(topics.ROLL, ()), TopicSpec(topics.CONTROL, ())])
+            subscription = Subscription(topics=(topics.ROLL,), group="", mode="broadcast", member="edow console")
+            self._subscriber = await self._transport.subscribe(subscription)
+        event = wire.CancelEvent(
+            id=f"rollcall/{secrets.token_hex(6)}",
+            source=SOURCE,
+            type=wire.ROLL_CALL_TYPE,
+            specversion=wire.SPEC_VERSION,
+            time=rfc3339(time.time_ns() // 1000),
+            data=[],
+        )
+        await self._transport.publish([Message(topics.CONTROL, wire.encode(event))], durable=False)
+        await self._listen(self._subscriber, time.monotonic() + WAIT_SECONDS)
+        return self._seen(time.monotonic())
+
+    async def _listen(self, subscriber: Subscriber, until: float) -> None:
+        while (left := until - time.monotonic()) > 0:
+            try:
+                for delivery in await subscriber.receive(BATCH, left):
+                    self._hear(delivery.body)
+            except EdowError:
+                self._subscriber = None  # the next call begins anew
+                raise
+            await asyncio.sleep(0)
+
+    def _hear(self, body: bytes) -> None:
+        try:
+            event = wire.decode_presence(body)
+        except (msgspec.MsgspecError, ValueError):
+            return  # of another release
+        self._heard[event.source.removeprefix("/edow/worker/")] = time.monotonic(), event.data
+
+    def _seen(self, now: float) -> list[Seen]:
+        self._heard = {name: heard for name, heard in self._heard.items() if now - heard[0] < FORGET_SECONDS}
+        return [Seen(name, presence, now - at) for name, (at, presence) in sorted(self._heard.items())]

@@ -29,6 +29,8 @@ KEPT = "kept/"
 SINGLE = "single/"
 SPARE_US = 86_400_000_000  # how much longer a kept event's record stays than it is of use
 
+NULL = msgspec.Raw(b"null")
+
 _json = msgspec.json.encode
 
 
@@ -100,21 +102,26 @@ class Plan:
         return Intent(self.action, execution, given, value, trace)
 
 
-Outcome = Literal["started", "attached", "signalled", "kept", "unmatched", "duplicate"]
+Outcome = Literal["started", "attached", "signalled", "kept", "unmatched", "gathered", "duplicate"]
 
 
 class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     """attached: an execution of that id was there already. kept: it was not, and the signal waits for it.
-    unmatched: it has ended. duplicate: done before; the execution is the one of then.
+    unmatched: it has ended. gathered: it waits for others. duplicate: done before; the execution is the one of then.
     """
 
     outcome: Outcome
     execution: str
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """The record that says it is done."""
+Family = Literal["hooks", "triggers"]
 
+
+class Claim(msgspec.Struct, frozen=True):
+    """The record that says it is done, for the hook or trigger of that name."""
+
+    family: Family
+    name: str
     kind: str
     key: str
     expires_at: int
@@ -232,26 +239,24 @@ class Applier:
         until = self._clock() + round(intent.action.keep * 1_000_000)
         if not intent.action.keep:
             return []
-        event = Kept(claim.key.partition("/")[0], intent.execution, intent.action.signal, intent.value, until)
-        return [Put(EVENTS, f"{KEPT}{claim.kind}/{claim.key}", _json(event), 0, until + SPARE_US)]
+        event = Kept(claim.family, claim.name, intent.execution, intent.action.signal, intent.value or NULL, until)
+        return [Put(EVENTS, f"{KEPT}{self._clock():020d}/{claim.kind}/{claim.key}", _json(event), 0, until + SPARE_US)]
 
 
 class Kept(msgspec.Struct, frozen=True):
-    """A signal that waits for its execution. `trigger`: whose it is."""
+    """A signal that waits for its execution, and of which hook or trigger it is."""
 
-    trigger: str
+    family: Family
+    name: str
     execution: str
     signal: str
-    value: msgspec.Raw | None
+    value: msgspec.Raw
     until: int
 
     def request(self) -> CommandRequest:
         """What delivers it."""
-        return CommandRequest(
-            self.execution, encode(Signal(name=self.signal, payload=self.value or msgspec.Raw(b"null")))
-        )
+        return CommandRequest(self.execution, encode(Signal(name=self.signal, payload=self.value)))
 
 
 def _signal(intent: Intent) -> CommandRequest:
-    value = intent.value or msgspec.Raw(b"null")
-    return CommandRequest(intent.execution, encode(Signal(name=intent.action.signal, payload=value)))
+    return CommandRequest(intent.execution, encode(Signal(name=intent.action.signal, payload=intent.value or NULL)))

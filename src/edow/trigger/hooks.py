@@ -145,7 +145,7 @@ class HookDesk:
             intent = plan.intent(context | {"delivery": delivery}, execution, _trace(headers))
         except InvalidInput as problem:
             raise _No(400, "mapping", str(problem)) from None
-        claim = Claim(DELIVERIES, key, now + round(hook.remember * 1_000_000))
+        claim = Claim("hooks", hook.name, DELIVERIES, key, now + round(hook.remember * 1_000_000))
         return _accepted(await self._applier.apply(intent, claim))
 
 

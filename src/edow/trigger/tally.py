@@ -14,7 +14,7 @@ import msgspec
 
 from edow.errors import Unavailable
 from edow.store.contract import Put, RecordFilter, Store
-from edow.trigger.action import EVENTS
+from edow.trigger.action import EVENTS, Family
 
 log = logging.getLogger("edow.trigger")
 
@@ -22,8 +22,6 @@ FLUSH_SECONDS = 5.0
 KEEP_US = 30 * 86_400_000_000  # counts of a process that has gone are forgotten after this
 PREFIX = "count/"
 MOST_NAMES = 1000  # counted apart; others together under "?"
-
-Family = str  # hooks, triggers
 
 
 class Tally:

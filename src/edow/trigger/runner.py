@@ -1,0 +1,140 @@
+"""The loop of event triggers, in every orchestrator's process.
+
+It reads the topics of those that are not paused, starts what was gathered and is due, and delivers signals that came
+before their execution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from edow.errors import CallerError, Unavailable
+from edow.store.contract import Record, RecordFilter, Store
+from edow.transport.contract import Transport
+from edow.trigger import references
+from edow.trigger.consumer import Consumer
+from edow.trigger.events import TRIGGERS, Trigger
+from edow.trigger.gathering import Gatherer
+from edow.trigger.tally import Tally
+from edow.trigger.waiting import Waiting
+
+log = logging.getLogger("edow.trigger")
+
+POLL_SECONDS = 1.0  # until a new or changed trigger is noticed
+MOST = 1000
+
+Connect = Callable[[str], Transport]  # a URL to a transport that is not open yet; raises InvalidInput
+
+
+class EventRunner:
+    """Start and stop are idempotent; each duty has a `..._once` for those who drive it themselves."""
+
+    def __init__(
+        self, store: Store, transport: Transport, connect: Connect, clock: Callable[[], int], process: str
+    ) -> None:
+        """`transport`: the system's own, open; `process` tells this one's counts from those of others."""
+        self._store = store
+        self._own = transport
+        self._connect = connect
+        self._clock = clock
+        self.tally = Tally(store, clock, "triggers", process)
+        self._hooks = Tally(store, clock, "hooks", process)
+        self._gatherer = Gatherer(store, clock, self.tally)
+        self._waiting = Waiting(store, clock, {"triggers": self.tally, "hooks": self._hooks})
+        self._consumers: dict[str, tuple[int, Consumer, Transport | None]] = {}  # by name: with the record's version
+        self._broken: dict[str, int] = {}  # versions that cannot be used here
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin with all of it."""
+        if not self._running:
+            duties = (self._look_forever, self._fire_forever, self._deliver_forever)
+            self._running = [asyncio.create_task(duty(), name=f"edow-events-{duty.__name__}") for duty in duties]
+            await self.tally.start()
+            await self._hooks.start()
+
+    async def stop(self) -> None:
+        """Give back what was not acknowledged, and close transports of one's own."""
+        running, self._running = self._running, []
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for name in list(self._consumers):
+            await self._drop(name)
+        await self.tally.stop()
+        await self._hooks.stop()
+
+    async def look_once(self) -> int:
+        """Read the definitions: begin with what is new, end what is gone or paused; how many are being read."""
+        records = await self._store.records_list(RecordFilter(TRIGGERS, limit=MOST))
+        wanted = {record.key: record for record in records}
+        for name, (version, _, _) in list(self._consumers.items()):
+            if name not in wanted or wanted[name].version != version:
+                await self._drop(name)
+        for name, record in wanted.items():
+            if name not in self._consumers and self._broken.get(name) != record.version:
+                await self._begin(record)
+        return len(self._consumers)
+
+    async def fire_once(self) -> float:
+        """Start what was gathered and is due; the seconds until something will be, at most a second."""
+        return await self._gatherer.fire_once()
+
+    async def deliver_once(self) -> int:
+        """Deliver signals whose execution has started; how many."""
+        return await self._waiting.deliver_once()
+
+    async def _begin(self, record: Record) -> None:
+        transport: Transport | None = None
+        try:
+            trigger = msgspec.json.decode(record.body, type=Trigger)
+            if trigger.paused:
+                return
+            if trigger.transport:
+                transport = self._connect(references.read(trigger.transport).decode())
+                await transport.open()
+            consumer = Consumer(trigger, transport or self._own, self._store, self._clock, self.tally)
+            await consumer.start()
+        except Unavailable as problem:
+            log.warning("trigger %s: %s; trying again", record.key, problem)
+            return
+        except (CallerError, msgspec.DecodeError, UnicodeDecodeError) as problem:
+            log.error("trigger %s cannot be used in this process: %s", record.key, problem)
+            self._broken[record.key] = record.version
+            return
+        self._consumers[record.key] = (record.version, consumer, transport)
+
+    async def _drop(self, name: str) -> None:
+        _, consumer, transport = self._consumers.pop(name)
+        await consumer.stop()
+        if transport is not None:
+            await transport.close()
+
+    async def _look_forever(self) -> None:
+        while True:
+            try:
+                await self.look_once()
+            except Unavailable as problem:
+                log.warning("triggers were not looked at: %s", problem)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _fire_forever(self) -> None:
+        while True:
+            rest = POLL_SECONDS
+            try:
+                rest = await self.fire_once()
+            except Unavailable as problem:
+                log.warning("what was gathered was not started: %s", problem)
+            await asyncio.sleep(max(rest, 0.01))
+
+    async def _deliver_forever(self) -> None:
+        while True:
+            try:
+                await self.deliver_once()
+            except Unavailable as problem:
+                log.warning("signals that wait were not delivered: %s", problem)
+            await asyncio.sleep(POLL_SECONDS)

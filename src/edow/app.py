@@ -7,6 +7,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import secrets
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from edow.telemetry.spans import Span
 from edow.transport.contract import Transport
 from edow.transport.sqlite import SqliteTransport
 from edow.trigger import schedules
+from edow.trigger.runner import EventRunner
 from edow.worker.config import WorkerConfig
 from edow.worker.worker import Worker
 from edow.workflow.registry import Registry, collect
@@ -235,6 +237,10 @@ class System:
     def schedules(self) -> schedules.Runner:
         """What starts executions at the times of the store's schedules; beside each orchestrator."""
         return schedules.Runner(self.store, now)
+
+    def events(self) -> EventRunner:
+        """What applies messages of the store's event triggers; beside each orchestrator."""
+        return EventRunner(self.store, self.transport, connect_transport, now, secrets.token_hex(4))
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

@@ -18,7 +18,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import edow
-from edow.api import audit, desk, executions, health, hooks, kpis, metrics, schedules, stats, tokens
+from edow.api import audit, desk, executions, health, hooks, kpis, metrics, schedules, stats, tokens, triggers
 from edow.api.backend import Backend
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
@@ -42,6 +42,7 @@ RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
     kpis.ROUTES,
     audit.ROUTES,
     tokens.ROUTES,
+    triggers.ROUTES,
 )
 """Routes under VERSIONED."""
 

@@ -26,6 +26,7 @@ from edow.cli import (
     slos,
     stats,
     tokens,
+    triggers,
 )
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
 from edow.cli.logs import JSON
@@ -67,6 +68,7 @@ def build() -> typer.Typer:
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
     app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
     app.add_typer(schedules.build(), name="schedule", rich_help_panel=ACT)
+    app.add_typer(triggers.build(), name="trigger", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)
     app.command("audit", rich_help_panel=ACT)(audit.audit)

@@ -25,6 +25,7 @@ from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
 from edow.client.starting import StartOptions, options_of, parameters, start_request, start_requests
 from edow.client.tokens import Tokens
+from edow.client.triggers import Triggers
 from edow.errors import Closed, InvalidInput, NotFound
 from edow.model import history
 from edow.model.execution import Execution
@@ -99,6 +100,10 @@ class Client:
     def hooks(self) -> Hooks:
         """The incoming webhooks."""
         return Hooks(self._link)
+
+    def triggers(self) -> Triggers:
+        """What messages on topics start and signal."""
+        return Triggers(self._link)
 
     def kpis(self) -> Kpis:
         """What was measured; objectives, alerts and incidents."""

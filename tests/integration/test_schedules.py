@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 
 import edow
@@ -159,6 +160,38 @@ async def test_every_tick_exactly_once(store: Store, runners: int, seed: int) ->
     assert set(shaken.outcomes) == {"accepted"}, "nobody may even have tried to start what was started"
     assert not shaken.early
     assert sum(each.started for each in loops) == shaken.outcomes.total()
+
+
+YEARS = {
+    "leap": Schedule(workflow="w", cron="0 0 29 2 *", timezone="Asia/Tokyo"),
+    "last": Schedule(workflow="w", cron="0 0 31 1,10,12 *", timezone="Europe/London"),
+    "spring": Schedule(workflow="w", cron="30 2 8-14 3 *", timezone="America/New_York"),
+    "autumn": Schedule(workflow="w", cron="45 1 1-7 4 *", timezone="Australia/Lord_Howe"),
+    "ramadan": Schedule(workflow="w", cron="30 2 * 2,3 SUN", timezone="Africa/Casablanca"),
+}
+
+
+@pytest.mark.timeout(240)
+async def test_every_tick_of_eight_years(store: Store) -> None:
+    """Two runners that look once in a while, over two leap days and sixteen changes of clocks, miss and double none."""
+    first, last = datetime(2027, 1, 1, tzinfo=UTC), datetime(2035, 1, 1, tzinfo=UTC)
+    chance = random.Random(8)
+    schedules = {n: msgspec.structs.replace(s, overlap="allow_all", catch_up="60d") for n, s in YEARS.items()}
+    await make(store, schedules, moment(first) or 0)
+    shaken = Shaken(store, chance)
+    loops = [Runner(shaken, lambda: 0) for _ in range(2)]  # type: ignore[arg-type]
+    now, end = moment(first) or 0, moment(last) or 0
+    while now < end - 1:
+        now = min(now + chance.randrange(9 * DAY), end - 1)
+        await asyncio.gather(*(loop.run_once(now) for loop in loops))
+    wanted = set()
+    for name, each in YEARS.items():
+        ticks = oracle.sparse_ticks(each.cron or "", ZoneInfo(each.timezone), first, last)
+        wanted |= {f"{name}@{tick:%Y-%m-%dT%H:%M:%SZ}" for tick in ticks}
+    assert set(await started(store)) == wanted
+    assert len(wanted) > 150
+    assert set(shaken.outcomes) == {"accepted"}
+    assert not shaken.early
 
 
 class Crash(BaseException):

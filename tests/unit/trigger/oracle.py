@@ -29,9 +29,9 @@ class Fields:
         self.both = day.startswith("*") or weekday.startswith("*")  # as in Debian's cron; else one of them is enough
 
     def match(self, at: datetime) -> bool:
-        return at.minute in self.minutes and at.hour in self.hours and at.month in self.months and self._match_day(at)
+        return at.minute in self.minutes and at.hour in self.hours and at.month in self.months and self.match_day(at)
 
-    def _match_day(self, at: datetime) -> bool:
+    def match_day(self, at: datetime) -> bool:
         day, weekday = at.day in self.days, at.isoweekday() % 7 in self.weekdays
         return (day and weekday) if self.both else (day or weekday)
 
@@ -66,6 +66,19 @@ def ticks(crons: Sequence[str], zone: ZoneInfo, start: datetime, end: datetime) 
         for scan in scans:
             scan.look(at, now)
     return [scan.found for scan in scans]
+
+
+def sparse_ticks(cron: str, zone: ZoneInfo, start: datetime, end: datetime) -> list[datetime]:
+    """Of a cron that names hours of few days, over years: only the minutes around those days are scanned."""
+    fields = Fields(cron)
+    found = set()
+    for number in range((end - start).days + 2):
+        date = start.replace(tzinfo=None) + timedelta(days=number - 1)
+        if date.month in fields.months and fields.match_day(date):
+            around = date.replace(tzinfo=UTC)
+            [ticks_then] = ticks([cron], zone, around - timedelta(hours=16), around + timedelta(hours=40))
+            found |= {each for each in ticks_then if start <= each < end}
+    return sorted(found)
 
 
 def transitions(zone: ZoneInfo, year: int) -> list[datetime]:

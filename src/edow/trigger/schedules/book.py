@@ -7,7 +7,6 @@ executions to end, with their ids.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -109,8 +108,15 @@ def writes(name: str, before: Record | None, book: Book) -> list[Put]:
 
 
 def deletes(name: str, before: Record) -> list[Put]:
-    """Of the record, if nobody has changed it since. Whoever comes upon its entries in the index removes them."""
-    return [Put(KIND, name, None, if_version=before.version)]
+    """Of the record, if nobody has changed it since, and of its index. Of a record that cannot be read it stays, until
+    it is due: then whoever comes upon it removes it.
+    """
+    puts = [Put(KIND, name, None, if_version=before.version)]
+    try:
+        old = decode(before.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return puts
+    return puts + _unlisted(name, old) + ([Put(INDEX, WAIT + name, None)] if old.waits else [])
 
 
 def at_key(due: int, name: str) -> str:
@@ -124,5 +130,5 @@ def due_of(key: str) -> tuple[int, str]:
     return int(due), name
 
 
-def _unlisted(name: str, old: Book | None) -> Sequence[Put]:
+def _unlisted(name: str, old: Book | None) -> list[Put]:
     return [] if old is None or old.due is None else [Put(INDEX, at_key(old.due, name), None)]

@@ -148,7 +148,7 @@ class Runner:
             requests = case.requests(turn, (self._store.shards, now))
             await self._store.records_put(case.writes(turn), now, requests)
         except RecordChanged:
-            return NEVER  # somebody else has acted on it, or changed it
+            return now  # somebody else has acted on it, or a person has changed it: look again
         except Unavailable:
             raise
         except Exception as problem:  # the others go on

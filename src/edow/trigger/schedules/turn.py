@@ -6,6 +6,7 @@ who decides, how many try, or whose clock is behind: what is stored first is wha
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from itertools import islice, takewhile
 
@@ -34,7 +35,8 @@ class Turn:
         self._taken = taken
         self._policy = plan.schedule.overlap
         book.running = [each for each in book.running if each not in ended]
-        book.cancelled = [each for each in book.cancelled if each in book.running]
+        running = set(book.running)
+        book.cancelled = [each for each in book.cancelled if each in running]
 
     def take(self) -> None:
         """Everything that is due: what waited, what is made up for, and new ticks, in this order."""
@@ -66,10 +68,12 @@ class Turn:
     def _release(self) -> None:
         """What waits, as far as nothing runs; ticks of the calendar wait for the end of a pause besides."""
         book = self.book
-        held = [each for each in book.buffer if book.paused and each.cause == "tick"]
-        ready = [each for each in book.buffer if each not in held]
+        held: list[Waiting] = []
+        ready: deque[Waiting] = deque()
+        for each in book.buffer:
+            (held if book.paused and each.cause == "tick" else ready).append(each)
         while ready and not book.running:
-            each = ready.pop(0)
+            each = ready.popleft()
             self._start(each.tick, each.cause, self._policy)
         book.buffer = sorted([*held, *ready], key=lambda each: each.tick)
 
@@ -132,7 +136,8 @@ class Turn:
         if overlap == "skip" or (overlap == "buffer_one" and book.buffer):
             return self._note(tick, "skipped", cause)
         if overlap == "cancel_other":
-            self.cancels += [each for each in book.running if each not in book.cancelled]
+            asked = set(book.cancelled)
+            self.cancels += [each for each in book.running if each not in asked]
             book.cancelled = list(book.running)
             for each in book.buffer:
                 self._note(each.tick, "skipped", each.cause)

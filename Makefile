@@ -22,7 +22,7 @@ help: ## List the targets
 	@echo '  ARGS="..." is handed on to demo, test, test-all, services and bench; PYTHON=python3.12 picks the interpreter.'
 
 demo: $(READY) ## Run a workflow on this machine, no server needed
-	$(BIN)/edow demo $(ARGS)
+	$(BIN)/edow demo --scripted $(ARGS)
 
 test: $(READY) ## Run the tests, with every server that is up
 	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -116,6 +118,44 @@ def test_a_command_begins_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert spans["start traced"].parent_span_id == b""
         assert {span.trace_id for _, span in collector.spans} == {spans["start traced"].trace_id}
         assert {service for service, _ in collector.spans} == {"edow-run"}
+
+
+async def test_a_webhook_goes_on_with_the_callers_trace_or_begins_one(tmp_path: Path) -> None:
+    """Over HTTP, by an API process that knows the collector."""
+    store = f"sqlite:///{tmp_path}/edow.db"
+    with receiving() as (collector, endpoint):
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        async with Client(store) as client:
+            made = edow_command(
+                "hook", "create", "open", "--scheme", "none", "--workflow", "traced", "--input", "{question: body.q}",
+                "--id", "body.id", "--store", store,
+            )  # fmt: skip
+            assert made.returncode == 0, made.stderr
+            async with Fleet([FLOW], store, tmp_path, environment=environment) as fleet:
+                api = await fleet.spawn("api", ["-m", "edow", "api", "--port", "0"])
+                await fleet.during(api.ready())
+                [url] = re.findall(r"http://127\.0\.0\.1:\d+", api.log.read_text())
+                async with httpx.AsyncClient(base_url=url) as http:
+                    for id, headers in (("told", {"traceparent": TRACE}), ("own", {})):
+                        answer = await http.post("/hooks/open", json={"q": "?", "id": id}, headers=headers)
+                        assert answer.status_code == 202, answer.text
+
+                async def told() -> bool:
+                    return len(collector.spans) == 2
+
+                await fleet.during(until(told))
+                rows = {id: await client.get(id).describe() for id in ("told", "own")}
+        spans = {span.trace_id: span for _, span in collector.spans}
+        assert CALLER
+        found = {id: parse(row.trace) for id, row in rows.items()}
+        for id, parent in (("told", CALLER.span.to_bytes(8)), ("own", b"")):
+            context = found[id]
+            assert context
+            span = spans[context.trace.to_bytes(16)]
+            assert (span.name, span.span_id, span.parent_span_id) == (
+                "start traced", context.span.to_bytes(8), parent,
+            )  # fmt: skip
+        assert {service for service, _ in collector.spans} == {"edow-api"}
 
 
 def test_a_share_of_executions_is_traced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from edow.model.execution import ENDED, Execution
 from edow.model.inbox import Signal, encode
 from edow.store.contract import CommandRequest, Put, Request, StartRequest, Store
 from edow.store.starting import start_of
+from edow.telemetry.exporter import starting
 from edow.trigger.mapping import Expression, Json
 from edow.workflow.naming import definition_name, execution_id
 
@@ -226,13 +227,10 @@ class Applier:
         return row
 
     def _new(self, intent: Intent, *, again: bool = False) -> StartRequest:
-        row = Execution(
-            id=intent.execution,
-            workflow=intent.action.workflow,
-            shard=0,
-            input=intent.input or msgspec.Raw(b"{}"),
-            trace=intent.trace,
-        )
+        workflow = intent.action.workflow
+        with starting(workflow, intent.trace) as trace:
+            given = intent.input or msgspec.Raw(b"{}")
+            row = Execution(id=intent.execution, workflow=workflow, shard=0, input=given, trace=trace)
         return start_of(row, (self._store.shards, self._clock()), "replace" if again else "reject")
 
     def _kept(self, intent: Intent, claim: Claim) -> list[Put]:

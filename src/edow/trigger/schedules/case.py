@@ -11,6 +11,7 @@ from edow.model import inbox
 from edow.model.execution import ENDED, Execution
 from edow.store.contract import CommandRequest, Put, Record, Request, Store
 from edow.store.starting import start_of
+from edow.telemetry.exporter import starting
 from edow.trigger.schedules import book as books
 from edow.trigger.schedules.definition import Plan, execution_of, instant
 from edow.trigger.schedules.turn import Turn, backfill_ids
@@ -59,13 +60,16 @@ class Case:
 
     def _row(self, tick: int) -> Execution:
         found = {"schedule": self.name, "scheduled_at": instant(tick)}
-        return Execution(
-            id=execution_of(self.name, tick),
-            workflow=self.plan.schedule.workflow,
-            shard=0,
-            input=self.plan.input(tick),
-            attributes=msgspec.Raw(msgspec.json.encode(found)),
-        )
+        workflow = self.plan.schedule.workflow
+        with starting(workflow, "") as trace:
+            return Execution(
+                id=execution_of(self.name, tick),
+                workflow=workflow,
+                shard=0,
+                input=self.plan.input(tick),
+                trace=trace,
+                attributes=msgspec.Raw(msgspec.json.encode(found)),
+            )
 
 
 class Executions:

@@ -16,6 +16,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from edow.address import Address
+from edow.client.job_runner import JobRunner
 from edow.client.redriver import Redriver
 from edow.errors import InvalidInput, NotFound
 from edow.monitor.monitor import Monitor
@@ -229,6 +230,10 @@ class System:
     def redriver(self) -> Redriver:
         """What goes on with redrives in stages; beside each orchestrator."""
         return Redriver(self.store, now)
+
+    def jobs(self) -> JobRunner:
+        """What goes on with bulk jobs; beside each orchestrator and API."""
+        return JobRunner(self.store, now)
 
     def monitor(self, orchestrator: Orchestrator) -> Monitor:
         """Keeps what the orchestrator measures. To be started before it and stopped after it."""

@@ -18,15 +18,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import edow
-from edow.api import audit, desk, executions, health, hooks, kpis, metrics, schedules, stats, tokens, triggers
+from edow.api import audit, desk, executions, health, hooks, jobs, kpis, metrics, schedules, stats, tokens, triggers
 from edow.api.backend import Backend
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
-from edow.api.problems import of_bug, of_edow, of_http
+from edow.api.problems import of_bug, of_depth, of_edow, of_http
 from edow.api.routes import BEARER, Shared, allows
 from edow.api.schemas import RawSchema
 from edow.api.settings import Settings
+from edow.app import now
 from edow.client import Client
+from edow.client.job_runner import JobRunner
 from edow.errors import Bug, EdowError
 from edow.store.contract import Store
 from edow.transport.contract import Transport
@@ -38,6 +40,7 @@ RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
     desk.ROUTES,
     hooks.ROUTES,
     schedules.ROUTES,
+    jobs.ROUTES,
     stats.ROUTES,
     kpis.ROUTES,
     audit.ROUTES,
@@ -74,7 +77,7 @@ def application(
             "check": Provide(lambda: check, sync_to_thread=False),
             "client": Provide(client_of_request, sync_to_thread=False),
         },
-        exception_handlers={EdowError: of_edow, HTTPException: of_http, Exception: of_bug},
+        exception_handlers={EdowError: of_edow, HTTPException: of_http, RecursionError: of_depth, Exception: of_bug},
         lifespan=[_lifespan(backend)],
         logging_config=None,
         openapi_config=_document(),
@@ -100,9 +103,12 @@ def _lifespan(backend: Backend) -> Any:
     @asynccontextmanager
     async def lifespan(_app: Litestar) -> AsyncIterator[None]:
         await backend.open()
+        runner = JobRunner(backend.store, now)
+        await runner.start()
         try:
             yield
         finally:
+            await runner.stop()
             await backend.close()
 
     return lifespan

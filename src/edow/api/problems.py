@@ -66,6 +66,12 @@ def of_http(_request: Request[Any, Any, Any], problem: HTTPException) -> Respons
     return answer(422, Problem("InvalidInput", said or problem.detail, "see /openapi.json for what is accepted"), None)
 
 
+def of_depth(_request: Request[Any, Any, Any], problem: RecursionError) -> Response[Problem]:
+    """JSON that is nested deeper than any decoder here follows it."""
+    log.warning("a request was refused: %s", problem)
+    return answer(400, Problem("InvalidInput", "the body is nested too deeply", "send a flatter one"), None)
+
+
 def of_bug(_request: Request[Any, Any, Any], problem: Exception) -> Response[Problem]:
     """What nobody expected: told to the log, and to the client only that it happened."""
     log.error("a request failed", exc_info=problem)

@@ -45,10 +45,10 @@ def list_executions(  # noqa: PLR0913  # options
     """List executions, newest first."""
     where = ExecutionFilter(
         workflow=workflow,
-        status=[_status(each) for each in status] if status else None,
+        status=[status_of(each) for each in status] if status else None,
         id_prefix=prefix,
         started_after=None if since is None else _now() - microseconds(since, "--since "),
-        attributes=dict(_attribute(each) for each in attribute) if attribute else None,
+        attributes=dict(attribute_of(each) for each in attribute) if attribute else None,
         limit=min(limit, 500),
     )
     rows = with_client(store, lambda client: _take(client, where, limit + 1))
@@ -241,14 +241,14 @@ def _now() -> int:
     return time.time_ns() // 1000
 
 
-def _status(given: str) -> Status:
+def status_of(given: str) -> Status:
     try:
         return Status(given)
     except ValueError:
         raise InvalidInput(f"--status {given!r} is unknown; use {', '.join(Status)}") from None
 
 
-def _attribute(given: str) -> tuple[str, str | int | float | bool]:
+def attribute_of(given: str) -> tuple[str, str | int | float | bool]:
     """`n=7` is a number, `n="7"` and `n=x` are texts."""
     name, equals, text = given.partition("=")
     if not equals or not name:

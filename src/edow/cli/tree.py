@@ -12,6 +12,7 @@ import typer
 from edow.cli import (
     api,
     audit,
+    bulk,
     dead_letters,
     delegates,
     doctor,
@@ -71,6 +72,7 @@ def build() -> typer.Typer:
     app.add_typer(triggers.build(), name="trigger", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)
+    app.add_typer(bulk.build(), name="bulk", rich_help_panel=ACT)
     app.command("audit", rich_help_panel=ACT)(audit.audit)
     app.add_typer(tokens.build(), name="token", rich_help_panel=SERVE)
     app.command("stats", rich_help_panel=CHECK)(stats.stats)

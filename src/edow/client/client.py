@@ -20,6 +20,7 @@ from edow.client.batches import start_in_batches
 from edow.client.desk import Desk
 from edow.client.handle import Handle
 from edow.client.hooks import Hooks
+from edow.client.jobs import Jobs
 from edow.client.kpis import Kpis
 from edow.client.letters import Args, Letters, Selection
 from edow.client.link import Link
@@ -108,6 +109,10 @@ class Client:
     def kpis(self) -> Kpis:
         """What was measured; objectives, alerts and incidents."""
         return Kpis(self._link)
+
+    def jobs(self) -> Jobs:
+        """Bulk jobs: one action on all executions that match."""
+        return Jobs(self._link)
 
     async def audit(self, where: AuditFilter | None = None) -> AuditPage:
         """What operators did, newest first."""

@@ -355,4 +355,5 @@ async def test_ticked_executions_are_cancelled_together(console: Console) -> Non
         await expect(page.locator("#rows")).to_contain_text("cancelled")
     assert (await console.client.get("bulk-2").describe()).status is Status.RUNNING
     entries = (await console.client.audit()).entries
-    assert [entry.target for entry in entries if entry.action == "execution.cancel"] == ["bulk-3", "bulk-1"]
+    accepted = [entry for entry in entries if entry.action == "execution.cancel" and entry.outcome == "accepted"]
+    assert [(entry.target, entry.actor) for entry in accepted] == [("bulk-1", "local")]

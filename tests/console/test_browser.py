@@ -126,6 +126,23 @@ async def test_executions_are_cancelled_and_terminated_also_without_scripts(cons
         assert (await console.client.get(name).describe()).status is status
 
 
+async def test_an_execution_is_paused_and_resumed(console: Console) -> None:
+    """The reason is there while it is paused, and a signal that came meanwhile is not lost."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    async with visiting(console.url) as visitor:
+        page = visitor.page
+        await page.goto("/executions/one")
+        await page.get_by_text("Pause…").click()
+        await page.locator("#act-pause").get_by_label("Reason").fill("stock-taking")
+        await page.get_by_role("button", name="Pause the execution").click()
+        await expect(page.locator("#facts .badge")).to_have_text("paused")
+        await expect(page.locator("#facts")).to_contain_text("stock-taking")
+        await console.client.get("one").signal("approved", True)
+        await page.get_by_role("button", name="Resume").click()
+        assert await console.client.get("one").result(timeout=60) == "anvil: sent"
+        await expect(page.locator("#facts .badge")).to_have_text("completed")
+
+
 async def test_no_script_runs_from_data(console: Console) -> None:
     """Whatever a payload holds, neither when the page is loaded nor when it is brought up to date."""
     await console.client.start(flow.order.with_options(id="<img src=x onerror=alert(1)>"), EVIL)

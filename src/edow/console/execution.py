@@ -11,7 +11,7 @@ from edow.console.graph import Graph, graph
 from edow.console.look import Look, now_us
 from edow.console.masking import Masking
 from edow.model.execution import ENDED, Execution, Status
-from edow.model.failure import Failure
+from edow.model.failure import PAUSED, Failure
 from edow.model.history import AnyEvent
 from edow.store.contract import DeadLetter, DeadLetterFilter
 
@@ -71,8 +71,13 @@ class View(msgspec.Struct, frozen=True):
         return self.row.run == self.latest
 
     @property
+    def paused(self) -> bool:
+        """Parked, because somebody wanted it so."""
+        return self.row.status is Status.PARKED and self.failure is not None and self.failure.type == PAUSED
+
+    @property
     def resumable(self) -> bool:
-        return self.current and self.row.status is Status.PARKED and not self.letters
+        return self.current and self.row.status is Status.PARKED and (self.paused or not self.letters)
 
     @property
     def waits_for(self) -> list[Line]:

@@ -7,7 +7,7 @@ import msgspec
 from edow.cli.findings import Finding
 from edow.console.charts import Chart, chart, rates
 from edow.console.look import Look, Sample, now_us
-from edow.console.performance import Trouble, completed_chart, measured, retries, took, trouble
+from edow.console.performance import Trouble, completed_chart, measured, retries, took, trouble, whole
 from edow.kpi import series
 from edow.kpi.histogram import Histogram
 from edow.kpi.series import Point
@@ -58,19 +58,20 @@ async def overview(look: Look) -> Overview:
     samples = list(look.samples)
     carried = await look.carried()
     points = await measured(look, HISTORY_SECONDS)
+    finished = whole(points)
     since = now_us() // SECOND - LATELY_SECONDS
     lately = series.added_up(each.figures for each in points if each.start >= since)
     return Overview(
         now=now_us(),
         counts=await look.counts(),
         findings=await look.findings(),
-        throughput=rate_of(points) if points else recent_rate(samples),
+        throughput=rate_of(finished) if finished else recent_rate(samples),
         lag=carried.lag,
         in_flight=carried.in_flight,
         oldest_at=carried.oldest_at,
         charts=[
-            completed_chart(points)
-            if len(points) > 1
+            completed_chart(finished)
+            if len(finished) > 1
             else chart("Executions ended", "per second", rates([(each.at, each.ended) for each in changes(samples)])),
             chart("Messages waiting", "", [(each.at, each.lag) for each in samples if each.lag is not None]),
         ],

@@ -25,6 +25,7 @@ from edow.monitor.prices import prices
 SECOND = 1_000_000
 WINDOWS = {"15m": 900, "1h": 3600, "24h": 86_400, "7d": 7 * 86_400, "30d": 30 * 86_400}
 INCIDENTS = 20
+LATE_US = 3 * SECOND  # after the end of a bucket: processes store what they count every two seconds
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -78,7 +79,7 @@ async def performance(look: Look, window: str) -> Performance:
         now=now_us(),
         window=window,
         summary=summarise(figures, _covered(points, seconds), price_list),
-        charts=charts_of(points),
+        charts=charts_of(whole(points)),
         objectives=await look.shared.get("objectives", lambda: _evaluated(look)),
         trouble=await trouble(look),
     )
@@ -92,6 +93,11 @@ def charts_of(points: list[Point]) -> list[Chart]:
         chart("Attempts failed", "per second", [(at, _failures(one) / length) for at, length, one in filled]),
         chart("Start to end, p95", "seconds", _quantiles(points)),
     ]
+
+
+def whole(points: list[Point]) -> list[Point]:
+    """Without the bucket that is still being filled: it would look like a fall."""
+    return [each for each in points if (each.start + each.seconds) * SECOND <= now_us() - LATE_US]
 
 
 def completed_chart(points: list[Point]) -> Chart:

@@ -36,7 +36,8 @@ ASSETS = {path.name: path for path in sorted((HERE / "assets").iterdir()) if pat
 SAID = {
     "cancel": "Cancellation was requested: the execution's cleanup and compensations run now.",
     "terminate": "The execution was asked to end as it stands.",
-    "resume": "The execution is tried again.",
+    "pause": "The execution was asked to pause: what comes is kept, and nothing goes out until it is resumed.",
+    "resume": "The execution goes on, or is tried again.",
     "signal": "The signal was sent.",
 }
 """What a page says after an action, by the key in its address: the address never brings words of its own."""
@@ -124,6 +125,12 @@ async def terminate(client: Acting, look: Looking, id: FromPath[str], data: Form
     return _done(look, id, "terminate")
 
 
+@post("/executions/{id:str}/pause", opt={"access": "operate"})
+async def pause(client: Acting, look: Looking, id: FromPath[str], data: Form) -> Redirect:
+    await client.get(id).pause(text(data, "reason"))
+    return _done(look, id, "pause")
+
+
 @post("/executions/{id:str}/resume", opt={"access": "operate"})
 async def resume(client: Acting, look: Looking, id: FromPath[str]) -> Redirect:
     await client.get(id).resume()
@@ -198,6 +205,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     bulk,
     cancel,
     terminate,
+    pause,
     resume,
     signal,
     login_page,
@@ -217,10 +225,12 @@ async def _done_to(handle: Handle[object], verb: str, reason: str) -> bool:
                 await handle.cancel(reason)
             case "terminate":
                 await handle.terminate(reason)
+            case "pause":
+                await handle.pause(reason)
             case "resume":
                 await handle.resume()
             case _:
-                raise InvalidInput(f"{verb!r} is nothing that can be done to many; use cancel, terminate or resume")
+                raise InvalidInput(f"{verb!r} cannot be done to many; use cancel, terminate, pause or resume")
     except (WrongState, NotFound):
         return False
     return True

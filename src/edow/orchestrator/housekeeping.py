@@ -129,7 +129,8 @@ class Housekeeper:
             await subscriber.close()
 
     async def _bury(self, deliveries: list[Delivery]) -> None:
-        letters = [_letter(delivery, self._now()) for delivery in deliveries]
+        once = {delivery.body: delivery for delivery in deliveries}  # a report that came twice tells of one message
+        letters = [_letter(delivery, self._now()) for delivery in once.values()]
         self._cycle.stats.poison += len(letters)
         self._cycle.meter.figures.poison += len(letters)
         await self._store.commit(Commit(leases={}, dead_letters=letters))

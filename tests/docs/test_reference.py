@@ -16,8 +16,7 @@ import typer
 from typer.main import get_command
 
 from edow.cli.tree import build
-from edow.engine.decision import Dispatch
-from edow.engine.run import blank_decision
+from edow.engine.decision import Decision, Dispatch
 from edow.model import wire
 from edow.model.execution import TRANSITIONS, Execution, Status
 from edow.model.failure import Failure
@@ -239,7 +238,7 @@ def test_the_failure_is_what_a_worker_sends() -> None:
 def test_the_cancel_event_is_what_an_orchestrator_sends() -> None:
     """The example is the real encoder's."""
     draft = Draft(NEW_YEAR, 4)
-    last = blank_decision()
+    last = Decision()
     last.cancels.append("charge")
     draft.abandon([Farewell(Execution(id="order-7", workflow="fulfil", shard=2), last)])
     draft.finish()

@@ -52,7 +52,16 @@ class Agenda:
         _, _, kind, step = heapq.heappop(self._heap)
         return kind, step
 
+    def close(self) -> None:
+        """Nothing means anything any more."""
+        self._heap.clear()
+        self._holds = _never
+
     def _sweep(self) -> None:
         self._heap = [entry for entry in self._heap if self._holds(entry[0], entry[2], entry[3])]
         heapq.heapify(self._heap)
         self._limit = 2 * len(self._heap) + 256
+
+
+def _never(at: int, kind: Due, step: str) -> bool:
+    return False

@@ -191,6 +191,10 @@ class Conduct:
         self._unanswered.clear()
         return [step.dispatch() for step in found if step is not None and step.silent(now)]
 
+    def close(self) -> None:
+        """See `Run.close`."""
+        self._deliver = _nowhere
+
     # Effects
 
     def effect(self, event: h.AnyEvent) -> None:
@@ -204,6 +208,10 @@ def _came_to_nothing(step: Step, given: ResultEvent | None, became: Became) -> A
     event = completed(given, 0)  # tells when it ran, whatever came of it
     payload = len(step.args) + len(given.data)
     return Attempted(step.task, became, step.dispatched_at, event.started_at, event.duration, payload)
+
+
+def _nowhere(event: h.AnyEvent) -> None:
+    """Events of a closed machine take no effect."""
 
 
 def _task_completed(run: Run, event: h.TaskCompleted) -> None:

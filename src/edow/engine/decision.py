@@ -58,20 +58,18 @@ class Decision(msgspec.Struct):
     them.
     """
 
-    events: list[AnyEvent]
-    dispatches: list[Dispatch]
-    cancels: list[str]  # steps whose running task should be told to stop
-    children: list[ChildStarted]
-    child_cancels: list[str]  # executions of children to cancel (their step was cancelled)
-    signals: list[SignalSent]
-    letters: list[Letter]
-    letters_closed: list[LetterClosed]
-    heartbeats: dict[str, bytes | None]  # step -> details (None: forget)
-    notices: list[
-        str
-    ]  # things a person should be told: history at 50 % of its limit, a workflow that computed too long
-    status: Status
-    wake_at: int | None  # when to look again though nothing arrives; None: only an input can move it
+    events: list[AnyEvent] = []
+    dispatches: list[Dispatch] = []
+    cancels: list[str] = []  # steps whose running task should be told to stop
+    children: list[ChildStarted] = []
+    child_cancels: list[str] = []  # executions of children to cancel (their step was cancelled)
+    signals: list[SignalSent] = []
+    letters: list[Letter] = []
+    letters_closed: list[LetterClosed] = []
+    heartbeats: dict[str, bytes | None] = {}  # step -> details (None: forget)
+    notices: list[str] = []  # for a person: history at 50 % of its limit, a workflow that computed too long
+    status: Status = Status.RUNNING
+    wake_at: int | None = None  # when to look again though nothing arrives; None: only an input can move it
     attributes_changed: bool = False
     progress_changed: bool = False
     child_terminates: list[str] = []  # likewise, of children that were started with on_close="terminate"

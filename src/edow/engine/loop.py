@@ -188,6 +188,10 @@ class Loop(Walls):
     def drop_ready(self) -> None:
         self._ready.clear()
 
+    def let_go(self) -> None:
+        """Of the host. Once closed, the loop asks nothing of it any more."""
+        del self._host
+
     # Scheduling
 
     def call_soon(  # type: ignore[override]
@@ -202,6 +206,8 @@ class Loop(Walls):
     ) -> Any:
         if delay <= 0:
             return self.call_soon(callback, *args, context=context)
+        if self.closed:
+            raise Evicted
         timer = DurableTimer(self.now + delay, callback, args, self, context)
         self._host.start_timer(timer, delay)
         return timer
@@ -218,7 +224,8 @@ class Loop(Walls):
 
     def _timer_handle_cancelled(self, handle: DurableTimer) -> None:
         """Called by asyncio.TimerHandle.cancel."""
-        self._host.timer_cancelled(handle)
+        if not self.closed:
+            self._host.timer_cancelled(handle)
 
     def time(self) -> float:
         return self.now

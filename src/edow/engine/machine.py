@@ -20,7 +20,7 @@ from edow.engine.journal import INPUTS
 from edow.engine.ledger import Ledger
 from edow.engine.limits import DEFAULTS, Limits
 from edow.engine.loop import Spinning, WorkflowTask
-from edow.engine.run import NOT_WAITED_FOR, Run, add, blank_decision
+from edow.engine.run import NOT_WAITED_FOR, Run, add
 from edow.engine.steps import State
 from edow.errors import InvalidInput
 from edow.model import history as h
@@ -151,7 +151,7 @@ class Machine:
     def _hold_back(self) -> Decision:
         """What the code did beyond history must not happen while the execution is parked."""
         run = self._run
-        held, run.decision = run.decision, blank_decision()
+        held = run.decided()
         held.events, run.journal.fresh = run.journal.fresh, []
         return held
 
@@ -177,6 +177,8 @@ class Machine:
     def close(self) -> None:
         """Evict: the code is stopped where it waits, and nothing that it tries then has an effect."""
         loop = self._run.loop
+        if loop.closed:
+            return
         loop.closed = True
         loop.drop_ready()
         for coro in self._run.unstarted.values():
@@ -186,6 +188,8 @@ class Machine:
             if not task.done():
                 loop.evict(task, self._context)
         loop.tasks.clear()
+        self._run.close()
+        self._conduct.close()
 
     def _begin_late(self) -> None:
         started, self._started = self._started, None
@@ -267,7 +271,7 @@ class Machine:
     def _deliver_held(self, event: h.AnyEvent) -> None:
         """As a replay does: the code learns of it now, and what it does about it is held back."""
         run = self._run
-        decision, run.decision = run.decision, blank_decision()
+        decision = run.decided()
         fresh, run.journal.fresh = run.journal.fresh, []
         self._status = self._held_status
         self._deliver(event)
@@ -412,7 +416,7 @@ class Machine:
 
     def _decided(self, wake_at: int | None) -> Decision:
         run = self._run
-        decision, run.decision = run.decision, blank_decision()
+        decision = run.decided()
         fresh = run.journal.fresh
         if fresh:
             decision.events, run.journal.fresh = fresh, []

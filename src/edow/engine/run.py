@@ -19,7 +19,7 @@ from edow.engine.journal import Journal
 from edow.engine.loop import DurableTimer, Loop
 from edow.engine.steps import SECOND, State, Step
 from edow.model import history as h
-from edow.model.execution import Execution, Status
+from edow.model.execution import Execution
 from edow.model.policy import StepPolicy
 
 NOT_WAITED_FOR = "the workflow no longer waits for this step"
@@ -94,10 +94,32 @@ class Run:
         self.children: dict[str, Child] = {}
         self.timers: dict[str, tuple[int, DurableTimer]] = {}
         self.unstarted: dict[str, Coroutine[Any, Any, Any]] = {}
-        self.decision = blank_decision()
+        self._decision: Decision | None = None
         self.now = 0  # when the decision is made
         self.moment = 0  # logical time: of the last input
         self.timer_key: str | None = None  # explicit step of the timer about to start
+
+    @property
+    def decision(self) -> Decision:
+        """The one being made. There is none while the run waits: many do, and it is many objects."""
+        decision = self._decision
+        if decision is None:
+            decision = self._decision = Decision()
+        return decision
+
+    @decision.setter
+    def decision(self, decision: Decision) -> None:
+        self._decision = decision
+
+    def decided(self) -> Decision:
+        """The next one begins."""
+        decision, self._decision = self.decision, None
+        return decision
+
+    def close(self) -> None:
+        """Let go of whatever refers back to this: memory is free at once, not only when garbage is collected."""
+        self.agenda.close()
+        self.loop.let_go()
 
     # Steps
 
@@ -233,10 +255,6 @@ def _step_holds(step: Step, kind: Due, at: int) -> bool:
     if kind is Due.START:
         return step.state is State.OUT and step.started < step.attempt and step.start_by == at
     return step.state is not State.PARKED and step.close_by == at
-
-
-def blank_decision() -> Decision:
-    return Decision([], [], [], [], [], [], [], [], {}, [], Status.RUNNING, None)
 
 
 def add(held: Decision, to: Decision) -> None:

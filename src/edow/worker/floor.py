@@ -280,6 +280,7 @@ class Floor:
         """Its answer is with the broker."""
         if isinstance(answered, Held):
             self._held.pop(answered.event.id, None)
+            answered.attempt = None  # each knows the other: else both stay until garbage is collected
 
     # ── stop ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,6 +1,8 @@
 """What a run does with inputs: steps, attempts, timers, signals, children, ends."""
 
 import asyncio
+import gc
+import weakref
 
 import msgspec
 import pytest
@@ -711,3 +713,16 @@ def test_termination_before_the_beginning_runs_no_code():
     assert types(drive) == ["Started"]
     decision = drive.apply(inbox.Terminate())
     assert ([type(e).__name__ for e in decision.events], decision.dispatches) == (["Terminated"], [])
+
+
+def test_what_has_ended_is_freed_at_once():
+    """Nothing in it refers back to it: thousands of ended executions are no work for the garbage collector."""
+    drive = Drive(slowly)
+    drive.run()
+    machine, loop = weakref.ref(drive.machine), weakref.ref(drive.machine._run.loop)
+    gc.disable()
+    try:
+        del drive.machine
+        assert (machine(), loop()) == (None, None)
+    finally:
+        gc.enable()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edow.engine.decision import Dispatch
-from edow.engine.run import blank_decision
+from edow.engine.decision import Decision, Dispatch
 from edow.model import wire
 from edow.model.execution import Execution
 from edow.model.policy import RetryPolicy, StepPolicy
@@ -39,7 +38,7 @@ def result_body() -> bytes:
 
 def cancel_body() -> bytes:
     draft = Draft(0, 1)
-    last = blank_decision()
+    last = Decision()
     last.cancels.append("s")
     draft.abandon([Farewell(Execution(id="e", workflow="w", shard=0), last)])
     draft.finish()

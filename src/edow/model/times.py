@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import lru_cache
 
+SAME = 16  # remembered: each event tells one or two times, dozens in the same millisecond when there is much to do
+
 
 def rfc3339(at: int) -> str:
     """As CloudEvents wants its times, to the millisecond."""
-    seconds, rest = divmod(at, 1_000_000)
-    return f"{_second(seconds)}.{rest // 1_000:03d}Z"
+    return _rfc3339(at // 1_000)
 
 
 def moment(text: str) -> datetime:
@@ -18,6 +19,7 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
+@lru_cache(SAME)
 def microseconds(text: str) -> int:
     """Raises ValueError."""
     return round(moment(text).timestamp() * 1_000_000)
@@ -31,7 +33,7 @@ def microseconds_or(text: str, otherwise: int) -> int:
         return otherwise
 
 
-@lru_cache(4)
-def _second(at: int) -> str:
-    """Each event tells one or two times, thousands a second, and nearly all of them of the same second."""
-    return datetime.fromtimestamp(at, UTC).isoformat().removesuffix("+00:00")
+@lru_cache(SAME)
+def _rfc3339(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1_000)
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat().removesuffix('+00:00')}.{rest:03d}Z"

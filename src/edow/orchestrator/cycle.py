@@ -66,7 +66,6 @@ class Cycle:
         self.subscriber: Subscriber | None = None
         self.traces: Traces | None = None
         self.hot_limit = 20_000
-        self.horizon_us = 30_000_000
         self.stats = Stats()
         self.meter = Meter()
         self._persist = Persistence(self.stats)
@@ -180,7 +179,7 @@ class Cycle:
     async def _decide(self, inputs: Sorted) -> Draft:
         decider = self._decider
         farewells = await self._refresh(inputs)
-        cold = [execution for execution in inputs.work if execution not in decider]
+        cold = decider.cold(inputs.work)
         stored = await self._load(cold) if cold else []
         pinned = {*inputs.work, *self._touched}
         return await self._mind.call(self._think, (self._take_ended(pinned), pinned), inputs.work, stored, farewells)
@@ -233,7 +232,7 @@ class Cycle:
             heartbeats=draft.heartbeats,
         )
         if draft.messages:
-            await self._outgoing.ensure({message.topic for message in draft.messages})
+            await self._outgoing.ensure(draft.topics)
         began = self._now()
         numbers = await self._store_commit(commit)
         took = self._now() - began
@@ -245,7 +244,7 @@ class Cycle:
     async def _carry_out(self, draft: Draft, batch: Batch, numbers: list[int]) -> None:
         """Of what is committed."""
         self._inputs.consumed([row.seq for row in batch.commands])
-        self._inputs.wake(wake for wake in draft.wakes if wake[0] < draft.now + self.horizon_us)
+        self._inputs.wake(draft.wakes)
         self._inputs.forget(draft.ended)
         if not self._joined:
             await self._publish(draft, batch, numbers)

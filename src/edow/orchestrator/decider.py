@@ -15,7 +15,7 @@ from edow.engine.limits import Limits
 from edow.engine.machine import Machine
 from edow.model import history, inbox
 from edow.model.execution import ENDED, Execution
-from edow.orchestrator.draft import Draft, Farewell, Hot
+from edow.orchestrator.draft import HORIZON_US, Draft, Farewell, Hot
 from edow.store.contract import Stored
 from edow.workflow.registry import Registry
 
@@ -31,23 +31,26 @@ Work = dict[str, list[EngineInput]]
 class Decider:
     """Keeps machines in memory and runs them."""
 
-    def __init__(self, registry: Registry, limits: Limits, shards: int) -> None:
+    def __init__(self, registry: Registry, limits: Limits, shards: int, horizon_us: int = HORIZON_US) -> None:
         self._registry = registry
         self._limits = limits
         self._shards = shards
+        self._horizon_us = horizon_us
         self._hot: OrderedDict[str, Hot] = OrderedDict()
         self._outdated: set[str] = set()  # must be loaded anew: another run follows, or the engine has failed
         self.current = ""  # the execution being decided, for whoever wonders what takes so long
 
-    def __contains__(self, execution: str) -> bool:
-        return execution in self._hot
+    def cold(self, executions: Iterable[str]) -> list[str]:
+        """Those that are not in memory."""
+        hot = self._hot
+        return [execution for execution in executions if execution not in hot]
 
     def __len__(self) -> int:
         return len(self._hot)
 
     def decide(self, work: Work, stored: Sequence[Stored], now: int, farewells: Sequence[Farewell]) -> Draft:
         """Apply each execution's inputs; executions not in memory are rebuilt from `stored` first."""
-        draft = Draft(now, self._shards)
+        draft = Draft(now, self._shards, self._horizon_us)
         draft.abandon(farewells)
         broken = {item.execution.id for item in stored if not self._admit(item, draft)}
         hot = self._hot
@@ -67,8 +70,7 @@ class Decider:
 
     def must_refresh(self, work: Work, renewed: Iterable[str]) -> bool:
         """Whether `refresh` would drop anything. `renewed`: executions told to start or to resume."""
-        hot = self._hot
-        if any(execution in hot for execution in renewed):
+        if not self._hot.keys().isdisjoint(renewed):
             return True
         return bool(self._outdated) and not self._outdated.isdisjoint(work)
 
@@ -135,11 +137,11 @@ class Decider:
 
     def _apply(self, entry: Hot, inputs: list[EngineInput], draft: Draft) -> None:
         run = entry.row.run
-        fitting = [each for each in inputs if _concerns(each, run)]
+        fitting = [each for each in inputs if getattr(each, "run", run) == run]  # what names no run is for any
         if len(fitting) < len(inputs):
             draft.duplicates += len(inputs) - len(fitting)
             for each in inputs:
-                if not _concerns(each, run):
+                if getattr(each, "run", run) != run:  # results and answers that belong to an earlier run are too late
                     draft.call_off(each, entry.row.id)
         if not fitting:
             return
@@ -160,11 +162,6 @@ class Decider:
         elif TICK in fitting:
             for dispatch in entry.machine.pending(draft.now):
                 draft.suspect(entry.row, dispatch)
-
-
-def _concerns(item: EngineInput, run: int) -> bool:
-    """Results and answers that belong to an earlier run are too late; what names no run is for any."""
-    return getattr(item, "run", run) == run
 
 
 def _replaces(item: EngineInput, run: int) -> bool:

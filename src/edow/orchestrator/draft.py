@@ -27,6 +27,7 @@ from edow.telemetry.traceparent import is_sampled
 SEGMENT_EVENTS = 500  # a row of history holds at most this many events
 SEGMENT_BYTES = 4 * 1024 * 1024  # and many large ones are spread over several
 MARKS = frozenset({history.Parked, history.Resumed})
+HORIZON_US = 30_000_000  # wake-ups nearer than this are kept in memory
 FIRST_LOOK_US = 10_000_000  # a child whose start got lost is looked at after this long
 
 _json = msgspec.json.encode
@@ -54,18 +55,20 @@ class Farewell(NamedTuple):
 class Draft:
     """What a batch of decisions wants stored and published."""
 
-    def __init__(self, now: int, shards: int) -> None:
+    def __init__(self, now: int, shards: int, horizon_us: int = HORIZON_US) -> None:
         self.now = now
         self.shards = shards
+        self.horizon = now + horizon_us
         self.appends: list[Append] = []
         self.updates: list[Update] = []
         self.children: list[NewExecution] = []
         self.commands: list[tuple[str, int, bytes]] = []
         self.messages: list[Message] = []
+        self.topics: set[str] = set()  # of the messages
         self.dead_letters: list[DeadLetter] = []
         self.letters_closed: list[LetterState] = []
         self.heartbeats: list[Heartbeat] = []
-        self.wakes: list[tuple[int, str]] = []
+        self.wakes: list[tuple[int, str]] = []  # before the horizon
         self.ended: list[str] = []
         self.touched: list[str] = []
         self.suspects: list[Suspect] = []
@@ -97,6 +100,7 @@ class Draft:
         """One broadcast for all cancellations of the batch."""
         if self._cancels:
             self.messages.append(calling_off(self._cancels, self._time))
+            self.topics.add(topics.CONTROL)
 
     def absorb(self, hot: Hot, decision: Decision) -> None:
         """Add what one execution decided, and move its in-memory row to where the commit will put it."""
@@ -109,7 +113,9 @@ class Draft:
             self._append(row, hot.length, decision.events)
             hot.length += len(decision.events)
         for dispatch in decision.dispatches:
-            self.messages.append(self.task_message(row, dispatch))
+            message = self.task_message(row, dispatch)
+            self.messages.append(message)
+            self.topics.add(message.topic)
         if decision.cancels:
             self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in decision.cancels)
         if decision.children or decision.child_cancels or decision.child_terminates or decision.signals:
@@ -272,7 +278,7 @@ class Draft:
         if isinstance(last, history.ContinuedAsNew):
             self._continue(hot, last)
             return
-        if wake is not None and decision.status not in ENDED:
+        if wake is not None and wake < self.horizon and decision.status not in ENDED:
             self.wakes.append((wake, row.id))
         if not (changed or wakes or parked):  # parked again has another reason
             return

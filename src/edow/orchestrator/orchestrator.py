@@ -54,14 +54,14 @@ class Orchestrator:
         self._registry = registry
         self._config = config
         self._leases = Leases(edges.store, config, now)
-        self._decider = Decider(registry, Limits(history_events=config.history_limit), edges.store.shards)
+        limits, horizon_us = Limits(history_events=config.history_limit), int(config.horizon * 1_000_000)
+        self._decider = Decider(registry, limits, edges.store.shards, horizon_us)
         self._mind = Mind(config.compute_limit, lambda: self._decider.current)
         self._inputs = Inputs(edges.store, config.batch, now)
         self._cycle = Cycle(edges, self._decider, self._mind, self._inputs, config.lease_ttl)
         self._cycle.hot_limit = config.hot
         if emit is not None:
             self._cycle.traces = Traces(edges.store, emit, edges.transport.features.name)
-        self._cycle.horizon_us = int(config.horizon * 1_000_000)
         self._housekeeper = Housekeeper(edges, self._cycle, self._inputs, config)
         self._owned: Mapping[int, int] = {}
         self._changed = asyncio.Event()

@@ -58,6 +58,8 @@ class Again(Generic[Held]):
 
     def holds_back(self, delivery: Held) -> bool:
         """Whether an earlier message of its key must be acknowledged first; then it is kept here."""
+        if not self._places:
+            return False
         behind = self._places.get(_place(delivery))
         if behind is None or not (behind.waiting or behind.is_out):
             return False

@@ -56,14 +56,16 @@ class Topics(NamedTuple):
             raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
         return groups.values()
 
-    def channels(self, messages: Sequence[Message]) -> set[str]:
-        """Who waits for them."""
-        names = {message.topic for message in messages}
-        return {channel(queue) for name in names for queue in self.groups.get(name, {}).values()}
-
     def has(self, specs: Sequence[TopicSpec]) -> bool:
         """Whether all of them were made before."""
         return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
+
+
+class Published(NamedTuple):
+    """The topics as they were found, and who waits for what was published: see `channel`."""
+
+    topics: Topics
+    channels: set[str]
 
 
 class Queues:
@@ -104,10 +106,8 @@ class Queues:
             connection.execute(self.sql["generation_raise"])
         return self.read(connection)
 
-    def publish(self, connection: sqlite3.Connection, messages: Sequence[Message], now: int) -> Topics:
-        """Append the messages to every queue of their topics; the topics as they were found. Raises InvalidInput for an
-        unknown topic.
-        """
+    def publish(self, connection: sqlite3.Connection, messages: Sequence[Message], now: int) -> Published:
+        """Append the messages to every queue of their topics. Raises InvalidInput for an unknown topic."""
         topics, where, tails = self._tails(connection, {message.topic for message in messages})
         values: list[object] = []
         for message in messages:
@@ -117,7 +117,7 @@ class Queues:
         if values:
             self._publish.run(connection, values)
             connection.execute(self.sql["tails_set"], (to_json(tails),))
-        return topics
+        return Published(topics, set(map(channel, tails)))
 
     def _tails(
         self, connection: sqlite3.Connection, names: Iterable[str]

@@ -20,7 +20,7 @@ from edow.transport.sizes import check_sizes
 from edow.transport.sqlite.cursor import Cursor, Ranges
 from edow.transport.sqlite.deliveries import acknowledge
 from edow.transport.sqlite.guard import guarded
-from edow.transport.sqlite.queues import EVERYBODY, Queues, Topics, bounds
+from edow.transport.sqlite.queues import EVERYBODY, Published, Queues, Topics, bounds
 from edow.transport.sqlite.shared import FEW, Claimer, SharedSubscriber
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a payload of 2 MiB and what surrounds it, with room
@@ -113,7 +113,7 @@ class SqliteTransport:
                 lambda connection: self._publish(connection, messages),
                 disk="before" if durable else "later",
                 small=len(messages) <= FEW,
-                after=lambda topics: self._committed(topics, messages, set()),
+                after=self._committed,
             )
         except StoreUnavailable as problem:
             raise PublishFailed(str(problem), tuple(range(len(messages)))) from problem
@@ -150,28 +150,28 @@ class SqliteTransport:
         self, connection: sqlite3.Connection, messages: Sequence[Message], acks: Sequence[object]
     ) -> Callable[[], None]:
         """See `edow.store.sqlite.commit.Participant`."""
-        topics = self._publish(connection, messages) if messages else self._queues.topics
+        published = self._publish(connection, messages) if messages else Published(self._queues.topics, set())
         mine = [each for each in acks if isinstance(each, NumberedDelivery)]
         let = acknowledge(connection, self._queues.sql, mine)
 
         def after() -> None:
             done(mine)
-            self._committed(topics, messages, let)
+            self._committed(published)
+            self.file.notify(let)
 
         return after
 
-    def _publish(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> Topics:
+    def _publish(self, connection: sqlite3.Connection, messages: Sequence[Message]) -> Published:
         now = self._clock()
-        topics = self._queues.publish(connection, messages, now)
+        published = self._queues.publish(connection, messages, now)
         if now - self._swept > BROADCAST_US // 6:
             self._swept = now
             connection.execute(self._queues.sql["expire"], (now - BROADCAST_US,))
-        return topics
+        return published
 
-    def _committed(self, topics: Topics, messages: Sequence[Message], let: set[str]) -> None:
-        """`let`: channels where acks have let something through."""
-        self._queues.remember(topics)
-        self.file.notify(topics.channels(messages) | let)
+    def _committed(self, published: Published) -> None:
+        self._queues.remember(published.topics)
+        self.file.notify(published.channels)
 
     async def _make(self, specs: Sequence[TopicSpec]) -> Topics:
         return await guarded(

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -55,6 +56,7 @@ class Running:
     system: System
     client: edow.Client
     orchestrator: Orchestrator
+    number: int = field(default_factory=itertools.count(1).__next__)  # no other has it, while an id() comes again
 
 
 @asynccontextmanager

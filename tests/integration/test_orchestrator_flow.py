@@ -290,7 +290,7 @@ async def test_sleeping_beyond_the_horizon(here: Running):
 
 async def test_retries(here: Running):
     """A task that fails twice is tried a third time and its result is the step's."""
-    handle = await here.client.start(tries, name := f"tries {id(here)}")
+    handle = await here.client.start(tries, name := f"tries {here.number}")
     assert await handle.result(SECONDS) == 3
     kinds = [type(each) for each in await here.client.history(handle.id)]
     assert kinds.count(h.AttemptFailed) == 2
@@ -314,7 +314,7 @@ async def test_heartbeat_details_reach_the_next_attempt(here: Running):
 @pytest.mark.parametrize("thread", [False, True])
 async def test_cancellation_reaches_the_task(here: Running, thread: bool):
     """A cancelled execution stops its running task, runs its finally steps durably, and ends as cancelled."""
-    name = f"hang {id(here)} {thread}"
+    name = f"hang {here.number} {thread}"
     handle = await here.client.start(hangs, name, thread)
     await happened(EVENTS[f"{name} runs"])
     await handle.cancel("enough")
@@ -326,7 +326,7 @@ async def test_cancellation_reaches_the_task(here: Running, thread: bool):
 
 async def test_termination(here: Running):
     """A terminated execution stops its task and runs no cleanup."""
-    handle = await here.client.start(hangs, name := f"terminated {id(here)}")
+    handle = await here.client.start(hangs, name := f"terminated {here.number}")
     await happened(EVENTS[f"{name} runs"])
     await handle.terminate("now")
     with pytest.raises(edow.WorkflowTerminated, match="now"):
@@ -339,7 +339,7 @@ async def test_termination(here: Running):
 @pytest.mark.parametrize("how", ["completes", "terminated", "replaced"])
 async def test_children_follow_their_parent(here: Running, on_close: str, status: str, how: str):
     """A child whose parent ends, however it ends, is treated as its on_close says."""
-    name = f"parent {id(here)} {on_close} {how}"
+    name = f"parent {here.number} {on_close} {how}"
     handle = await here.client.start(parent.with_options(id=name), name, on_close)
     await happened(EVENTS[f"{name}-child runs"])
     if how == "completes":
@@ -354,7 +354,7 @@ async def test_children_follow_their_parent(here: Running, on_close: str, status
 
 async def test_an_abandoned_child_goes_on(here: Running):
     """A child with on_close="abandon" outlives its parent."""
-    name = f"abandons {id(here)}"
+    name = f"abandons {here.number}"
     handle = await here.client.start(parent, name, "abandon")
     await happened(EVENTS[f"{name}-child runs"])
     await handle.terminate()
@@ -391,7 +391,7 @@ async def test_five_hundred_tasks_at_once(here: Running):
 
 async def test_structured_concurrency(here: Running):
     """TaskGroup, timeout and wait_for work around tasks, and stop those that nobody waits for."""
-    handle = await here.client.start(structured, name := f"structured {id(here)}")
+    handle = await here.client.start(structured, name := f"structured {here.number}")
     assert await handle.result(SECONDS) == [0, 2, 4, "timeout", "wait_for"]
     await happened(EVENTS[f"{name} a cancelled"])
     await happened(EVENTS[f"{name} b cancelled"])
@@ -421,7 +421,7 @@ async def test_attributes_and_progress(here: Running):
 
 async def test_a_saga_with_a_failing_compensation(here: Running):
     """A compensation that fails becomes a dead letter, and the others still run."""
-    handle = await here.client.start(saga, name := f"saga {id(here)}")
+    handle = await here.client.start(saga, name := f"saga {here.number}")
     with pytest.raises(edow.WorkflowFailed, match="undo"):
         await handle.result(SECONDS)
     assert (CALLS[f"{name} first undone"], CALLS[f"{name} third undone"]) == (1, 1)

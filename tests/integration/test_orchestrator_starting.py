@@ -55,7 +55,7 @@ async def here(request: pytest.FixtureRequest, tmp_path: Any) -> AsyncIterator[R
 
 async def test_attach_and_reject(here: Running):
     """A second start attaches to the first, or is refused; the workflow runs once."""
-    name = f"attach {id(here)}"
+    name = f"attach {here.number}"
     first = await here.client.start(job.with_options(id=name), name, False)
     again = await here.client.start(job.with_options(id=name), "other", True)
     assert await first.result(SECONDS) == await again.result(SECONDS) == name
@@ -65,7 +65,7 @@ async def test_attach_and_reject(here: Running):
 
 async def test_replacing_a_run_whose_task_is_running(here: Running):
     """The old run's task is cancelled at its worker, and its late result is not the new run's."""
-    name = f"replace {id(here)}"
+    name = f"replace {here.number}"
     first = await here.client.start(job.with_options(id=name), f"{name} old", True)
     await happened(EVENTS[f"{name} old runs"])
     second = await here.client.start(job.with_options(id=name, if_exists="replace"), f"{name} new", False)
@@ -77,7 +77,7 @@ async def test_replacing_a_run_whose_task_is_running(here: Running):
 
 async def test_many_replacements_in_a_row(here: Running):
     """Only the last of many runs counts, and the task of the first is stopped."""
-    name = f"many {id(here)}"
+    name = f"many {here.number}"
     await here.client.start(job.with_options(id=name), f"{name} 0", True)
     await happened(EVENTS[f"{name} 0 runs"])
     replacing = job.with_options(id=name, if_exists="replace")

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
+from edow.app import connect_store
+from edow.store.contract import Put
+from edow.trigger.schedules.book import at_key
 from tests.cli.conftest import Run
 
 DAILY = ("--cron", "30 12 * * *", "--timezone", "Europe/Berlin")
@@ -53,10 +58,12 @@ def test_update_keeps_the_rest(run: Run) -> None:
         run, "often", "--every", "90s", "--anchor", "2026-01-01T00:00", "--end", "2300-01-01", "--overlap", "allow_all"
     )
     changed = json.loads(run("schedule", "update", "often", "--cron", "@hourly", "--drop", "end", "--json").out)
-    assert changed["schedule"] == {"workflow": "fulfil", "cron": "@hourly", "overlap": "allow_all"}
+    schedule = changed["schedule"]
+    assert [schedule[each] for each in ("cron", "every", "anchor", "end")] == ["@hourly", None, None, None]
+    assert (schedule["workflow"], schedule["overlap"]) == ("fulfil", "allow_all")
     assert changed["version"] > made["version"]
     changed = json.loads(run("schedule", "update", "often", "--every", "1h", "-w", "other", "--json").out)
-    assert changed["schedule"] == {"workflow": "other", "every": 3600.0, "overlap": "allow_all"}
+    assert changed["schedule"] == schedule | {"workflow": "other", "every": 3600.0, "cron": None}
     assert "written by somebody else" in run("schedule", "update", "often", "--every", "2h", "--if-version", "7").err
 
 
@@ -128,3 +135,20 @@ def test_names(run: Run) -> None:
     created(run, "nightly", *DAILY)
     assert "exists already" in run("schedule", "create", "nightly", "fulfil", *DAILY).err
     assert "did you mean 'nightly'?" in run("schedule", "show", "nighty").err
+
+
+def test_the_doctor_tells_of_late_schedules(run: Run, place: Path) -> None:
+    """One that nobody acts on is a failure with a remedy."""
+    created(run, "nightly", *DAILY)
+    assert "none is late" in run("doctor").out
+
+    async def date_back() -> None:
+        store = connect_store(f"sqlite:///{place / 'edow.db'}")
+        await store.open()
+        await store.records_put([Put("tick", at_key(1_000_000, "nightly"), b"{}")], 1)
+        await store.close()
+
+    asyncio.run(date_back())
+    done = run("doctor")
+    assert done.code == 1
+    assert "one has been due for" in done.out

@@ -20,6 +20,8 @@ from edow.cli.findings import Finding
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
 from edow.errors import EdowError, Unavailable
+from edow.store.contract import RecordFilter
+from edow.trigger.schedules.book import AT, INDEX, due_of
 
 if TYPE_CHECKING:
     from edow.app import System
@@ -87,6 +89,7 @@ async def _kept(system: System) -> list[Finding]:
     now = time.time_ns() // 1000
     counts = await system.store.counts(now)
     leases = await system.store.leases_hold("edow doctor", 0, now, now)  # wants none: this only looks
+    first = await system.store.records_list(RecordFilter(INDEX, AT, limit=1))
     return [
         findings.executions(counts),
         findings.orchestrators(leases, system.store.shards, counts.by_status.get("running", 0), now),
@@ -94,6 +97,7 @@ async def _kept(system: System) -> list[Finding]:
         findings.inbox(counts, now),
         findings.outbox(counts),
         findings.dead_letters(counts),
+        findings.schedules(due_of(first[0].key)[0] if first else None, now),
     ]
 
 

@@ -26,6 +26,7 @@ QUICK_CHECK_BYTES = 1_000_000_000  # above, only when asked: it reads the whole 
 LITTLE_DISK = 1_000_000_000
 NO_DISK = 100_000_000
 OLD_INBOX = 5 * SECOND
+LATE_SCHEDULE = 10 * SECOND
 OLD_MESSAGE = 30 * SECOND
 OLDEST_SQLITE = (3, 35, 0)
 
@@ -114,6 +115,15 @@ def dead_letters(counts: Counts) -> Finding:
         return Finding("dead letters", "ok", "none wait")
     said = f"{counts.dead_letters} wait for somebody to act"
     return Finding("dead letters", "warn", said, "`edow dlq list`, then redrive or discard")
+
+
+def schedules(due: int | None, now: int) -> Finding:
+    """`due`: when the first of them should be looked at."""
+    late = 0 if due is None else now - due
+    if late > LATE_SCHEDULE:
+        said = f"one has been due for {duration(late)}"
+        return Finding("schedules", "fail", said, "no orchestrator acts on it: start one, or look at its log")
+    return Finding("schedules", "ok", "none is late")
 
 
 def executions(counts: Counts) -> Finding:

@@ -48,7 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     cause: Cause = "tick"
 
 
-class Counts(msgspec.Struct, omit_defaults=True):
+class Counts(msgspec.Struct):
     """Of ticks, since the schedule was made."""
 
     started: int = 0

@@ -40,7 +40,7 @@ _PLACEHOLDER = re.compile(r"\{\{\s*(\w*)\s*\}\}")
 PLACEHOLDERS = ("schedule", "scheduled_time", "scheduled_local", "scheduled_date")
 
 
-class Schedule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Start `workflow` with `input` (parameters by name) at the ticks of either `cron` or `every`.
 
     Strings in the input may hold {{scheduled_time}} (the tick, RFC 3339 UTC), {{scheduled_local}} (the same in the time

@@ -5,6 +5,7 @@ An execution that was cancelled or terminated is neither good nor bad: somebody 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
@@ -17,6 +18,8 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 LONGEST = 90 * DAY  # figures are kept for so long
 ROUNDING = 1e-9
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+LONGEST_NAME = 500
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,10 +33,11 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
 
     def checked(self) -> Objective:
         """Raises InvalidInput."""
-        if not self.name or "/" in self.name or len(self.name) > 100:
-            raise InvalidInput(f"SLO name {self.name!r} is not allowed: 1 to 100 characters without '/'")
-        if not self.workflow:
-            raise InvalidInput(f"SLO {self.name!r} has no workflow: name one")
+        if not NAME.fullmatch(self.name):
+            form = "use 1 to 100 letters, digits, dots, - and _, a letter or digit first"
+            raise InvalidInput(f"SLO name {self.name!r:.120}: {form}")
+        if not 0 < len(self.workflow) <= LONGEST_NAME:
+            raise InvalidInput(f"SLO {self.name!r} has no workflow, or one with too long a name: name one")
         if not 0 < self.target < 1:
             raise InvalidInput(f"target {self.target!r} of SLO {self.name!r} is not a share: give 99.9% or 0.999")
         if self.within is not None and not 0 < self.within <= LONGEST:

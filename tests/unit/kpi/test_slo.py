@@ -89,6 +89,8 @@ def test_what_counts_as_good():
     [
         {"name": ""},
         {"name": "a/b"},
+        {"name": "a\0b"},
+        {"name": "a" * 101},
         {"workflow": ""},
         {"target": 0.0},
         {"target": 1.0},

@@ -28,7 +28,8 @@ class Condition(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        return f"{self.kind}/{self.subject}"
+        """What is a page and then a ticket is two alerts, one after the other."""
+        return f"{self.kind}/{self.severity}/{self.subject}"
 
 
 class Alert(msgspec.Struct, kw_only=True):

@@ -32,12 +32,8 @@ async def update(store: Store, conditions: Iterable[Condition], now: int) -> lis
     stored = await store.records_list(RecordFilter(KIND, OPEN, limit=LIMIT))
     known = {record.key.removeprefix(OPEN) for record in stored}
     changed = [await _open(store, each, now) for name, each in holding.items() if name not in known]
-    for record in stored:
-        condition = holding.get(record.key.removeprefix(OPEN))
-        if condition is None:
-            changed.append(await _close(store, record, now))
-        else:
-            changed.append(await _worsen(store, record, condition, now))
+    gone = [record for record in stored if record.key.removeprefix(OPEN) not in holding]
+    changed += [await _close(store, record, now) for record in gone]
     return [alert for alert in changed if alert is not None]
 
 
@@ -58,15 +54,6 @@ async def _open(store: Store, condition: Condition, now: int) -> Alert | None:
         since=now,
     )
     return await _put(store, [Put(KIND, OPEN + condition.name, msgspec.json.encode(alert), 0)], alert, now)
-
-
-async def _worsen(store: Store, record: Record, condition: Condition, now: int) -> Alert | None:
-    """A ticket that has become a page is told again; of the rest the first message stays."""
-    alert = _decode(record.body)
-    if (alert.severity, condition.severity) != ("ticket", "page"):
-        return None
-    alert.severity, alert.message = condition.severity, condition.message
-    return await _put(store, [Put(KIND, record.key, msgspec.json.encode(alert), record.version)], alert, now)
 
 
 async def _close(store: Store, record: Record, now: int) -> Alert | None:

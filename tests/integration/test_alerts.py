@@ -1,0 +1,155 @@
+"""Alerts and incidents as monitors keep them: opened once, closed once, whoever sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+import edow
+from edow.app import System, now
+from edow.client.kpis import SloSpec
+from edow.errors import StoreUnavailable
+from edow.kpi.figures import Figures, Lag
+from edow.kpi.meter import Meter
+from edow.kpi.series import HOUR, SECOND
+from edow.model.attempted import Attempted
+from edow.model.execution import Execution, Status
+from edow.monitor import alerts, incidents
+from edow.monitor.duties import Duties
+from edow.monitor.keeper import Keeper
+from edow.store.contract import Store
+from tests.conformance.postgresql import own_schema
+from tests.integration.system import QUICK, registry_of, until
+
+
+@edow.task
+async def double(number: int) -> int:
+    return 2 * number
+
+
+@edow.workflow
+async def order(number: int) -> int:
+    return await double(number)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def system(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[System]:
+    registry = registry_of(globals())
+    if request.param == "sqlite":
+        async with System(f"sqlite:///{tmp_path}/store.db", None, registry) as system:
+            yield system
+    else:
+        async with own_schema() as url, System(url, None, registry) as system:
+            yield system
+
+
+def ended(status: Status, count: int) -> list[Execution]:
+    return [Execution(id="1", workflow="order", shard=0, status=status, started_at=1, ended_at=2)] * count
+
+
+async def measured(system: System, name: str, at: int, good: int, bad: int, letters: int = 0) -> None:
+    meter = Meter()
+    meter.executions([], [*ended(Status.COMPLETED, good), *ended(Status.FAILED, bad)])
+    meter.attempts([("order", [Attempted("double", "completed", 1, 2, 3, 4)] * (good + bad))], 5)
+    for _ in range(letters):
+        meter.dead_letter("order", "double")
+    await Keeper(system.store, meter, name).flush(at)
+
+
+async def judged(system: System, at: int) -> None:
+    """By two monitors at the same moment."""
+    duties = [Duties(system.store, system.transport, []) for _ in range(2)]
+    await asyncio.gather(*(each.judge(at) for each in duties))
+
+
+async def names(store: Store) -> tuple[list[str], list[str]]:
+    holding, held = await alerts.alerts(store)
+    return [f"{each.kind} {each.subject}" for each in holding], [f"{each.kind} {each.subject}" for each in held]
+
+
+async def test_a_budget_that_burns_is_one_alert_and_over_when_things_are_well(system: System) -> None:
+    """Two monitors see it and one alert is made: a page, a ticket once it no longer burns as fast, then none."""
+    async with edow.Client(store=system.store) as client:
+        await client.kpis().create_slo(SloSpec(name="orders", workflow="order", target=0.99))
+    begin = now() // SECOND * SECOND
+    await measured(system, "a", begin - 60 * SECOND, good=50, bad=50)
+    await judged(system, begin)
+    assert await names(system.store) == (["burn_rate orders"], [])
+    await judged(system, begin + 15 * SECOND)
+    assert await names(system.store) == (["burn_rate orders"], [])
+    later = begin + HOUR * SECOND // 2
+    await measured(system, "b", later - 60 * SECOND, good=1000, bad=0)
+    await judged(system, later)
+    [ticket], [page] = await alerts.alerts(system.store)
+    assert (page.severity, page.since, page.until) == ("page", begin, later)
+    assert (ticket.severity, ticket.since, ticket.until) == ("ticket", later, None)
+    much_later = begin + 7 * HOUR * SECOND
+    await measured(system, "c", much_later - 60 * SECOND, good=1000, bad=0)
+    await judged(system, much_later)
+    assert await names(system.store) == ([], ["burn_rate orders", "burn_rate orders"])
+
+
+async def test_dead_letters_and_lag_are_told(system: System) -> None:
+    """Many dead letters of one task; a group whose oldest message waits for more than a minute."""
+    at = now()
+    await measured(system, "a", at - 20 * SECOND, good=50, bad=0, letters=5)
+    seen = Figures(lag={"t workers": Lag("t", "workers", 3, 0, 61 * SECOND), "u workers": Lag("u", "workers", 3, 0, 9)})
+    await Keeper(system.store, Meter(), "b").flush(at - 15 * SECOND, seen)
+    await judged(system, at)
+    assert await names(system.store) == (["dead_letters order/double", "lag t workers"], [])
+    await judged(system, at + HOUR * SECOND)
+    assert (await names(system.store))[0] == []
+
+
+async def test_what_nobody_takes_is_stuck(system: System) -> None:
+    """A start that no orchestrator has taken for a minute is a page, until one does."""
+    async with edow.Client(store=system.store) as client:
+        handle = await client.start(order, 1)
+        await judged(system, now())
+        assert await names(system.store) == ([], [])
+        await judged(system, now() + 120 * SECOND)
+        assert [name.split()[0] for name in (await names(system.store))[0]] == ["stuck"]
+        orchestrator, worker = system.orchestrator(**QUICK), system.worker(grace_seconds=0.1)
+        await orchestrator.start()
+        await worker.start()
+        await handle.result()
+        await worker.stop()
+        await orchestrator.stop()
+        await judged(system, now() + 180 * SECOND)
+        assert (await names(system.store))[0] == []
+
+
+async def test_a_store_that_was_away_is_an_incident(system: System) -> None:
+    """Its fault is the first refusal, its progress the first commit after it."""
+    orchestrator = system.orchestrator(**QUICK)
+    monitor = system.monitor(orchestrator)
+    put, refused = system.store.records_put, asyncio.Event()
+
+    async def away(*_: object, **__: object) -> list[object]:
+        refused.set()
+        raise StoreUnavailable("away")
+
+    async with edow.Client(store=system.store) as client:
+        worker = system.worker(grace_seconds=0.1)
+        system.store.records_put = away  # type: ignore[method-assign,assignment]
+        before = now()
+        await monitor.start()
+        await refused.wait()
+        system.store.records_put = put  # type: ignore[method-assign]
+        await orchestrator.start()
+        await worker.start()
+        assert await (await client.start(order, 1)).result() == 2
+
+        async def over() -> bool:
+            return any(each.over for each in await incidents.incidents(system.store))
+
+        await until(over)
+        [incident] = await incidents.incidents(system.store)
+        assert "could not reach" in incident.cause
+        assert incident.progress_at is not None
+        assert before <= incident.fault_at < incident.progress_at
+        for part in (worker, orchestrator, monitor):
+            await part.stop()

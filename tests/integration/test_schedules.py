@@ -20,7 +20,7 @@ from edow.errors import Unavailable
 from edow.store.contract import Answer, ExecutionFilter, Put, Record, RecordFilter, Request, StartRequest, Store
 from edow.testing.boundaries import BoundaryStore
 from edow.trigger.schedules import Runner, Schedule
-from edow.trigger.schedules.book import writes
+from edow.trigger.schedules.book import writes as writes_of
 from edow.trigger.schedules.definition import Plan, moment, utc
 from edow.trigger.schedules.turn import Turn, new_book
 from tests.conformance.postgresql import own_schema
@@ -109,7 +109,7 @@ async def make(store: Store, schedules: dict[str, Schedule], now: int) -> None:
         checked = schedule.checked()
         book = new_book(checked, now)
         Turn(Plan(name, checked), book, now, ()).set_due()
-        puts += writes(name, None, book)
+        puts += writes_of(name, None, book)
     await store.records_put(puts, now)
 
 
@@ -291,16 +291,20 @@ async def test_an_index_entry_of_nobody_is_removed(store: Store) -> None:
 
 async def test_the_loop_goes_on_after_trouble(store: Store) -> None:
     """A store that cannot be reached for a while delays ticks, and loses none."""
-    troubles = [Unavailable("away"), Unavailable("away"), None]
+    looks: list[Exception] = [Unavailable("away"), ValueError("a bug")]
+    writes: list[Exception] = [Unavailable("away"), Unavailable("away")]
 
     class Shaky:
         def __getattr__(self, name: str) -> Any:
             return getattr(store, name)
 
         async def records_list(self, where: RecordFilter) -> list[Record]:
-            if (trouble := troubles.pop(0) if troubles else None) is not None:
-                raise trouble
+            _stumble(looks)
             return await store.records_list(where)
+
+        async def records_put(self, *given: Any) -> list[Answer]:
+            _stumble(writes)
+            return await store.records_put(*given)
 
     async with edow.Client(store=store) as client:
         await client.schedules().create("often", Schedule(workflow="w", every="1s", overlap="allow_all"))
@@ -316,3 +320,10 @@ async def test_the_loop_goes_on_after_trouble(store: Store) -> None:
         await runner.stop()
         times = sorted(tick_of(id) for id in await started(store))
     assert times == [times[0] + timedelta(seconds=n) for n in range(len(times))]
+    assert not looks
+    assert not writes
+
+
+def _stumble(troubles: list[Exception]) -> None:
+    if troubles:
+        raise troubles.pop(0)

@@ -66,8 +66,10 @@ class Runner:
                 try:
                     rest = await self.run_once()
                     pause = PAUSES[0]
-                except Unavailable as problem:
-                    log.warning("schedules were not looked at: %s; trying again in %.2g s", problem, pause)
+                except Exception as problem:  # whatever it is, schedules go on
+                    trace = None if isinstance(problem, Unavailable) else problem
+                    said = "schedules were not all looked at: %s; trying again in %.2g s"
+                    log.warning(said, problem, pause, exc_info=trace)
                     rest, pause = pause, min(2 * pause, longest)
                 await self._rest(rest, watch)
         finally:
@@ -128,9 +130,11 @@ class Runner:
         current = {case.name: case for case in cases if not case.is_stale(entries[case.name].key)}
         for name in entries.keys() - current.keys() - self._aside.keys():
             await self._forget(entries[name])
-        async with asyncio.TaskGroup() as group:
-            turns = [group.create_task(guarded(case)) for case in current.values()]
-        return min((turn.result() for turn in turns), default=NEVER)
+        turns = await asyncio.gather(*map(guarded, current.values()), return_exceptions=True)
+        for problem in turns:  # the store's own: whatever is wrong with a schedule is dealt with
+            if isinstance(problem, BaseException):
+                raise problem
+        return min((due for due in turns if isinstance(due, int)), default=NEVER)
 
     def _read(self, name: str, record: Record | None, now: int) -> Case | None:
         try:

@@ -374,3 +374,33 @@ async def test_ticked_executions_are_cancelled_together(console: Console) -> Non
     entries = (await console.client.audit()).entries
     accepted = [entry for entry in entries if entry.action == "execution.cancel" and entry.outcome == "accepted"]
     assert [(entry.target, entry.actor) for entry in accepted] == [("bulk-1", "local")]
+
+
+async def test_one_action_on_all_that_a_search_finds(console: Console) -> None:
+    """Previewed, begun, and followed to its end; who did it is in the audit log."""
+    names = [f"sweep-{number}" for number in range(7)]
+    await console.client.start_many(flow.order, [("anvil",)] * 7, names)
+    await console.client.start(flow.order.with_options(id="other"), "anvil")
+    runner = console.system.jobs()
+    await runner.start()
+    try:
+        async with visiting(console.url) as visitor:
+            page = visitor.page
+            await page.goto("/executions?q=sweep&status=running")
+            await page.get_by_role("link", name="Act on all that match").click()
+            await expect(page.get_by_role("heading", name="7 executions")).to_be_visible()
+            await page.get_by_label("Action").select_option("terminate")
+            await page.get_by_label("Reason").fill("spring cleaning")
+            await page.get_by_role("button", name="Begin").click()
+            await expect(page.locator("#jobs .badge")).to_have_text("completed")
+            await expect(page.locator("#jobs")).to_contain_text("spring cleaning")
+            await page.goto("/audit")
+            await expect(page.locator("#entries")).to_contain_text("job.start")
+            await page.goto("/executions-all")
+            await expect(page.get_by_role("alert")).to_contain_text("all executions")
+    finally:
+        await runner.stop()
+    for name in names:
+        with pytest.raises(WorkflowTerminated):
+            await console.client.get(name).result(timeout=60)
+    assert (await console.client.get("other").describe()).status is Status.RUNNING

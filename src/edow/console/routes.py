@@ -17,8 +17,9 @@ from litestar.response import Redirect
 
 from edow.api.gate import COOKIE
 from edow.api.routes import Acting, Shared
+from edow.client.audit import AuditFilter
 from edow.client.handle import Handle
-from edow.console import desk_routes, schedule_routes
+from edow.console import desk_routes, job_routes, schedule_routes
 from edow.console.crew import crew
 from edow.console.execution import MEANINGS, view
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
@@ -96,6 +97,14 @@ async def performance_page(request: Asked, look: Looking, render: Rendering) -> 
 async def processes_page(request: Asked, look: Looking, render: Rendering) -> Page:
     """Who works."""
     return render.page(request, "processes.html", here="processes", view=await crew(look))
+
+
+@get("/audit", opt={"access": "read"})
+async def audit_page(request: Asked, look: Looking, render: Rendering) -> Page:
+    """Who did what."""
+    cursor = request.query_params.get("cursor") or None
+    page = await look.shared.get(("audit", cursor), lambda: look.client.audit(AuditFilter(cursor=cursor)))
+    return render.page(request, "audit.html", here="audit", page=page, paged=cursor is not None)
 
 
 # ── actions ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -192,6 +201,7 @@ PAGES = (
     ("performance", "/performance", "Performance"),
     ("topics", "/topics", "Topics"),
     ("processes", "/processes", "Processes"),
+    ("audit", "/audit", "Audit log"),
 )
 """The navigation: a key, an address, and a title."""
 
@@ -202,6 +212,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     topics_page,
     performance_page,
     processes_page,
+    audit_page,
     bulk,
     cancel,
     terminate,
@@ -214,6 +225,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     asset,
     *desk_routes.ROUTES,
     *schedule_routes.ROUTES,
+    *job_routes.ROUTES,
 )
 
 

@@ -29,7 +29,9 @@ from edow.telemetry.spans import Span
 from edow.transport.contract import Transport
 from edow.transport.sqlite import SqliteTransport
 from edow.trigger import schedules
+from edow.trigger.addresses import VARIABLE, networks
 from edow.trigger.runner import EventRunner
+from edow.trigger.sender import Sender
 from edow.worker.config import WorkerConfig
 from edow.worker.worker import Worker
 from edow.workflow.registry import Registry, collect
@@ -246,6 +248,13 @@ class System:
     def events(self) -> EventRunner:
         """What applies messages of the store's event triggers; beside each orchestrator."""
         return EventRunner(self.store, self.transport, connect_transport, now, secrets.token_hex(4))
+
+    def sender(self, orchestrator: Orchestrator) -> Sender:
+        """What tells endpoints of the orchestrator's ends. To be started before it and stopped after it."""
+        allowed = networks(os.environ.get(VARIABLE, ""))
+        sender = Sender(self.store, now, secrets.token_hex(4), allowed)
+        orchestrator.tell_ends(sender.ended)
+        return sender
 
     def worker(self, **config: Any) -> Worker:
         """A worker for the registry's tasks; `config` as WorkerConfig."""

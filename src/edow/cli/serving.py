@@ -149,7 +149,8 @@ def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
     monitor = system.monitor(orchestrator)
-    parts: list[Part] = [monitor, orchestrator, system.redriver(), system.jobs(), system.schedules(), system.events()]
+    parts: list[Part] = [monitor, system.sender(orchestrator), orchestrator]
+    parts += [system.redriver(), system.jobs(), system.schedules(), system.events()]
     host, port = metrics
     if port is not None:
         from edow.metrics.families import of_orchestrator

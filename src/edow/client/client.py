@@ -18,6 +18,7 @@ from edow.client.actor import Actor
 from edow.client.audit import AuditFilter, AuditPage, page
 from edow.client.batches import start_in_batches
 from edow.client.desk import Desk
+from edow.client.endpoints import Endpoints
 from edow.client.handle import Handle
 from edow.client.hooks import Hooks
 from edow.client.jobs import Jobs
@@ -101,6 +102,10 @@ class Client:
     def hooks(self) -> Hooks:
         """The incoming webhooks."""
         return Hooks(self._link)
+
+    def endpoints(self) -> Endpoints:
+        """Where outgoing webhooks go."""
+        return Endpoints(self._link)
 
     def triggers(self) -> Triggers:
         """What messages on topics start and signal."""

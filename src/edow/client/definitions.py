@@ -23,9 +23,11 @@ MOST = 1000  # of a kind
 class Definitions(Generic[D]):
     """Of one kind. `noun` is what people and the audit log call it."""
 
-    def __init__(self, link: Link, kind: str, noun: str, type: type[D]) -> None:
+    def __init__(self, link: Link, kind: str, noun: str, type: type[D], prefix: str = "") -> None:
+        """`prefix`: of the keys, where the kind has other records, too."""
         self._link = link
         self._kind = kind
+        self._prefix = prefix
         self._noun = noun
         self._type = type
 
@@ -33,7 +35,7 @@ class Definitions(Generic[D]):
         """Write a new one down. Raises AlreadyExists, InvalidInput."""
         if len(await self.records()) >= MOST:
             raise InvalidInput(f"there are {MOST} {self._noun}s already: delete those that nobody needs")
-        put = Put(self._kind, name, msgspec.json.encode(definition), if_version=0)
+        put = Put(self._kind, self._prefix + name, msgspec.json.encode(definition), if_version=0)
         try:
             await self._link.act(f"{self._noun}.create", name, parameters, puts=[put])
         except RecordChanged as problem:
@@ -43,7 +45,7 @@ class Definitions(Generic[D]):
 
     async def records(self) -> list[Record]:
         """All of them, by name."""
-        return await self._link.store.records_list(RecordFilter(self._kind, limit=MOST))
+        return await self._link.store.records_list(RecordFilter(self._kind, self._prefix, limit=MOST))
 
     async def list(self) -> list[D]:
         """All of them, by name."""
@@ -61,17 +63,17 @@ class Definitions(Generic[D]):
         """
         record = await self._record(name)
         changed = change(self._decoded(record))
-        put = Put(self._kind, name, msgspec.json.encode(changed), record.version)
+        put = Put(self._kind, record.key, msgspec.json.encode(changed), record.version)
         await self._link.act(f"{self._noun}.{action}", name, parameters, puts=[put])
         return changed
 
     async def delete(self, name: str) -> None:
         """Raises NotFound."""
         record = await self._record(name)
-        await self._link.act(f"{self._noun}.delete", name, {}, puts=[Put(self._kind, name, None, record.version)])
+        await self._link.act(f"{self._noun}.delete", name, {}, puts=[Put(self._kind, record.key, None, record.version)])
 
     async def _record(self, name: str) -> Record:
-        [record] = await self._link.store.records_get(self._kind, [name])
+        [record] = await self._link.store.records_get(self._kind, [self._prefix + name])
         if record is None:
             raise NotFound(f"there is no {self._noun} {name!r}; `edow {self._noun} list` shows what there is")
         return record

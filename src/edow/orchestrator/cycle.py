@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -18,6 +18,7 @@ import msgspec
 from edow.errors import Unavailable
 from edow.kpi.meter import Meter
 from edow.model import inbox, wire
+from edow.model.execution import ENDED, Execution
 from edow.model.failure import fingerprint
 from edow.orchestrator.decider import TICK, Decider, Work
 from edow.orchestrator.draft import Draft, Farewell
@@ -29,7 +30,7 @@ from edow.orchestrator.outgoing import Outgoing
 from edow.orchestrator.persist import Persistence
 from edow.orchestrator.stats import Stats
 from edow.orchestrator.traces import Traces
-from edow.store.contract import Commit, DeadLetter, InboxRow, Stored
+from edow.store.contract import Commit, DeadLetter, InboxRow, Put, Stored
 from edow.transport.contract import Delivery, Subscriber
 
 log = logging.getLogger("edow.orchestrator")
@@ -68,6 +69,7 @@ class Cycle:
         self.hot_limit = 20_000
         self.stats = Stats()
         self.meter = Meter()
+        self.on_end: Callable[[Execution], Sequence[Put]] | None = None  # of a run that ends: what is committed with it
         self._persist = Persistence(self.stats)
         self._outgoing = Outgoing(self._store, transport, self.stats, patience)
 
@@ -230,6 +232,7 @@ class Cycle:
             dead_letters=draft.dead_letters,
             letters_closed=draft.letters_closed,
             heartbeats=draft.heartbeats,
+            records=self._told(draft) if draft.ended and self.on_end is not None else (),
         )
         if draft.messages:
             await self._outgoing.ensure(draft.topics)
@@ -240,6 +243,11 @@ class Cycle:
             await self._carry_out(draft, batch, numbers)
         finally:  # what is committed has happened, whether or not it could be published
             measure(self.meter, draft, batch, took)
+
+    def _told(self, draft: Draft) -> list[Put]:
+        assert self.on_end is not None
+        ended = [update.execution for update in draft.updates if update.execution.status in ENDED]
+        return [put for row in ended for put in self.on_end(row)]
 
     async def _carry_out(self, draft: Draft, batch: Batch, numbers: list[int]) -> None:
         """Of what is committed."""

@@ -17,6 +17,7 @@ from edow.engine.limits import Limits
 from edow.errors import Bug, InvalidInput, LeaseLost, TransportUnavailable, Unavailable
 from edow.kpi.meter import Meter
 from edow.model import topics
+from edow.model.execution import Execution
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import Cycle
 from edow.orchestrator.decider import Decider
@@ -27,6 +28,7 @@ from edow.orchestrator.leases import Leases
 from edow.orchestrator.mind import Mind
 from edow.orchestrator.stats import Stats
 from edow.orchestrator.traces import Traces
+from edow.store.contract import Put
 from edow.telemetry.spans import Span
 from edow.transport.contract import Subscription, TopicSpec
 from edow.workflow.registry import Registry
@@ -95,6 +97,10 @@ class Orchestrator:
     def slow_computations(self) -> int:
         """How often workflow code passed the compute limit without yielding."""
         return self._mind.slow
+
+    def tell_ends(self, on_end: Callable[[Execution], Sequence[Put]]) -> None:
+        """From now on, what `on_end` gives for a run that ends is written in the commit that ends it."""
+        self._cycle.on_end = on_end
 
     async def start(self) -> None:
         """Begin. Raises StoreUnavailable or TransportUnavailable when either cannot be reached."""

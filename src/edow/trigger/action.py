@@ -115,7 +115,7 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     execution: str
 
 
-Family = Literal["hooks", "triggers"]
+Family = Literal["hooks", "triggers", "endpoints"]
 
 
 class Claim(msgspec.Struct, frozen=True):

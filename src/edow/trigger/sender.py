@@ -1,0 +1,185 @@
+"""The loop of outgoing webhooks, in every orchestrator's process: knows the endpoints, and sends what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from edow.errors import InvalidInput, NotFound, RecordChanged, Unavailable
+from edow.model.execution import Execution
+from edow.store.contract import Put, Record, RecordFilter, Store
+from edow.trigger import outgoing, references, signatures
+from edow.trigger.addresses import Network
+from edow.trigger.outgoing import DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
+from edow.trigger.poison import bury
+from edow.trigger.post import Posted, post
+from edow.trigger.tally import Tally
+
+log = logging.getLogger("edow.trigger")
+
+POLL_SECONDS = 1.0
+PAGE = 200
+AT_ONCE = 32  # sent at the same time,
+FOR_ONE = 8  # and to one endpoint: one that is slow does not hold up the others
+MOST = 1000
+
+
+class Sender:
+    """Start and stop are idempotent. To be started before the orchestrator whose ends it writes down."""
+
+    def __init__(self, store: Store, clock: Callable[[], int], process: str, allowed: Sequence[Network] = ()) -> None:
+        """`allowed`: networks that webhooks may be sent to beside the internet."""
+        self._store = store
+        self._clock = clock
+        self._allowed = tuple(allowed)
+        self._endpoints: dict[str, Endpoint] = {}
+        self._sending: dict[str, asyncio.Task[None]] = {}
+        self._busy: Counter[str] = Counter()
+        self._running: list[asyncio.Task[None]] = []
+        self.tally = Tally(store, clock, "endpoints", process)
+
+    def ended(self, row: Execution) -> list[Put]:
+        """What belongs into the commit of this end."""
+        try:
+            return outgoing.of_end(row, list(self._endpoints.values()), self._clock())
+        except Exception:  # whatever it is, the end itself must be stored
+            log.exception("execution %s: its end is told to no endpoint", row.id)
+            return []
+
+    async def start(self) -> None:
+        """Read the endpoints, then begin. Raises Unavailable."""
+        if not self._running:
+            await self.look_once()
+            self._running = [
+                asyncio.create_task(self._look_forever(), name="edow-endpoints"),
+                asyncio.create_task(self._send_forever(), name="edow-webhooks"),
+            ]
+            await self.tally.start()
+
+    async def stop(self) -> None:
+        """What is being sent is given up; it is sent again later."""
+        running, self._running = self._running, []
+        for task in (*running, *self._sending.values()):
+            task.cancel()
+        await asyncio.gather(*running, *self._sending.values(), return_exceptions=True)
+        await self.tally.stop()
+
+    async def look_once(self) -> int:
+        """Read the endpoints; how many there are."""
+        records = await self._store.records_list(RecordFilter(OUTGOING, ENDPOINTS, limit=MOST))
+        found = [msgspec.json.decode(record.body, type=Endpoint) for record in records]
+        self._endpoints = {endpoint.name: endpoint for endpoint in found}
+        return len(found)
+
+    async def send_once(self) -> float:
+        """Begin to send what is due, as much as may be sent at once; the seconds until there may be more."""
+        now = self._clock()
+        records = await self._store.records_list(RecordFilter(OUTGOING, DUE, limit=PAGE))
+        due = [record for record in records if _time_of(record) <= now]
+        messages = await self._store.records_get(OUTGOING, [MESSAGES + _id_of(record) for record in due])
+        for index, record in zip(due, messages, strict=True):
+            if len(self._sending) >= AT_ONCE:
+                break
+            await self._begin(index, record)
+        later = [(_time_of(record) - now) / 1_000_000 for record in records if _time_of(record) > now]
+        return min([POLL_SECONDS, *later])
+
+    async def settle(self) -> None:
+        """Until what is being sent has been answered."""
+        while self._sending:
+            await asyncio.wait(list(self._sending.values()))
+
+    async def _begin(self, index: Record, record: Record | None) -> None:
+        sending = msgspec.json.decode(record.body, type=Sending) if record else None
+        old = Put(OUTGOING, index.key, None, index.version)
+        try:
+            if sending is None or record is None or sending.index != index.key:
+                await self._store.records_put([old], self._clock())
+                return
+            if self._busy[sending.endpoint] >= FOR_ONE:
+                return
+            if sending.endpoint not in self._endpoints:  # it may have been made a moment ago
+                await self.look_once()
+            following = outgoing.next_attempt(sending, self._clock())
+            if following is None or sending.endpoint not in self._endpoints:
+                why = "its endpoint was deleted" if following is not None else "it was not taken for days"
+                await self._give_up(sending, why, [old, Put(OUTGOING, record.key, None, record.version)])
+                return
+            body = Put(OUTGOING, record.key, msgspec.json.encode(following), record.version)
+            await self._store.records_put([old, body, Put(OUTGOING, following.index, b"", 0)], self._clock())
+        except RecordChanged:
+            return  # another process sends it
+        self._busy[sending.endpoint] += 1
+        task = asyncio.create_task(self._send(following), name=f"edow-webhook-{sending.id}")
+        self._sending[sending.id] = task
+        task.add_done_callback(lambda _: self._finished(sending))
+
+    def _finished(self, sending: Sending) -> None:
+        self._sending.pop(sending.id, None)
+        self._busy[sending.endpoint] -= 1
+
+    async def _send(self, sending: Sending) -> None:
+        """`sending` as it is after this attempt."""
+        endpoint = self._endpoints[sending.endpoint]
+        try:
+            keys = [signatures.standard_key(references.read(secret)) for secret in endpoint.secrets]
+        except (NotFound, InvalidInput) as problem:
+            log.error("endpoint %s: %s", endpoint.name, problem)
+            self.tally.add(endpoint.name, "failed_attempt")
+            return
+        headers = outgoing.headers(sending, keys, self._clock() // 1_000_000)
+        posted = await post(endpoint.url, headers, bytes(sending.body), self._allowed)
+        try:
+            await self._settle(sending, posted)
+        except Unavailable as problem:  # it is sent again, under the same id
+            log.warning("endpoint %s: what became of %s was not written: %s", endpoint.name, sending.id, problem)
+
+    async def _settle(self, sending: Sending, posted: Posted) -> None:
+        gone = [Put(OUTGOING, sending.key, None), Put(OUTGOING, sending.index, None)]
+        if posted.delivered:
+            await self._store.records_put(gone, self._clock())
+            self.tally.add(sending.endpoint, "delivered")
+            return
+        self.tally.add(sending.endpoint, "failed_attempt")
+        log.warning("endpoint %s: attempt %d: %s", sending.endpoint, sending.attempts, posted.problem)
+        if posted.hopeless:
+            await self._give_up(sending, "the receiver wants nothing more (410)", gone)
+        elif posted.retry_after and (at := self._clock() + posted.retry_after * 1_000_000) > sending.due_at:
+            later = msgspec.structs.replace(sending, due_at=at)
+            await self._store.records_put([gone[1], *later.puts()], self._clock())
+
+    async def _give_up(self, sending: Sending, why: str, gone: Sequence[Put]) -> None:
+        """The letter first: if this process dies before the rest, the same letter is written again."""
+        reason = f"webhook {sending.id} ({sending.type}) for endpoint {sending.endpoint}: {why}"
+        await bury(self._store, f"endpoint-{sending.endpoint}", bytes(sending.body), reason, self._clock())
+        await self._store.records_put(gone, self._clock())
+        self.tally.add(sending.endpoint, "dead_letter")
+
+    async def _look_forever(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                await self.look_once()
+            except Unavailable as problem:
+                log.warning("endpoints were not looked at: %s", problem)
+
+    async def _send_forever(self) -> None:
+        while True:
+            rest = POLL_SECONDS
+            try:
+                rest = await self.send_once()
+            except Unavailable as problem:
+                log.warning("webhooks were not sent: %s", problem)
+            await asyncio.sleep(max(rest, 0.05))
+
+
+def _time_of(index: Record) -> int:
+    return int(index.key.split("/", 2)[1])
+
+
+def _id_of(index: Record) -> str:
+    return index.key.split("/", 2)[2]

@@ -1,0 +1,376 @@
+"""Outgoing webhooks: nothing that ended goes untold, whatever dies, and receivers can tell what is ours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import edow
+from edow.app import System
+from edow.client.endpoints import EndpointSpec
+from edow.errors import StoreUnavailable
+from edow.model.execution import ENDED, Execution, Status
+from edow.store.contract import DeadLetterFilter, ExecutionFilter, Put, RecordFilter, Store
+from edow.trigger import outgoing, post
+from edow.trigger.addresses import networks
+from edow.trigger.outgoing import BACKOFF, DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint
+from edow.trigger.sender import Sender
+from edow.trigger.signatures import Hmac, Request, verify
+from tests.integration.trigger.stores import STORES, T0, Clock, Opener, opener
+
+SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
+HERE = networks("127.0.0.0/8")
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that answers what it is told to."""
+
+    answers: list[bytes] = field(default_factory=list)  # the last one again and again
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+    silent: bool = False
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+        body = await reader.readexactly(int(headers["Content-Length"]))
+        self.got.append(({name.lower(): value for name, value in headers.items()}, body))
+        if self.silent:
+            await reader.read()
+        else:
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            writer.write(answer)
+            await writer.drain()
+        writer.close()
+
+
+def answer(status: int, *headers: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} X", *headers, "Content-Length: 0", "", ""]).encode()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver([answer(204)])
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
+    yield made
+    server.close()
+
+
+@pytest.fixture(params=STORES)
+async def opened(request: pytest.FixtureRequest, tmp_path: object) -> AsyncIterator[Opener]:
+    async with opener(request.param, tmp_path) as open_store:
+        yield open_store
+
+
+@pytest.fixture
+async def store(opened: Opener) -> Store:
+    return await opened()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+async def define(store: Store, url: str, **change: object) -> Endpoint:
+    endpoint = msgspec.structs.replace(Endpoint(name="shop", url=url, secrets=(SECRET,)), **change).checked()
+    await store.records_put([Put(OUTGOING, ENDPOINTS + endpoint.name, msgspec.json.encode(endpoint))], T0)
+    return endpoint
+
+
+async def ready(store: Store, clock: Clock, name: str = "one") -> Sender:
+    sender = Sender(store, clock, name, HERE)
+    await sender.look_once()
+    return sender
+
+
+async def send(sender: Sender) -> None:
+    await sender.send_once()
+    await sender.settle()
+
+
+async def left(store: Store) -> int:
+    """Messages that are still to be sent; each has its place in the index."""
+    messages = await store.records_list(RecordFilter(OUTGOING, MESSAGES))
+    due = await store.records_list(RecordFilter(OUTGOING, DUE))
+    assert len(due) == len(messages)
+    return len(messages)
+
+
+async def test_a_message_is_signed_so_that_any_library_verifies_it(store, clock, receiver):
+    """By Standard Webhooks; this is the verification that is checked with the spec's own vector."""
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "alert.burning", {"slo": "x"}, T0)
+    await send(sender)
+    [(headers, body)] = receiver.got
+    request = Request(headers, body, T0 // 1_000_000, 300)
+    assert verify("standard-webhooks", request, [SECRET.encode()], Hmac()) == headers["webhook-id"]
+    assert json.loads(body)["type"] == "alert.burning"
+    assert json.loads(body)["data"] == {"slo": "x"}
+    assert headers["host"] in receiver.url
+    assert await left(store) == 0
+
+
+async def test_what_is_not_taken_is_sent_again_under_the_same_id(store, clock, receiver):
+    """After longer and longer pauses, until it is taken."""
+    receiver.answers = [
+        answer(500),
+        answer(302, "Location: http://127.0.0.1:1/"),
+        b"nonsense\r\n\r\n",
+        answer(404),
+        answer(200),
+    ]
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    for attempt in range(5):
+        await send(sender)
+        assert len(receiver.got) == attempt + 1
+        await send(sender)
+        assert len(receiver.got) == attempt + 1, "not before its time"
+        clock.forward(BACKOFF[attempt] * 1.11)
+    assert await left(store) == 0
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert sender.tally.counts["shop"] == {"failed_attempt": 4, "delivered": 1}
+
+
+async def test_after_three_days_it_is_a_dead_letter(store, clock, receiver):
+    """With the body and the reason."""
+    receiver.answers = [answer(503)]
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "t", {"n": 7}, T0)
+    for pause in (0, *BACKOFF):
+        clock.forward(pause * 1.11)
+        await send(sender)
+    assert len(receiver.got) == len(BACKOFF)
+    assert clock.now - T0 > 3 * 86_400_000_000
+    [letter] = await store.dead_letters_list(DeadLetterFilter())
+    assert "for days" in bytes(letter.failure).decode()
+    kept = json.loads(base64.b64decode(json.loads(bytes(letter.args))["base64"]))
+    assert kept["data"] == {"n": 7}
+    assert await left(store) == 0
+
+
+async def test_a_receiver_may_ask_for_patience_or_for_no_more(store, clock, receiver):
+    """Retry-After is honoured where it is longer than ours; 410 ends it at once."""
+    receiver.answers = [answer(429, "Retry-After: 100"), answer(410)]
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    await send(sender)
+    clock.forward(99)
+    await send(sender)
+    assert len(receiver.got) == 1
+    clock.forward(2)
+    await send(sender)
+    assert len(receiver.got) == 2
+    assert await left(store) == 0
+    assert len(await store.dead_letters_list(DeadLetterFilter())) == 1
+
+
+async def test_a_receiver_that_says_nothing_does_not_hold_it_up(store, clock, receiver, monkeypatch):
+    """Nor one that sends headers without an end."""
+    monkeypatch.setattr(post, "SECONDS", 0.3)
+    receiver.silent = True
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    await send(sender)
+    assert sender.tally.counts["shop"] == {"failed_attempt": 1}
+    receiver.silent, receiver.answers = False, [b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000]
+    clock.forward(10)
+    await send(sender)
+    assert sender.tally.counts["shop"] == {"failed_attempt": 2}
+    assert await left(store) == 1
+
+
+async def test_private_addresses_are_refused_unless_allowed(store, clock, receiver):
+    """Nothing reaches the receiver; it is tried again, for the setting may be put right."""
+    await define(store, receiver.url)
+    sender = Sender(store, clock, "one")
+    await sender.look_once()
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    await send(sender)
+    assert receiver.got == []
+    assert await left(store) == 1
+
+
+async def test_of_two_processes_one_sends(opened, clock, receiver):
+    """Forty messages, both at the same moment."""
+    stores = [await opened() for _ in range(2)]
+    await define(stores[0], receiver.url)
+    senders = [await ready(each, clock, str(n)) for n, each in enumerate(stores)]
+    for number in range(40):
+        await outgoing.enqueue(stores[0], "shop", "t", {"n": number}, T0)
+    for _ in range(20):
+        await asyncio.gather(*(sender.send_once() for sender in senders))
+        await asyncio.gather(*(sender.settle() for sender in senders))
+    assert sorted(json.loads(body)["data"]["n"] for _, body in receiver.got) == list(range(40))
+    assert await left(stores[0]) == 0
+
+
+async def test_a_process_that_dies_while_it_sends_loses_nothing(store, clock, receiver):
+    """The next attempt was written down before: another process makes it, under the same id."""
+    receiver.silent = True
+    await define(store, receiver.url)
+    dying = await ready(store, clock)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    await dying.send_once()
+    async with asyncio.timeout(30):
+        while not receiver.got:
+            await asyncio.wait(list(dying._sending.values()), timeout=0.01)
+    await dying.stop()
+    for task in list(dying._sending.values()):
+        task.cancel()
+    receiver.silent = False
+    clock.forward(BACKOFF[0] * 1.11)
+    await send(await ready(store, clock, "two"))
+    assert len({headers["webhook-id"] for headers, _ in receiver.got}) == 1
+    assert len(receiver.got) == 2
+    assert await left(store) == 0
+
+
+async def test_a_message_whose_endpoint_is_gone_is_a_dead_letter(store, clock, receiver):
+    """And one whose endpoint was made a moment ago is not."""
+    sender = await ready(store, clock)
+    await define(store, receiver.url)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    await send(sender)
+    assert len(receiver.got) == 1
+    await store.records_put([*outgoing.message("gone", "t", {}, T0)], T0)
+    await send(sender)
+    [letter] = await store.dead_letters_list(DeadLetterFilter())
+    assert "was deleted" in bytes(letter.failure).decode()
+
+
+def row(status: Status, workflow: str = "shop.fulfil", **more: object) -> Execution:
+    return Execution(id="o-1", workflow=workflow, shard=0, status=status, started_at=T0, ended_at=T0, **more)  # type: ignore[arg-type]
+
+
+def told(endpoint: Endpoint, *rows: Execution) -> list[dict[str, object]]:
+    """The messages' bodies."""
+    puts = [put for each in rows for put in outgoing.of_end(each, [endpoint], T0)]
+    return [json.loads(put.body or b"")["body"] for put in puts if put.key.startswith(MESSAGES)]
+
+
+def test_an_endpoint_is_told_of_the_ends_that_it_wants():
+    """By workflow and status; results only where that is wanted, and failures without their stack."""
+    endpoint = Endpoint(name="e", url="https://h", secrets=(SECRET,), workflows=("shop.*", "ship"))
+    done = row(Status.COMPLETED, result=msgspec.Raw(b'{"card": 1}'))
+    [body] = told(endpoint, done, row(Status.COMPLETED, "other"), row(Status.COMPLETED, "shipping"))
+    assert (body["type"], body["data"]["id"], "result" in body["data"]) == ("execution.completed", "o-1", False)
+    [body] = told(msgspec.structs.replace(endpoint, results=True), done)
+    assert body["data"]["result"] == {"card": 1}
+    failed = row(Status.FAILED, failure=msgspec.Raw(b'{"type": "E", "message": "m", "stack": "secret", "step": "s"}'))
+    [body] = told(endpoint, failed)
+    assert body["data"]["failure"] == {"type": "E", "message": "m", "step": "s"}
+    assert told(msgspec.structs.replace(endpoint, statuses=("completed",)), failed) == []
+
+
+def test_a_result_that_is_too_large_is_left_out():
+    """Its end is told all the same."""
+    endpoint = Endpoint(name="e", url="https://h", secrets=(SECRET,), results=True)
+    [body] = told(endpoint, row(Status.COMPLETED, result=msgspec.Raw(b'"' + b"x" * 300_000 + b'"')))
+    assert "result" not in body["data"]
+
+
+CODE = """
+import edow
+
+@edow.task
+async def work(n: int) -> int:
+    return n
+
+@edow.workflow
+async def job(n: int) -> int:
+    return await work(n)
+"""
+CHILD = """
+import asyncio, sys
+from edow.app import System, load_registry
+
+async def main() -> None:
+    async with System(sys.argv[1], None, load_registry([sys.argv[2]])) as system:
+        orchestrator = system.orchestrator(lease_ttl=1.0)
+        for part in (system.sender(orchestrator), orchestrator, system.worker()):
+            await part.start()
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def messages_by_execution(store: Store) -> list[str]:
+    found: list[str] = []
+    after: str | None = None
+    while records := await store.records_list(RecordFilter(OUTGOING, MESSAGES, after)):
+        found += [json.loads(each.body)["body"]["data"]["id"] for each in records]
+        after = records[-1].key
+    return sorted(found)
+
+
+@pytest.mark.timeout(180)
+async def test_every_end_is_told_whatever_dies(tmp_path: Path):
+    """The orchestrator's process is killed with kill -9 in the middle of 400 executions: what has ended has its
+    message, and what has not has none.
+    """
+    (tmp_path / "jobs.py").write_text(CODE)
+    url = f"sqlite:///{tmp_path}/store.db"
+    async with System(url) as system, edow.Client(store=system.store) as client:
+        store = system.store
+        await client.endpoints().create(EndpointSpec(name="down", url="https://127.0.0.1:1/"))
+
+        async def child() -> asyncio.subprocess.Process:
+            made = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", CHILD, url, str(tmp_path / "jobs.py"), stdout=asyncio.subprocess.PIPE
+            )
+            assert made.stdout is not None
+            assert await made.stdout.readline() == b"ready\n"
+            return made
+
+        async def ended(least: int) -> None:
+            watch = store.watch("ended")
+            async with asyncio.timeout(60):
+                while (await client.page(ExecutionFilter(status=ENDED, limit=1000))).executions[least - 1 :] == []:
+                    await watch.wait(0.2)
+            watch.close()
+
+        first = await child()
+        for n in range(400):
+            await client.start_named("job", {"n": n}, id=f"j-{n}")
+        await ended(40)
+        first.kill()
+        await first.wait()
+        page = await client.page(ExecutionFilter(status=ENDED, limit=1000))
+        assert await messages_by_execution(store) == sorted(each.id for each in page.executions)
+        second = await child()
+        await ended(400)
+        second.kill()
+        await second.wait()
+        assert await messages_by_execution(store) == sorted(f"j-{n}" for n in range(400))
+
+
+async def test_an_end_that_cannot_be_told_ends_all_the_same(store, clock, monkeypatch, caplog):
+    """What goes wrong in telling must not stop the orchestrator."""
+    await define(store, "https://example.com/")
+    sender = await ready(store, clock)
+
+    def broken(*_: object) -> None:
+        raise StoreUnavailable("broken")
+
+    monkeypatch.setattr(outgoing, "of_end", broken)
+    assert sender.ended(row(Status.COMPLETED)) == []
+    assert "told to no endpoint" in caplog.text

@@ -18,7 +18,21 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 import edow
-from edow.api import audit, desk, executions, health, hooks, jobs, kpis, metrics, schedules, stats, tokens, triggers
+from edow.api import (
+    audit,
+    desk,
+    endpoints,
+    executions,
+    health,
+    hooks,
+    jobs,
+    kpis,
+    metrics,
+    schedules,
+    stats,
+    tokens,
+    triggers,
+)
 from edow.api.backend import Backend
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
@@ -46,6 +60,7 @@ RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
     audit.ROUTES,
     tokens.ROUTES,
     triggers.ROUTES,
+    endpoints.ROUTES,
 )
 """Routes under VERSIONED."""
 

@@ -85,7 +85,7 @@ def create(  # noqa: PLR0913  # options
         **msgspec.structs.asdict(action),
         name=name,
         scheme=cast(Scheme, one_of("--scheme", scheme, SCHEMES)),
-        secrets=[_secret(each) for each in secret or ()],
+        secrets=[secret_of(each) for each in secret or ()],
         delivery=delivery,
         hmac=generic if scheme == "hmac" or generic != Hmac() else None,
         tolerance=tolerance,
@@ -127,7 +127,7 @@ def rotate(
     """Change a hook's secret without losing a delivery: first --secret, then tell the sender, then --finish."""
     if (secret is None) == (not finish):
         raise InvalidInput("give either --secret with the new one, or --finish once the sender uses it")
-    new = _secret(secret) if secret is not None else None
+    new = secret_of(secret) if secret is not None else None
     _print(with_client(store, lambda client: client.hooks().rotate(name, new)), as_json)
 
 
@@ -169,7 +169,8 @@ def counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
-def _secret(given: str) -> str:
+def secret_of(given: str) -> str:
+    """A reference, or what stdin has. Raises InvalidInput for a secret among the arguments."""
     if given == "-":
         return sys.stdin.readline().rstrip("\r\n")
     if not references.is_elsewhere(given):

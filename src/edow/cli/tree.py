@@ -16,6 +16,7 @@ from edow.cli import (
     dead_letters,
     delegates,
     doctor,
+    endpoints,
     executions,
     hooks,
     listing,
@@ -69,6 +70,7 @@ def build() -> typer.Typer:
     app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
     app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
     app.add_typer(schedules.build(), name="schedule", rich_help_panel=ACT)
+    app.add_typer(endpoints.build(), name="endpoint", rich_help_panel=ACT)
     app.add_typer(triggers.build(), name="trigger", rich_help_panel=ACT)
     app.command("replay", rich_help_panel=CHECK)(replaying.replay)
     app.command("schema", rich_help_panel=CHECK)(schema.schema)

@@ -1,0 +1,116 @@
+"""`edow endpoint`: who is told of executions that end, and of alerts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from edow.cli import options, output
+from edow.cli.failure import note
+from edow.cli.hooks import counted, secret_of
+from edow.cli.jsons import print_json
+from edow.cli.session import with_client
+from edow.client.endpoints import EndpointSpec, EndpointView
+from edow.trigger.outgoing import STATUSES
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the endpoint.", show_default=False)]
+
+
+def build() -> typer.Typer:
+    """The group of commands."""
+    app = typer.Typer(help="Outgoing webhooks: who is told of ends and alerts.", no_args_is_help=True)
+    app.command("create")(create)
+    app.command("list")(list_endpoints)
+    app.command("show")(show)
+    app.command("test")(send_ping)
+    app.command("delete")(delete)
+    return app
+
+
+def create(  # noqa: PLR0913  # options
+    name: Name,
+    url: Annotated[str, typer.Option("--url", help="Where to send: https://HOST/PATH.")],
+    secret: Annotated[
+        list[str] | None,
+        typer.Option("--secret", metavar="REF", help="env:NAME, file:/PATH, or - for stdin; repeatable."),
+    ] = None,
+    workflow: Annotated[
+        list[str] | None, typer.Option("--workflow", "-w", help="Only ends of this one, or NAME*; repeatable.")
+    ] = None,
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="Only ends with this status; repeatable.")
+    ] = None,
+    results: Annotated[bool, typer.Option("--results", help="Send results, too.")] = False,
+    no_ends: Annotated[bool, typer.Option("--no-ends", help="It is told of no ends, but of alerts.")] = False,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make an endpoint: it is then sent signed webhooks. Without --secret one is made up, and shown this once."""
+    spec = EndpointSpec(
+        name=name,
+        url=url,
+        secrets=[secret_of(each) for each in secret or ()],
+        workflows=() if no_ends else tuple(workflow or ("*",)),
+        statuses=tuple(status or STATUSES),
+        results=results,
+    )
+    made = with_client(store, lambda client: client.endpoints().create(spec), create=True)
+    _print(made, as_json)
+    if made.new_secret is not None and not as_json:
+        note(f"the receiver needs this secret, which is not shown again: {made.new_secret}")
+
+
+def list_endpoints(store: options.Store = None, as_json: options.Json = False) -> None:
+    """List endpoints, with what became of their messages."""
+    found = with_client(store, lambda client: client.endpoints().list())
+    if as_json:
+        print_json([msgspec.to_builtins(each) for each in found])
+        return
+    if not found:
+        note("there are no endpoints; `edow endpoint create` makes one")
+        return
+    table = output.table("name", "url", "workflows", "messages", flexible=("url",))
+    for each in found:
+        table.add_row(each.name, each.url, ", ".join(each.workflows) or "none", counted(each.counts))
+    output.show(table)
+
+
+def show(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Show an endpoint. Of its secrets it says where they are, not what they are."""
+    _print(with_client(store, lambda client: client.endpoints().get(name)), as_json)
+
+
+def send_ping(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Send an endpoint a message of the type `ping`, by the next orchestrator that looks."""
+    with_client(store, lambda client: client.endpoints().test(name))
+    if as_json:
+        print_json({"name": name, "enqueued": True})
+    else:
+        print(f"a ping for endpoint {name} is enqueued")
+
+
+def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Delete an endpoint; what is still to be sent to it becomes dead letters."""
+    with_client(store, lambda client: client.endpoints().delete(name))
+    if as_json:
+        print_json({"name": name, "deleted": True})
+    else:
+        print(f"endpoint {name} deleted")
+
+
+def _print(view: EndpointView, as_json: bool) -> None:
+    if as_json:
+        print_json(msgspec.to_builtins(view))
+        return
+    facts = {
+        "endpoint": view.name,
+        "url": view.url,
+        "secrets": ", ".join(view.secrets),
+        "workflows": ", ".join(view.workflows) or "none",
+        "statuses": ", ".join(view.statuses),
+        "results": "sent, too" if view.results else "not sent",
+        "messages": counted(view.counts),
+    }
+    output.show(output.fields(facts.items()))

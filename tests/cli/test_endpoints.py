@@ -1,0 +1,49 @@
+"""`edow endpoint`: what is printed, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+CREATE = ("endpoint", "create", "shop", "--url", "https://shop.example/hook")
+
+
+def test_an_endpoint_is_made_tested_and_deleted(run):
+    """A secret that was made up is shown once, and never again."""
+    made = json.loads(run(*CREATE, "-w", "fulfil", "-w", "ship*", "-s", "failed", "--json").out)
+    secret = made.pop("new_secret")
+    assert secret.startswith("whsec_")
+    assert (made["secrets"], made["workflows"], made["statuses"]) == (
+        ["(kept in the store)"],
+        ["fulfil", "ship*"],
+        ["failed"],
+    )
+    assert json.loads(run("endpoint", "show", "shop", "--json").out) == made
+    assert "fulfil, ship*" in run("endpoint", "list").out
+    assert "ping" in run("endpoint", "test", "shop").out
+    assert json.loads(run("endpoint", "delete", "shop", "--json").out) == {"name": "shop", "deleted": True}
+    assert json.loads(run("endpoint", "list", "--json").out) == []
+
+
+def test_a_secret_of_one_s_own_is_a_reference(run):
+    """And then none is made up."""
+    result = run(*CREATE, "--secret", "env:SHOP", "--no-ends")
+    assert (result.code, "whsec_" in result.err) == (0, False)
+    shown = json.loads(run("endpoint", "show", "shop", "--json").out)
+    assert (shown["secrets"], shown["workflows"]) == (["env:SHOP"], [])
+
+
+def test_what_cannot_be_is_refused(run):
+    """With what may be instead."""
+    run(*CREATE)
+    for words, said in {
+        CREATE: "exists already",
+        (*CREATE[:2], "x", "--url", "ftp://h"): "https://HOST/PATH",
+        (*CREATE[:2], "x", "--url", "https://u:pw@h"): "no user and no password",
+        (*CREATE[:2], "x", "--url", "https://h", "-s", "running"): "completed, failed",
+        (*CREATE[:2], "x", "--url", "https://h", "--secret", "abc"): "env:NAME",
+        ("endpoint", "test", "nothing"): "edow endpoint list",
+    }.items():
+        result = run(*words)
+        assert result.code == 1, words
+        assert said in result.err, (words, result.err)
+        assert "pw" not in result.err

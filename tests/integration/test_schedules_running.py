@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -41,7 +41,9 @@ class World:
         self.first = 0
 
     async def make(self, overlap: Overlap) -> None:
-        schedule = Schedule(workflow="patient", input={"at": "{{scheduled_time}}"}, every="1h", overlap=overlap)
+        values = {"at": "{{scheduled_time}}"}
+        far = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)  # no tick comes by itself meanwhile
+        schedule = Schedule(workflow="patient", input=values, every="1h", anchor=far, overlap=overlap)
         view = await self.client.schedules().create("s", schedule)
         self.first = moment(view.next[0]) or 0
 

@@ -654,6 +654,23 @@ class StoreSuite:
         assert await found(attributes={'who."x': "w1", "even": False}, workflow="flow-2") == [5]
         assert await found(workflow="nothing") == []
 
+    async def test_ids_that_begin_alike_are_listed_however_many_there_are(self, store: Store) -> None:
+        """Many are read by their times, and few by their ids: nobody can tell from what is listed."""
+        many = [start(store, f"many-{n:04d}", at=T0 + n, workflow=f"flow-{n % 2}") for n in range(5_100)]
+        await store.accept([*many, start(store, "man", at=T0), start(store, "manz", at=T0 + 9_000)], T0)
+
+        async def found(**where: object) -> list[str]:
+            page = await store.executions_list(ExecutionFilter(limit=3, **where))  # type: ignore[arg-type]
+            return [row.id for row in page.executions]
+
+        assert await found(id_prefix="many-") == ["many-5099", "many-5098", "many-5097"]
+        assert await found(id_prefix="man") == ["manz", "many-5099", "many-5098"]
+        assert await found(id_prefix="many-", workflow="flow-0") == ["many-5098", "many-5096", "many-5094"]
+        assert await found(id_prefix="many-00") == ["many-0099", "many-0098", "many-0097"]
+        page = await store.executions_list(ExecutionFilter(id_prefix="many-", limit=5_000))
+        rest = await store.executions_list(ExecutionFilter(id_prefix="many-", limit=5_000, cursor=page.cursor))
+        assert [row.id for row in rest.executions] == [f"many-{n:04d}" for n in reversed(range(100))]
+
     async def test_pages_follow_each_other(self, store: Store) -> None:
         """Cursors give every execution once, also among equal start times and while new ones arrive."""
         ids = [f"id-{n:02d}" for n in range(25)]

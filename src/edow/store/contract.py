@@ -326,7 +326,8 @@ class Store(Protocol):
     async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
         """Put parked letters into the parking lot; back, with the reason ""; how many there were."""
 
-    async def counts(self, now: int) -> Counts: ...
+    async def counts(self, now: int) -> Counts:
+        """Where counting the executions takes long, `by_status` may be as old as 50 times that: see `Tally`."""
 
     async def records_put(
         self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False

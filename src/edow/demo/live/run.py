@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 import webbrowser
 from collections import deque
-from contextlib import AsyncExitStack, closing
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -30,6 +33,7 @@ from edow.testing.scratch import scratch
 from edow.testing.stage import Stage
 
 HOST = "127.0.0.1"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 APART = "sqlite:///transport.db"  # a file of its own: messages that one transaction moves cannot be doubled
 ENOUGH = 1_000_000_000  # in stock
 LINES = 200  # of what happened
@@ -94,8 +98,9 @@ async def run_live(options: LiveOptions, stage: Stage) -> LiveOutcome:
         show = Show(
             Props(client, system.transport, crew, payments, truth, folder, options.source), happenings, options.rate
         )
+        stop = stack.enter_context(_asked_to_stop())
         await stack.enter_async_context(_Served(show, system, options.port, stage, options.open_page))
-        await _until_stopped(show)
+        await _until(stop, show)
         truth.look()
         return LiveOutcome(
             orders=show.watcher.ended,
@@ -117,25 +122,44 @@ class _Served:
         self._server = Server(app, HOST, port)
         self._stage = stage
         self._open_page = open_page
+        self._opening: asyncio.Task[bool] | None = None
 
     async def __aenter__(self) -> None:
         await self._server.start()
         url = self._server.url + PLACE
         self._stage.say(f"the page is at {url}", "good")
         self._stage.say("Ctrl-C ends it")
-        if self._open_page:
-            await asyncio.to_thread(webbrowser.open, url)
+        if self._open_page and _has_a_screen():
+            self._opening = asyncio.create_task(asyncio.to_thread(webbrowser.open, url))
 
     async def __aexit__(self, *_: object) -> None:
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)
         await self._server.stop()
 
 
-async def _until_stopped(show: Show) -> None:
-    """Returns when a signal asks for it; raises what the show raises."""
+def _has_a_screen() -> bool:
+    """Elsewhere a browser of text would take the terminal over."""
+    graphical = sys.platform in ("darwin", "win32")
+    return graphical or any(name in os.environ for name in ("BROWSER", "DISPLAY", "WAYLAND_DISPLAY"))
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[asyncio.Event]:
+    """Set by Ctrl-C and SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+async def _until(stop: asyncio.Event, show: Show) -> None:
+    """Raises what the show raises."""
     running = asyncio.create_task(show.run())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -143,8 +167,6 @@ async def _until_stopped(show: Show) -> None:
         if running.done():
             running.result()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
         running.cancel()
         stopping.cancel()
         await asyncio.gather(running, stopping, return_exceptions=True)

@@ -28,6 +28,6 @@ def page_query(where: ExecutionFilter, by_id: bool) -> tuple[str, list[object]]:
         attributes,
         where.limit + 1,
     ]
-    if not by_id or not where.id_prefix:
+    if not where.id_prefix or not (by_id or len(where.id_prefix) > BEGINNING):
         return "list_by_workflow", [*arguments, where.id_prefix or None]
     return "list_by_id", [*arguments, where.id_prefix[:BEGINNING], where.id_prefix]

@@ -75,7 +75,8 @@ SELECT page.*, i.body AS input FROM (
         WHERE e.workflow = workflows.name AND e.status = wanted.status
           AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
           AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
-          AND ($9::text IS NULL OR starts_with(coalesce(e.name, e.id), $9))
+          AND ($9::text IS NULL
+            OR e.id >= $9::text COLLATE "C" AND e.id < ($9::text || chr(1114111)) COLLATE "C")
         ORDER BY e.started_at DESC, e.number DESC LIMIT $8
     ) AS found
     ORDER BY found.started_at DESC, found.number DESC LIMIT $8

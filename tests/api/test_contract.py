@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from edow.api import Settings, application
+from edow.api.document import document as document_of
 from edow.api.server import Server
 from tests.api.serving import serving
 from tests.conformance.postgresql import drop_schema
@@ -35,7 +36,7 @@ UNLIMITED = Settings(rate=1e6, burst=10**9, longest_wait_seconds=0.01)
 EXAMPLES = 8  # of each operation: the same ones in every run
 SECONDS = 30.0
 
-document = application("sqlite:///unused.db").openapi_schema.to_schema()
+document = document_of(application("sqlite:///unused.db"))
 schema = schemathesis.openapi.from_dict(document)
 
 

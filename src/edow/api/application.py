@@ -13,13 +13,10 @@ from litestar import Litestar, Request, Response, Router, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.handlers import BaseRouteHandler
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
 
-import edow
 from edow.api import (
     audit,
+    dead_letters,
     desk,
     endpoints,
     executions,
@@ -34,10 +31,11 @@ from edow.api import (
     triggers,
 )
 from edow.api.backend import Backend
+from edow.api.document import config, document
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
 from edow.api.problems import of_bug, of_depth, of_edow, of_http
-from edow.api.routes import BEARER, Shared, allows
+from edow.api.routes import Shared, allows
 from edow.api.schemas import RawSchema
 from edow.api.settings import Settings
 from edow.app import now
@@ -51,6 +49,7 @@ from edow.workflow.registry import Registry
 VERSIONED = "/api/v1"
 RESOURCES: tuple[Sequence[BaseRouteHandler], ...] = (
     executions.ROUTES,
+    dead_letters.ROUTES,
     desk.ROUTES,
     hooks.ROUTES,
     schedules.ROUTES,
@@ -95,7 +94,7 @@ def application(
         exception_handlers={EdowError: of_edow, HTTPException: of_http, RecursionError: of_depth, Exception: of_bug},
         lifespan=[_lifespan(backend)],
         logging_config=None,
-        openapi_config=_document(),
+        openapi_config=config(),
         plugins=[RawSchema()],
         request_max_body_size=backend.settings.max_body_bytes,
     )
@@ -111,7 +110,7 @@ def client_of_request(request: Request[Any, Any, Any], backend: Shared) -> Clien
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False, **allows("public"))
 def openapi_document(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """What this API can do, for programs that make clients, tests and documentation from it."""
-    return Response(request.app.openapi_schema.to_schema())
+    return Response(document(request.app))
 
 
 def _lifespan(backend: Backend) -> Any:
@@ -127,18 +126,6 @@ def _lifespan(backend: Backend) -> Any:
             await backend.close()
 
     return lifespan
-
-
-def _document() -> OpenAPIConfig:
-    return OpenAPIConfig(
-        title="EDOW",
-        version=edow.__version__,
-        description="Durable workflows: start executions, look at them, and act on them.",
-        use_handler_docstrings=True,
-        components=Components(security_schemes={BEARER: SecurityScheme(type="http", scheme="bearer")}),
-        render_plugins=[JsonRenderPlugin()],
-        openapi_router=Router("/api/schema", route_handlers=[], include_in_schema=False, opt={"access": "public"}),
-    )
 
 
 def _refuse_unguarded(app: Litestar) -> None:

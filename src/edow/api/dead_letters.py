@@ -1,0 +1,138 @@
+"""`/api/v1/dead-letters`: failures that wait for a person. Groups, the parking lot and stages are `edow.api.desk`'s."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+import msgspec
+from litestar import get, post
+from litestar.params import JSONBody, QueryParameter
+
+from edow.api.desk import Which
+from edow.api.routes import Acting, Shared, allows
+from edow.api.views import moment
+from edow.errors import NotFound
+from edow.model.failure import Failure
+from edow.store.contract import DeadLetter, DeadLetterFilter
+
+TAGS = ["dead letters"]
+
+LetterState = Literal["parked", "raised", "redriven", "discarded"]
+AnyState = Literal["parked", "raised", "redriven", "discarded", "any"]
+
+
+class LetterView(msgspec.Struct, kw_only=True):
+    """`args`: parameters by name. `group`: failures of the same kind share it. `aside`: why it was set aside, or ""."""
+
+    id: str
+    execution: str
+    run: int
+    step: str
+    task: str
+    workflow: str
+    state: LetterState
+    attempts: int
+    at: datetime
+    failure: Failure | None
+    args: msgspec.Raw
+    correlation: str
+    traceparent: str
+    reason: str
+    group: str
+    aside: str
+
+
+class Redrive(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`args`: new arguments by parameter name, for all of them. They are checked against the task's signature, for
+    which the API was given its code, unless `unchecked`.
+    """
+
+    which: Which
+    args: dict[str, object] | None = None
+    unchecked: bool = False
+
+
+class Discard(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: Which
+    reason: str = ""
+
+
+class Acted(msgspec.Struct, kw_only=True):
+    """How many letters were accepted."""
+
+    letters: int
+
+
+@get("/dead-letters", tags=TAGS, summary="List dead letters", **allows("read"))
+async def list_letters(  # noqa: PLR0913  # conditions
+    client: Acting,
+    task: Annotated[str | None, QueryParameter(description="Of this task.")] = None,
+    execution: Annotated[str | None, QueryParameter(description="Of this execution.")] = None,
+    error: Annotated[str | None, QueryParameter(description="In the type or message of the error.")] = None,
+    group: Annotated[str | None, QueryParameter(description="Of this group.")] = None,
+    letters: Annotated[AnyState, QueryParameter(name="state", description="Those that wait: parked.")] = "parked",
+    aside: Annotated[bool, QueryParameter(description="In the parking lot.")] = False,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000, description="At most so many.")] = 100,
+) -> list[LetterView]:
+    """Oldest first; by default those that wait for somebody to act."""
+    where = DeadLetterFilter(
+        execution=execution,
+        task=task,
+        state=None if letters == "any" else letters,
+        error=error,
+        fingerprint=group,
+        aside=aside,
+        limit=limit,
+    )
+    return [letter_view(each) for each in await client.dead_letters(where)]
+
+
+@get("/dead-letters/letter", tags=TAGS, summary="Show a dead letter", **allows("read", 404))
+async def show(client: Acting, id: Annotated[str, QueryParameter(description="execution/run/step")]) -> LetterView:
+    """With arguments, error and stack. Its id has slashes, and so is no part of a path."""
+    found = await client.dead_letters(DeadLetterFilter(ids=[id], state=None, limit=1))
+    if not found:
+        raise NotFound(f"there is no dead letter {id[:200]!r}; list those in state any to see what there is")
+    return letter_view(found[0])
+
+
+ACTS = allows("operate", 404, 409)
+
+
+@post("/dead-letters/redrive", tags=TAGS, summary="Redrive dead letters", status_code=200, **ACTS)
+async def redrive(client: Acting, backend: Shared, data: JSONBody[Redrive]) -> Acted:
+    """Run the steps again at once; `/redrives` does it in stages."""
+    which = data.which.selection()
+    registry, unchecked = backend.registry, data.unchecked
+    return Acted(letters=await client.redrive(which, data.args, registry=registry, unchecked=unchecked))
+
+
+@post("/dead-letters/discard", tags=TAGS, summary="Discard dead letters", status_code=200, **ACTS)
+async def discard(client: Acting, data: JSONBody[Discard]) -> Acted:
+    """Answer the steps with TaskDiscarded; their workflows go on with that."""
+    return Acted(letters=await client.discard(data.which.selection(), data.reason))
+
+
+def letter_view(letter: DeadLetter) -> LetterView:
+    return LetterView(
+        id=letter.id,
+        execution=letter.execution,
+        run=letter.run,
+        step=letter.step,
+        task=letter.task,
+        workflow=letter.workflow,
+        state=letter.state,
+        attempts=letter.attempts,
+        at=moment(letter.at),
+        failure=msgspec.json.decode(letter.failure, type=Failure | None),
+        args=letter.args,
+        correlation=letter.correlation,
+        traceparent=letter.trace,
+        reason=letter.reason,
+        group=letter.fingerprint,
+        aside=letter.lot,
+    )
+
+
+ROUTES = (list_letters, show, redrive, discard)

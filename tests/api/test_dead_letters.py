@@ -1,0 +1,65 @@
+"""Dead letters over HTTP, one by one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edow.model.failure import Failure
+from edow.store.contract import Commit, DeadLetter
+from tests.api.serving import Api
+
+LETTERS = "/api/v1/dead-letters"
+
+
+async def put_letters(api: Api) -> None:
+    """Of three executions that wait; and one of bytes that belong to none."""
+    await api.client.submit_named("w", [(f"e-{number}", {}) for number in range(3)])
+    failure = msgspec.Raw(msgspec.json.encode(Failure(type="ValueError", message="no such order", stack="at 7")))
+    letters = [
+        DeadLetter(
+            id=f"e-{number}/1/charge",
+            execution=f"e-{number}",
+            run=1,
+            step="charge",
+            task="charge",
+            args=msgspec.Raw(b'{"amount": 12}'),
+            failure=failure,
+            attempts=3,
+            workflow="w",
+            at=number + 1,
+            fingerprint="f",
+        )
+        for number in range(3)
+    ]
+    poison = DeadLetter(id="poison/x", execution="", run=0, step="x", task="", failure=failure, at=9)
+    await api.system.store.commit(Commit(leases={}, dead_letters=[*letters, poison]))
+
+
+async def test_letters_are_listed_and_shown(each: Api):
+    """Oldest first, with filters; one with everything needed to act on it."""
+    await put_letters(each)
+    http = each.http()
+    assert [letter["id"] for letter in (await http.get(LETTERS)).json()][:2] == ["e-0/1/charge", "e-1/1/charge"]
+    assert len((await http.get(LETTERS, params={"task": "charge", "limit": 2})).json()) == 2
+    assert len((await http.get(LETTERS, params={"error": "such order", "execution": "e-1"})).json()) == 1
+    assert (await http.get(LETTERS, params={"state": "redriven"})).json() == []
+    assert (await http.get(LETTERS, params={"state": "odd"})).status_code == 422
+    letter = (await http.get(f"{LETTERS}/letter", params={"id": "e-1/1/charge"})).json()
+    assert (letter["args"], letter["attempts"], letter["failure"]["stack"]) == ({"amount": 12}, 3, "at 7")
+    assert (await http.get(f"{LETTERS}/letter", params={"id": "nothing"})).status_code == 404
+
+
+async def test_letters_are_redriven_and_discarded(each: Api):
+    """By id or by what they have in common; new arguments need the code, or to be sent unchecked."""
+    await put_letters(each)
+    http = each.http()
+    one = {"which": {"ids": ["e-0/1/charge"]}}
+    assert (await http.post(f"{LETTERS}/redrive", json=one | {"args": {"amount": 1}})).status_code == 400
+    answer = await http.post(f"{LETTERS}/redrive", json=one | {"args": {"amount": 1}, "unchecked": True})
+    assert (answer.status_code, answer.json()) == (200, {"letters": 1})
+    assert (await http.post(f"{LETTERS}/discard", json={"which": {"ids": ["poison/x"]}})).json() == {"letters": 1}
+    assert (await http.post(f"{LETTERS}/redrive", json={"which": {"ids": ["poison/x"]}})).status_code == 409
+    assert (await http.post(f"{LETTERS}/discard", json={"which": {"task": "charge"}})).json() == {"letters": 3}
+    assert (await http.post(f"{LETTERS}/discard", json={"which": {}})).status_code == 400
+    actions = [entry["action"] for entry in (await http.get("/api/v1/audit")).json()["entries"]]
+    assert actions == ["dead_letter.discard", "dead_letter.discard", "dead_letter.redrive"]

@@ -1,0 +1,103 @@
+"""The OpenAPI document: complete, and good enough to make a client from."""
+
+from __future__ import annotations
+
+import json
+import keyword
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema
+import pytest
+from litestar.serialization import encode_json
+
+from edow.api import application
+from edow.api.document import JSON, document
+from edow.api.examples import EXAMPLES
+from tests.api.serving import Api
+from tests.api.test_dead_letters import put_letters
+
+DOCUMENT = document(application("sqlite:///unused.db"))
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, item in DOCUMENT["paths"].items():
+        for method, operation in item.items():
+            yield method.upper(), path, operation
+
+
+def body_of(operation: dict[str, Any]) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = operation.get("requestBody", {}).get("content", {}).get(JSON)
+    return found
+
+
+OPERATIONS = {operation["operationId"]: (method, path, operation) for method, path, operation in operations()}
+WITH_BODY = [name for name, (_, _, operation) in OPERATIONS.items() if body_of(operation) is not None]
+MADE = [name for name in WITH_BODY if "{" not in OPERATIONS[name][1] and "201" in OPERATIONS[name][2]["responses"]]
+
+
+def test_every_operation_can_be_called_from_a_program():
+    """Each has a name of its own that is an identifier, a summary, and a description."""
+    assert len(OPERATIONS) == sum(1 for _ in operations())
+    for name, (_, _, operation) in OPERATIONS.items():
+        assert name.isidentifier()
+        assert not keyword.iskeyword(name)
+        assert operation["summary"], name
+        assert operation["description"], name
+
+
+def test_every_answer_has_a_type():
+    """JSON with a schema, or another type, or no content at all; and errors are all of one form."""
+    for name, (_, _, operation) in OPERATIONS.items():
+        for status, answer in operation["responses"].items():
+            content = answer.get("content")
+            assert content or status in ("202", "204"), (name, status)
+            if content and status >= "400" and status != "503":
+                assert content[JSON]["schema"] == {"$ref": "#/components/schemas/Problem"}, (name, status)
+
+
+def test_every_reference_leads_somewhere():
+    """To a component of the document."""
+
+    def references(node: object) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            for value in node.values():
+                yield from references(value)
+        elif isinstance(node, list):
+            for value in node:
+                yield from references(value)
+
+    found = set(references(DOCUMENT))
+    known = {f"#/components/schemas/{name}" for name in DOCUMENT["components"]["schemas"]}
+    assert found <= known
+    assert found
+
+
+def test_there_are_no_examples_of_other_operations():
+    """One that is renamed takes its example along."""
+    assert set(EXAMPLES) == set(WITH_BODY)
+
+
+@pytest.mark.parametrize("name", WITH_BODY)
+def test_every_body_has_an_example_that_fits(name: str):
+    """By the schema in the document."""
+    body = body_of(OPERATIONS[name][2])
+    assert body is not None
+    schema = body["schema"] | {"components": DOCUMENT["components"]}
+    jsonschema.Draft202012Validator(schema).validate(body["example"])
+
+
+@pytest.mark.parametrize("name", MADE)
+async def test_examples_of_what_can_be_made_are_accepted(api: Api, name: str):
+    """Sent as they are, to a store that holds nothing but a few dead letters."""
+    await put_letters(api)
+    answer = await api.http().post(OPERATIONS[name][1], json=EXAMPLES[name])
+    assert answer.status_code == 201, answer.text
+
+
+async def test_it_is_served(api: Api):
+    """To everybody, and the same."""
+    answer = await api.http("192.0.2.1").get("/openapi.json")
+    assert answer.json() == json.loads(encode_json(DOCUMENT))

@@ -20,7 +20,7 @@ from edow.model.execution import Execution, Status
 from edow.monitor import alerts, incidents
 from edow.monitor.duties import Duties
 from edow.monitor.keeper import Keeper
-from edow.store.contract import Store
+from edow.store.contract import Put, RecordFilter, Store
 from tests.conformance.postgresql import own_schema
 from tests.integration.system import QUICK, registry_of, until
 
@@ -120,6 +120,15 @@ async def test_what_nobody_takes_is_stuck(system: System) -> None:
         await orchestrator.stop()
         await judged(system, now() + 180 * SECOND)
         assert (await names(system.store))[0] == []
+
+
+async def test_what_has_expired_leaves(system: System) -> None:
+    """An orchestrator's housekeeping deletes records of any kind whose time has come, and no others."""
+    at = now()
+    puts = [Put("view", f"old-{each}", b"{}", None, at - 1) for each in range(3)]
+    await system.store.records_put([*puts, Put("view", "new", b"{}", None, at + HOUR * SECOND)], at)
+    await system.orchestrator(**QUICK)._housekeeper.purge_once()
+    assert [each.key for each in await system.store.records_list(RecordFilter("view"))] == ["new"]
 
 
 async def test_a_store_that_was_away_is_an_incident(system: System) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
-from edow.errors import InvalidInput
+from edow.errors import InvalidInput, TransportUnavailable
 from edow.kpi import alert
 from edow.kpi.figures import Figures
 from edow.kpi.incident import Sight
@@ -22,6 +23,7 @@ MERGE = 30 * SECOND
 JUDGE = 15 * SECOND
 LETTERS = 600 * SECOND  # over which dead letters are counted
 LAG = 30 * SECOND
+PATIENCE_SECONDS = 10.0  # with a broker
 
 
 class Interval:
@@ -96,7 +98,10 @@ class Duties:
 
     async def _see(self, now: int) -> Figures | None:
         try:
-            return await topics.look(self._transport, self._topic_names, now)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                return await topics.look(self._transport, self._topic_names, now)
+        except TimeoutError:
+            raise TransportUnavailable(f"no answer within {PATIENCE_SECONDS:g} s") from None
         except InvalidInput as problem:  # somebody has deleted a topic
             log.warning("the topics were not looked at: %s", problem)
             return None

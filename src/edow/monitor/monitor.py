@@ -1,5 +1,5 @@
-"""The loop: every two seconds this process's figures are stored, and one process at a time does what one can do for
-all.
+"""Two loops: every two seconds this process's figures are stored, and one process at a time does what one can do for
+all, however long that takes.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from edow.errors import EdowError, Unavailable
@@ -25,6 +25,7 @@ log = logging.getLogger("edow.monitor")
 
 EVERY_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
+SAME = 5 * SECOND  # both loops notice an outage
 TOLD = 60 * SECOND  # an outage is told of for so long after its end
 
 
@@ -54,7 +55,6 @@ class Monitor:
         self._lead = Lead(store, self.process)
         self._duties = Duties(store, transport, measured.topic_names)
         self._seen: Figures | None = None  # of the topics, not stored yet
-        self._away = False  # the store or the broker is
         self._outage_at = 0
         self._outage_until = 0
         self._running: asyncio.Task[None] | None = None
@@ -83,11 +83,19 @@ class Monitor:
 
     async def run_once(self) -> None:
         """Everything that is due. Raises Unavailable."""
+        await self.report_once()
+        await self.oversee_once()
+
+    async def report_once(self) -> None:
+        """Store what this process has counted, and that it is here."""
         now = self._now()
         seen, self._seen = self._seen, None
         await self._keeper.flush(now, seen, also=[incidents.here(self._presence(now))])
-        if await self._lead.held(now):
-            self._seen = await self._duties.run_once(now)
+
+    async def oversee_once(self) -> None:
+        """What one process is enough for, if it is this one."""
+        if await self._lead.held(self._now()):
+            self._seen = await self._duties.run_once(self._now())
 
     def _presence(self, now: int) -> Presence:
         meter = self._measured.meter
@@ -103,21 +111,28 @@ class Monitor:
         )
 
     async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._forever(self.report_once))
+            group.create_task(self._forever(self.oversee_once))
+
+    async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
+        away = False
         while True:
             try:
-                await self.run_once()
-                self._away = False
+                await once()
+                away = False
             except Unavailable as problem:
-                self._note_outage()
+                self._note_outage(begins=not away)
+                away = True
                 log.warning("figures are late: %s", problem)
             except EdowError as problem:
                 log.warning("figures: %s", problem)
             await asyncio.sleep(EVERY_SECONDS)
 
-    def _note_outage(self) -> None:
+    def _note_outage(self, *, begins: bool) -> None:
         """The store, or the broker, does not answer; the first commit after this is progress."""
         now = self._now()
-        if not self._away:
-            self._away, self._outage_at = True, now
+        if begins and now >= self._outage_until + SAME:
+            self._outage_at = now
             self._measured.meter.watch()
         self._outage_until = now

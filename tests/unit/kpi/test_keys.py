@@ -5,7 +5,9 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edow.kpi.figures import Figures, Lag
 from edow.kpi.keys import KEPT, Keys
+from edow.kpi.summary import summary
 
 streams = st.lists(st.lists(st.integers(0, 300).map(str), max_size=400), min_size=1, max_size=5)
 
@@ -44,3 +46,16 @@ def test_a_key_that_everything_has_is_told_otherwise():
     """Where all messages have one key, a topic of its own would not help."""
     (only,) = of(["same"] * 100).heaviest("edow.tasks.orders")
     assert (only.share, "leave out the key" in only.action) == (1.0, True)
+
+
+def test_a_hot_partition_is_named():
+    """One that has most of a topic's messages, among several; an even spread and a single partition are none."""
+    lags = {
+        "hot": Lag("hot", "workers", 10, 0, None, 1000, 8, "3", 0.7),
+        "even": Lag("even", "workers", 10, 0, None, 1000, 8, "3", 0.15),
+        "two": Lag("two", "workers", 10, 0, None, 1000, 2, "1", 0.9),
+        "one": Lag("one", "workers", 10, 0, None, 1000, 1, "0", 1.0),
+    }
+    found = summary(Figures(lag=lags), 60.0).hot_partitions
+    assert [(each.topic, each.partition, each.share, each.partitions) for each in found] == [("hot", "3", 0.7, 8)]
+    assert "spread" in found[0].action

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from edow.kpi.cost import Cost, Prices, cost_of, envelope, priced
-from edow.kpi.figures import Figures, TaskFigures, Traffic, WorkflowFigures
+from edow.kpi.figures import Figures, Lag, TaskFigures, Traffic, WorkflowFigures
 from edow.kpi.histogram import Histogram
 from edow.kpi.keys import HotKey
+from edow.kpi.series import Point
 from edow.model.topics import groups_of
 
 HOT_PARTITION = 0.5  # share of one partition among several from which on the others cannot help
@@ -67,13 +68,15 @@ class TopicSummary(msgspec.Struct, frozen=True):
 
 
 class LagSummary(msgspec.Struct, frozen=True):
-    """The most that was seen to wait in a consumer group."""
+    """The most that was seen to wait in a consumer group, and how fast messages came and went; None: not known."""
 
     topic: str
     group: str
     waiting: int
     in_flight: int
     oldest_seconds: float | None
+    in_per_second: float | None = None
+    out_per_second: float | None = None
 
 
 class HotPartition(msgspec.Struct, frozen=True):
@@ -99,8 +102,32 @@ class Summary(msgspec.Struct, frozen=True):
     currency: str
 
 
-def summary(figures: Figures, seconds: float, prices: Prices | None = None) -> Summary:
-    """What was measured in so many seconds."""
+def group_rates(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
+    """Messages that came to a consumer group in a second, and that left it, from the first and last time that the
+    broker told how many there ever were.
+    """
+    seen: dict[str, list[tuple[int, int, Lag]]] = {}
+    for point in points:
+        for name, lag in point.figures.lag.items():
+            if lag.published is not None:
+                seen.setdefault(name, []).append((point.start, lag.published, lag))
+    rates = {}
+    for name, samples in seen.items():
+        (begin, before, first), (end, after, last) = samples[0], samples[-1]
+        if end > begin and after >= before:
+            grown = last.waiting + last.in_flight - first.waiting - first.in_flight
+            came = (after - before) / (end - begin)
+            rates[name] = came, max(0.0, came - grown / (end - begin))
+    return rates
+
+
+def summary(
+    figures: Figures,
+    seconds: float,
+    prices: Prices | None = None,
+    rates: Mapping[str, tuple[float, float]] | None = None,
+) -> Summary:
+    """What was measured in so many seconds. `rates`: of consumer groups."""
     per_message = envelope(figures)
     workflows = sorted(figures.workflows.items())
     return Summary(
@@ -113,8 +140,10 @@ def summary(figures: Figures, seconds: float, prices: Prices | None = None) -> S
         ],
         topics=[*_topics("sent", figures.sent, seconds), *_topics("received", figures.received, seconds)],
         lag=[
-            LagSummary(lag.topic, lag.group, lag.waiting, lag.in_flight, _seconds(lag.oldest))
-            for _, lag in sorted(figures.lag.items())
+            LagSummary(
+                lag.topic, lag.group, lag.waiting, lag.in_flight, _seconds(lag.oldest), *(rates or {}).get(name, ())
+            )
+            for name, lag in sorted(figures.lag.items())
         ],
         hot_keys=[hot for topic, keys in sorted(figures.keys.items()) for hot in keys.heaviest(topic)],
         hot_partitions=list(_hot_partitions(figures)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edow.kpi import series
 from edow.kpi.figures import Figures
 from edow.kpi.series import COARSE, DAY, FINE, HOUR, MIDDLE, SECOND, Point, Resolution
-from edow.kpi.summary import Summary
+from edow.kpi.summary import Summary, group_rates
 from edow.kpi.summary import summary as summarise
 from edow.monitor.compactor import stored
 from edow.monitor.prices import prices
@@ -36,7 +36,8 @@ async def summary(store: Store, since: int, until: int) -> Summary:
     """The same as people and programs read it, priced if there is a price list."""
     found = await points(store, since, until)
     seconds = (until - since) / SECOND
-    return summarise(series.added_up(each.figures for each in found), seconds, await prices(store))
+    total = series.added_up(each.figures for each in found)
+    return summarise(total, seconds, await prices(store), group_rates(found))
 
 
 async def _read(store: Store, resolution: Resolution, begin: int, end: int) -> list[Point]:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from edow.kpi.figures import Figures, Lag
 from edow.kpi.keys import KEPT, Keys
-from edow.kpi.summary import summary
+from edow.kpi.series import Point
+from edow.kpi.summary import group_rates, summary
 
 streams = st.lists(st.lists(st.integers(0, 300).map(str), max_size=400), min_size=1, max_size=5)
 
@@ -59,3 +60,13 @@ def test_a_hot_partition_is_named():
     found = summary(Figures(lag=lags), 60.0).hot_partitions
     assert [(each.topic, each.partition, each.share, each.partitions) for each in found] == [("hot", "3", 0.7, 8)]
     assert "spread" in found[0].action
+
+
+def test_rates_of_groups_follow_from_what_the_broker_counts():
+    """In ten seconds 100 messages came and 20 more wait than before: 8 a second went."""
+    first = Figures(lag={"a": Lag("a", "g", 5, 5, None, 1000), "b": Lag("b", "g", 1, 1)})
+    last = Figures(lag={"a": Lag("a", "g", 20, 10, None, 1100), "b": Lag("b", "g", 1, 1)})
+    rates = group_rates([Point(100, 10, first), Point(105, 10, Figures()), Point(110, 10, last)])
+    assert rates == {"a": (10.0, 8.0)}
+    (one, other) = summary(last, 60.0, None, rates).lag
+    assert (one.in_per_second, one.out_per_second, other.in_per_second) == (10.0, 8.0, None)

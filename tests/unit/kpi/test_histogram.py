@@ -4,11 +4,12 @@ from math import ceil
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edow.kpi.histogram import RELATIVE_ERROR, Histogram
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 values = st.lists(st.integers(0, 90 * 86_400 * 1_000_000), min_size=1, max_size=200)
 
 
@@ -18,6 +19,7 @@ def of(given_values):
     return histogram
 
 
+@unhurried
 @given(values, st.floats(0, 1))
 def test_a_quantile_is_within_the_stated_error(many, part):
     """Whatever the values, the quantile by nearest rank is at most 2 % off the exact one."""
@@ -25,6 +27,7 @@ def test_a_quantile_is_within_the_stated_error(many, part):
     assert of(many).quantile(part) == pytest.approx(exact, rel=RELATIVE_ERROR * (1 + 1e-9))
 
 
+@unhurried
 @given(values, values, values)
 def test_merging_is_associative_and_loses_nothing(first, second, third):
     """It does not matter who adds up what first: the outcome is that of all values in one histogram."""
@@ -39,6 +42,7 @@ def test_merging_is_associative_and_loses_nothing(first, second, third):
     assert (left.buckets, left.total) == (whole.buckets, whole.total) == (everything.buckets, everything.total)
 
 
+@unhurried
 @given(values)
 def test_count_and_mean_are_exact(many):
     """What needs no estimate is not estimated."""
@@ -47,6 +51,7 @@ def test_count_and_mean_are_exact(many):
     assert histogram.mean == pytest.approx(sum(many) / len(many))
 
 
+@unhurried
 @given(values, st.integers(1, 90 * 86_400 * 1_000_000))
 def test_who_is_surely_within_a_limit_counts_as_within(many, limit):
     """Only values within the error of the limit may be on the wrong side of it."""
@@ -55,6 +60,7 @@ def test_who_is_surely_within_a_limit_counts_as_within(many, limit):
     assert surely <= of(many).at_most(limit) <= perhaps
 
 
+@unhurried
 @given(values)
 def test_it_survives_being_stored(many):
     """JSON and back gives the same histogram."""

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edow.kpi.figures import Figures, Lag
@@ -10,6 +10,7 @@ from edow.kpi.keys import KEPT, Keys
 from edow.kpi.series import Point
 from edow.kpi.summary import group_rates, summary
 
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 streams = st.lists(st.lists(st.integers(0, 300).map(str), max_size=400), min_size=1, max_size=5)
 
 
@@ -20,6 +21,7 @@ def of(stream):
     return keys
 
 
+@unhurried
 @given(streams)
 def test_counts_are_lower_limits_with_a_known_error(parts):
     """Merged from several processes, no count is too high nor too low by more than `missed`, which is bounded."""

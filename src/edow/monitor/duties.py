@@ -82,7 +82,7 @@ class Duties:
     async def _follow_incidents(self, now: int) -> Figures | None:
         said = await incidents.orchestrators(self._store)
         await incidents.open_new(self._store, said, now)
-        if not await incidents.open_ones(self._store):
+        if not await incidents.open_ones(self._store, now):
             return None
         seen = await self._see(now)
         present = [each for each in said if now - each.at <= incidents.PATIENCE]
@@ -93,7 +93,7 @@ class Duties:
         """Messages and commands that wait; None if nobody tells."""
         if seen is None or not self._transport.features.lag:
             return None
-        waiting = sum(lag.waiting + lag.in_flight for lag in seen.lag.values())
+        waiting = sum(lag.waiting for lag in seen.lag.values())  # what is in flight is being done
         return waiting + (await self._store.counts(now)).inbox
 
     async def _see(self, now: int) -> Figures | None:

@@ -22,6 +22,7 @@ LATEST = 50  # incidents among which open ones are looked for
 SECOND = 1_000_000
 PATIENCE = 10 * SECOND  # until somebody who says nothing counts as lost
 CALM = 60 * SECOND  # before a fault: how much waits then is usual
+FOLLOWED = 86_400 * SECOND  # what has not recovered after a day never did
 KEEP_US = 90 * 86_400 * SECOND
 
 _presence = msgspec.json.Decoder(Presence).decode
@@ -60,9 +61,9 @@ async def open_new(store: Store, present: Sequence[Presence], now: int) -> None:
         await _open(store, of_outage(first, now, await _usual(store, first.outage_at)), now)
 
 
-async def open_ones(store: Store) -> bool:
-    """Whether any incident is not over."""
-    return any(not each.over for each in await incidents(store, LATEST))
+async def open_ones(store: Store, now: int) -> bool:
+    """Whether any incident of the last day is not over."""
+    return any(not each.over and now - each.fault_at < FOLLOWED for each in await incidents(store, LATEST))
 
 
 async def follow_all(store: Store, sight: Sight) -> None:
@@ -94,7 +95,7 @@ async def _put(store: Store, put: Put, now: int) -> None:
 async def _usual(store: Store, at: int) -> int:
     """How many messages waited before that moment."""
     figures = await reading.figures(store, at - CALM, at)
-    return sum(lag.waiting + lag.in_flight for lag in figures.lag.values())
+    return sum(lag.waiting for lag in figures.lag.values())
 
 
 def _end(incident: Incident) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -394,6 +394,28 @@ def test_intervals_are_counted_from_their_anchor() -> None:
     assert first(None) == "2026-06-01T01:30:00Z"
     assert first(datetime(2026, 5, 31, 23, 50, tzinfo=UTC)) == "2026-06-01T01:20:00Z"
     assert first(datetime(2030, 1, 1, 0, 20, tzinfo=UTC)) == "2026-06-01T00:20:00Z"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cron": 5},
+        {"cron": None, "every": timedelta(hours=1)},
+        {"input": ["a"]},
+        {"input": {1: 2}},
+        {"workflow": None},
+        {"timezone": None},
+        {"start": "2026-01-01"},
+        {"start": datetime(2026, 1, 1)},
+        {"overlap": "never"},
+        {"runs": "7"},
+        {"jitter": None},
+    ],
+)
+def test_whatever_is_no_schedule_is_refused(wrong: dict[str, Any]) -> None:
+    """Also what only Python can say, with an error of ours."""
+    with pytest.raises(InvalidInput):
+        Schedule(**({"workflow": "w", "cron": "@daily"} | wrong)).checked()
 
 
 def test_deep_input_is_refused() -> None:

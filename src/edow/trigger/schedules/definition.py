@@ -62,6 +62,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def checked(self) -> Schedule:
         """In the form that is stored. Raises InvalidInput, naming what is wrong."""
+        _check_types(self)
         definition_name(self.workflow, "workflow")
         if (self.cron is None) == (self.every is None):
             raise InvalidInput("a schedule has either a cron, like '0 2 * * *', or an interval, like every='90s'")
@@ -208,9 +209,18 @@ def _seconds(value: str | float, what: str, most: str) -> float:
     return found
 
 
-def _checked_input(values: Mapping[str, Any]) -> dict[str, Any]:
+def _check_types(schedule: Schedule) -> None:
+    """Whoever writes Python may write anything."""
+    values = {name: getattr(schedule, name) for name in schedule.__struct_fields__}
+    try:
+        msgspec.convert(values | {"input": {}}, Schedule)
+    except msgspec.ValidationError as problem:
+        raise InvalidInput(f"this is no schedule: {problem}; see edow.Schedule") from problem
+
+
+def _checked_input(values: object) -> dict[str, Any]:
     """As plain JSON."""
-    if not all(isinstance(name, str) for name in values):
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
         raise InvalidInput(f'the input must be an object of parameters by name, like {{"day": 7}}, not {values!r:.80}')
     body = codec.encode(dict(values), "the input of a schedule")
     if len(body) > MAX_INPUT_BYTES:

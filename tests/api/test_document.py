@@ -14,6 +14,7 @@ from litestar.serialization import encode_json
 from edow.api import application
 from edow.api.document import JSON, document
 from edow.api.examples import EXAMPLES
+from edow.client.actor import Actor
 from tests.api.serving import Api
 from tests.api.test_dead_letters import put_letters
 
@@ -95,6 +96,23 @@ async def test_examples_of_what_can_be_made_are_accepted(api: Api, name: str):
     await put_letters(api)
     answer = await api.http().post(OPERATIONS[name][1], json=EXAMPLES[name])
     assert answer.status_code == 201, answer.text
+
+
+async def test_answers_of_the_audit_log_fit_the_document(api: Api):
+    """Parameters are texts, numbers of either kind, truth values and null."""
+    operator = api.client.acting_as(Actor("cli:ada"))
+    await operator.submit_named("w", [("a", {})])
+    await operator.get("a").signal("go", [1, 2])
+    await operator.tokens().create("x", "read", 1)
+    http = api.http(token=await operator.tokens().create("y", "read"))
+    page = (await http.get("/api/v1/audit")).json()
+    schema = OPERATIONS["audit_read"][2]["responses"]["200"]["content"][JSON]["schema"]
+    jsonschema.Draft202012Validator(schema | {"components": DOCUMENT["components"]}).validate(page)
+    assert {type(value) for entry in page["entries"] for value in entry["parameters"].values()} == {
+        str,
+        int,
+        type(None),
+    }
 
 
 async def test_it_is_served(api: Api):

@@ -18,6 +18,8 @@ from edow.api.routes import BEARER
 
 JSON = "application/json"
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until another try makes sense."}}
+NUMBER = {"type": "number"}
+INTEGER = {"type": "integer"}
 WITH_RETRY_AFTER = ("429", "503")
 
 
@@ -55,4 +57,15 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
                 body["example"] = example
             for status in WITH_RETRY_AFTER:
                 operation["responses"][status].setdefault("headers", {}).update(RETRY_AFTER)
+    _keep_one_number(document)
     return document
+
+
+def _keep_one_number(node: object) -> None:
+    """An integer is a number too: where *one of* both is asked for, no integer would do."""
+    if isinstance(node, dict):
+        choices = node.get("oneOf")
+        if isinstance(choices, list) and NUMBER in choices and INTEGER in choices:
+            choices.remove(INTEGER)
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _keep_one_number(inner)

@@ -19,6 +19,7 @@ from edow.address import Address
 from edow.client.job_runner import JobRunner
 from edow.client.redriver import Redriver
 from edow.errors import InvalidInput, NotFound
+from edow.monitor.alerts import nobody
 from edow.monitor.monitor import Monitor
 from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
 from edow.orchestrator.config import process_name
@@ -237,9 +238,12 @@ class System:
         """What goes on with bulk jobs; beside each orchestrator and API."""
         return JobRunner(self.store, now)
 
-    def monitor(self, orchestrator: Orchestrator) -> Monitor:
-        """Keeps what the orchestrator measures. To be started before it and stopped after it."""
-        return Monitor(self.store, self.transport, orchestrator, now, process_name())
+    def monitor(self, orchestrator: Orchestrator, sender: Sender | None = None) -> Monitor:
+        """Keeps what the orchestrator measures. To be started before it and stopped after it. With a sender, endpoints
+        are told of alerts.
+        """
+        announce = sender.announced if sender is not None else nobody
+        return Monitor(self.store, self.transport, orchestrator, now, process_name(), announce)
 
     def schedules(self) -> schedules.Runner:
         """What starts executions at the times of the store's schedules; beside each orchestrator."""

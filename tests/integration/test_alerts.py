@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import edow
@@ -21,6 +22,8 @@ from edow.monitor import alerts, incidents
 from edow.monitor.duties import Duties
 from edow.monitor.keeper import Keeper
 from edow.store.contract import Put, RecordFilter, Store
+from edow.trigger.outgoing import ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
+from edow.trigger.sender import Sender
 from tests.conformance.postgresql import own_schema
 from tests.integration.system import QUICK, registry_of, until
 
@@ -90,6 +93,27 @@ async def test_a_budget_that_burns_is_one_alert_and_over_when_things_are_well(sy
     await measured(system, "c", much_later - 60 * SECOND, good=1000, bad=0)
     await judged(system, much_later)
     assert await names(system.store) == ([], ["burn_rate orders", "burn_rate orders"])
+
+
+async def test_endpoints_are_told_once_of_each_transition(system: System) -> None:
+    """Two monitors see a condition come and go: two signed messages are to be sent, written with the transitions."""
+    endpoint = Endpoint(name="pager", url="https://pager.example/", secrets=("env:PAGER",), workflows=())
+    await system.store.records_put([Put(OUTGOING, f"{ENDPOINTS}pager", msgspec.json.encode(endpoint))], now())
+    sender = Sender(system.store, now, "test")
+    await sender.look_once()
+    duties = [Duties(system.store, system.transport, [], sender.announced) for _ in range(2)]
+    at = now()
+    seen = Figures(lag={"t workers": Lag("t", "workers", 3, 0, 61 * SECOND)})
+    await Keeper(system.store, Meter(), "b").flush(at - 15 * SECOND, seen)
+    for moment in (at, at + HOUR * SECOND):
+        await asyncio.gather(*(each.judge(moment) for each in duties))
+    found = [
+        msgspec.json.decode(msgspec.json.decode(record.body, type=Sending).body)
+        for record in await system.store.records_list(RecordFilter(OUTGOING, MESSAGES))
+    ]
+    assert sorted(each["type"] for each in found) == ["alert.opened", "alert.over"]
+    assert {each["data"]["subject"] for each in found} == {"t workers"}
+    assert {each["data"]["until"] is None for each in found} == {True, False}
 
 
 async def test_dead_letters_and_lag_are_told(system: System) -> None:

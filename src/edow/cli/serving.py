@@ -148,8 +148,9 @@ Address = tuple[str, int | None]
 def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
-    monitor = system.monitor(orchestrator)
-    parts: list[Part] = [monitor, system.sender(orchestrator), orchestrator]
+    sender = system.sender(orchestrator)
+    monitor = system.monitor(orchestrator, sender)
+    parts: list[Part] = [sender, monitor, orchestrator]
     parts += [system.redriver(), system.jobs(), system.schedules(), system.events()]
     host, port = metrics
     if port is not None:

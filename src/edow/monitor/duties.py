@@ -11,6 +11,7 @@ from edow.kpi import alert
 from edow.kpi.figures import Figures
 from edow.kpi.incident import Sight
 from edow.monitor import alerts, incidents, objectives, reading, topics
+from edow.monitor.alerts import Announce, nobody
 from edow.monitor.compactor import Compactor
 from edow.store.contract import Store
 from edow.transport.contract import Transport
@@ -43,10 +44,13 @@ class Interval:
 class Duties:
     """Doing it twice, or two doing it at once, changes nothing."""
 
-    def __init__(self, store: Store, transport: Transport, topic_names: Sequence[str]) -> None:
+    def __init__(
+        self, store: Store, transport: Transport, topic_names: Sequence[str], announce: Announce = nobody
+    ) -> None:
         self._store = store
         self._transport = transport
         self._topic_names = topic_names
+        self._announce = announce
         self._compactor = Compactor(store)
         self._evaluator = objectives.Evaluator(store)
         self._judged = True  # there may be what another has kept
@@ -77,7 +81,7 @@ class Duties:
             *alert.dying(await reading.figures(self._store, now - LETTERS, now)),
             *alert.lagging(await reading.figures(self._store, now - LAG, now)),
         ]
-        await alerts.update(self._store, conditions, now)
+        await alerts.update(self._store, conditions, now, self._announce)
 
     async def _follow_incidents(self, now: int) -> Figures | None:
         said = await incidents.orchestrators(self._store)

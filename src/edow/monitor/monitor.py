@@ -15,6 +15,7 @@ from edow.kpi.figures import Figures
 from edow.kpi.incident import Presence
 from edow.kpi.meter import Meter
 from edow.monitor import incidents
+from edow.monitor.alerts import Announce, nobody
 from edow.monitor.duties import SECOND, Duties
 from edow.monitor.keeper import Keeper
 from edow.monitor.lead import Lead
@@ -44,7 +45,13 @@ class Monitor:
     """Start and stop are idempotent. Stop it after whatever is measured, so that the last of it is stored."""
 
     def __init__(
-        self, store: Store, transport: Transport, measured: Measured, now: Callable[[], int], name: str
+        self,
+        store: Store,
+        transport: Transport,
+        measured: Measured,
+        now: Callable[[], int],
+        name: str,
+        announce: Announce = nobody,
     ) -> None:
         self.process = f"{name}:{secrets.token_hex(4)}"  # who starts again under the name is another
         self._store = store
@@ -53,7 +60,7 @@ class Monitor:
         self._started_at = now()
         self._keeper = Keeper(store, measured.meter, self.process)
         self._lead = Lead(store, self.process)
-        self._duties = Duties(store, transport, measured.topic_names)
+        self._duties = Duties(store, transport, measured.topic_names, announce)
         self._seen: Figures | None = None  # of the topics, not stored yet
         self._outage_at = 0
         self._outage_until = 0

@@ -50,6 +50,10 @@ class Sender:
             log.exception("execution %s: its end is told to no endpoint", row.id)
             return []
 
+    def announced(self, type: str, data: object, id: str) -> list[Put]:
+        """What tells every endpoint: a part of the transaction of whatever it tells of."""
+        return [put for name in self._endpoints for put in outgoing.message(name, type, data, self._clock(), id)]
+
     async def start(self) -> None:
         """Read the endpoints, then begin. Raises Unavailable."""
         if not self._running:

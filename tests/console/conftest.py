@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from edow.api.server import Server
 from edow.app import System, load_registry
 from edow.console.site import Site, application
 from edow.workflow.registry import Registry
+from tests.conformance.postgresql import own_schema
 
 RESTLESS = Settings(rate=10_000.0, burst=20_000)
 
@@ -56,3 +57,12 @@ async def console_on(store: str, *, working: bool = True) -> AsyncIterator[Conso
 async def console(tmp_path: Path) -> AsyncIterator[Console]:
     async with console_on(f"sqlite:///{tmp_path}/store.db") as made:
         yield made
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Console]:
+    """The same on each store, for what pages read."""
+    async with AsyncExitStack() as stack:
+        postgresql = request.param == "postgresql"
+        url = await stack.enter_async_context(own_schema()) if postgresql else f"sqlite:///{tmp_path}/store.db"
+        yield await stack.enter_async_context(console_on(url))

@@ -33,10 +33,10 @@ async def started(console: Console) -> None:
     assert await handle.result() == 30
 
 
-async def test_every_page_has_a_strict_policy_and_brings_nothing_from_elsewhere(console: Console) -> None:
+async def test_every_page_has_a_strict_policy_and_brings_nothing_from_elsewhere(anywhere: Console) -> None:
     """No script or style in the page itself, no address of another server, and a policy that would not allow it."""
-    await started(console)
-    async with console.http() as http:
+    await started(anywhere)
+    async with anywhere.http() as http:
         for path in ADDRESSES:
             answer = await http.get(path)
             assert answer.status_code == 200, path
@@ -54,14 +54,14 @@ async def test_assets_are_few_and_small() -> None:
     assert not [path for path in files if "http://" in path.read_text().replace("http://www.w3.org/2000/svg", "")]
 
 
-async def test_payloads_are_text(console: Console) -> None:
+async def test_payloads_are_text(anywhere: Console) -> None:
     """Whatever an id, an input, a signal, an attribute or an error holds."""
-    await console.client.start(flow.order.with_options(id=EVIL_ID), EVIL, EVIL)
-    await console.client.get(EVIL_ID).signal("approved", EVIL)
-    handle = await console.client.start(flow.refused.with_options(id="no"), EVIL)
+    await anywhere.client.start(flow.order.with_options(id=EVIL_ID), EVIL, EVIL)
+    await anywhere.client.get(EVIL_ID).signal("approved", EVIL)
+    handle = await anywhere.client.start(flow.refused.with_options(id="no"), EVIL)
     with pytest.raises(Exception, match="no: "):
         await handle.result()
-    async with console.http() as http:
+    async with anywhere.http() as http:
         listed = (await http.get("/executions")).text
         href = re.search(r'href="(/executions/%3C[^"]*)"', listed)
         assert href is not None
@@ -87,7 +87,10 @@ async def test_a_page_that_has_not_changed_is_not_sent_again(console: Console) -
     async with console.http() as http:
         first = await http.get("/executions/one")
         again = await http.get("/executions/one", headers={"If-None-Match": first.headers["etag"]})
+        style = await http.get("/assets/console.css")
+        same = await http.get("/assets/console.css", headers={"If-None-Match": style.headers["etag"]})
     assert (first.status_code, again.status_code, again.content) == (200, 304, b"")
+    assert (style.status_code, same.status_code) == (200, 304)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +128,9 @@ async def test_who_has_no_token_is_asked_for_one_and_comes_in_with_it(console: C
         cookie = welcome.headers["set-cookie"].lower()
         assert "httponly" in cookie
         assert "samesite=strict" in cookie
-        assert (await http.get("/")).status_code == 200
+        assert "Sign out" in (await http.get("/")).text
+        evil = {"Origin": "http://evil.example"}
+        assert (await http.post("/logout", headers=evil)).status_code == 403
         assert (await http.post("/executions/one/cancel", data={})).status_code == 403
         await http.post("/logout")
         assert (await http.get("/")).status_code == 303
@@ -183,15 +188,15 @@ class Counting:
         return counted
 
 
-async def test_what_was_measured_is_shown(console: Console) -> None:
+async def test_what_was_measured_is_shown(anywhere: Console) -> None:
     """Figures of workflows and tasks, and who owns the shards."""
     figures = Figures()
     workflow = figures.workflow("fan_out")
     workflow.started, workflow.completed = 5, 4
     workflow.took.add([2_000_000] * 4)
     workflow.task("square").completed = 20
-    await Keeper(console.system.store, Meter(), "host:1:a").flush(now_us(), figures)
-    async with console.http() as http:
+    await Keeper(anywhere.system.store, Meter(), "host:1:a").flush(now_us(), figures)
+    async with anywhere.http() as http:
         text = (await http.get("/performance?window=15m")).text
         assert "fan_out" in text
         assert "square" in text
@@ -201,12 +206,12 @@ async def test_what_was_measured_is_shown(console: Console) -> None:
     assert "4 <small>0, 1, 2, 3</small>" in processes
 
 
-async def test_workers_are_called_and_say_what_they_do(console: Console) -> None:
+async def test_workers_are_called_and_say_what_they_do(anywhere: Console) -> None:
     """Over the broker, for they know no store; who has stopped is silent, and then gone."""
     flow.gates.append(threading.Event())
-    handle = await console.client.start(flow.held.with_options(id="held"))
+    handle = await anywhere.client.start(flow.held.with_options(id="held"))
     try:
-        async with console.http() as http:
+        async with anywhere.http() as http:
 
             async def says_so() -> bool:
                 return ">hold</b>" in (await http.get("/processes")).text

@@ -14,6 +14,7 @@ import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 
+from edow.api.gate import COOKIE
 from edow.cli.output import duration, size
 from edow.model.failure import Failure
 from edow.model.times import microseconds_or, rfc3339
@@ -80,6 +81,15 @@ def said(letter: DeadLetter) -> str:
     return failure.message if failure else ""
 
 
+def answer(request: Request[Any, Any, Any], body: bytes, kind: str, code: int = 200) -> Response[bytes]:
+    """What the browser asks for, or 304 if it has exactly this."""
+    tag = f'"{blake2b(body, digest_size=9).hexdigest()}"'
+    headers = {**HEADERS, "ETag": tag}
+    if code == 200 and request.headers.get("if-none-match") == tag:
+        return Response(b"", status_code=304, headers=headers)
+    return Response(body, status_code=code, headers=headers, media_type=kind)
+
+
 class Renderer:
     """`shared` are values that every page needs."""
 
@@ -94,13 +104,10 @@ class Renderer:
         self._templates = self._made()
 
     def page(self, request: Request[Any, Any, Any], template: str, code: int = 200, **values: Any) -> Response[bytes]:
-        """The page, or 304 if the browser has exactly this one."""
-        body = self._templates.get_template(template).render(**values).encode()
-        tag = f'"{blake2b(body, digest_size=9).hexdigest()}"'
-        headers = {**HEADERS, "ETag": tag}
-        if code == 200 and request.headers.get("if-none-match") == tag:
-            return Response(b"", status_code=304, headers=headers)
-        return Response(body, status_code=code, headers=headers, media_type="text/html")
+        """The page; see `answer`."""
+        signed_in = COOKIE in request.cookies
+        body = self._templates.get_template(template).render(signed_in=signed_in, **values).encode()
+        return answer(request, body, "text/html", code)
 
     def _made(self) -> Environment:
         templates = environment(self._folders)

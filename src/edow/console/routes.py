@@ -6,7 +6,6 @@ that shows what became of it.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -15,7 +14,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import FromPath
 from litestar.response import Redirect
 
-from edow.api.gate import COOKIE
+from edow.api.gate import COOKIE, refuse_other_origins
 from edow.api.routes import Acting, Shared
 from edow.client.audit import AuditFilter
 from edow.client.handle import Handle
@@ -27,7 +26,7 @@ from edow.console.listing import PAGE, PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
 from edow.console.performance import WINDOWS, performance
-from edow.console.render import HEADERS, HERE
+from edow.console.render import HERE, answer
 from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound, WrongState
 from edow.model.execution import Status
@@ -167,30 +166,31 @@ async def login_page(request: Asked, render: Rendering) -> Page:
 @post("/login", opt={"access": "public"})
 async def login(request: Asked, backend: Shared, render: Rendering, data: Form) -> Response[Any]:
     """The token goes into a cookie that no script can read and no other site can send."""
+    refuse_other_origins(request)
     given = text(data, "token")
     token = await backend.client.tokens().check(given) if given else None
     if token is None:
         return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
-    answer = Redirect("/", status_code=303)
-    answer.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
-    return answer
+    welcome = Redirect("/", status_code=303)
+    welcome.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return welcome
 
 
 @post("/logout", opt={"access": "public"})
-async def logout() -> Redirect:
-    answer = Redirect("/login", status_code=303)
-    answer.delete_cookie(COOKIE)
-    return answer
+async def logout(request: Asked) -> Redirect:
+    refuse_other_origins(request)
+    farewell = Redirect("/login", status_code=303)
+    farewell.delete_cookie(COOKIE)
+    return farewell
 
 
 @get("/assets/{name:str}", opt={"access": "public"}, sync_to_thread=False)
-def asset(name: FromPath[str]) -> Response[bytes]:
+def asset(request: Asked, name: FromPath[str]) -> Response[bytes]:
     """A file of the console's own."""
     path = ASSETS.get(name)
     if path is None:
         raise NotFound(f"there is no asset {name!r}; the console has {', '.join(ASSETS)}")
-    headers = {**HEADERS, "Cache-Control": "no-cache"}
-    return Response(path.read_bytes(), headers=headers, media_type=TYPES[Path(name).suffix])
+    return answer(request, path.read_bytes(), TYPES[path.suffix])
 
 
 PAGES = (

@@ -17,7 +17,7 @@ from litestar.response import Redirect
 from edow.api.problems import Refused
 from edow.console.charts import chart
 from edow.console.look import Look
-from edow.console.render import HEADERS, Renderer
+from edow.console.render import Renderer, answer
 from edow.demo.live.show import RATES, Show, now_us
 from edow.errors import InvalidInput
 
@@ -44,8 +44,8 @@ def handlers(show: Show) -> list[BaseRouteHandler]:
         return render.page(request, "demo.html", **await _shown(show, look))
 
     @get("/demo.css", opt={"access": "public"}, sync_to_thread=False)
-    def style() -> Response[bytes]:
-        return Response(STYLE.read_bytes(), headers=HEADERS, media_type="text/css")
+    def style(request: Request[Any, Any, Any]) -> Response[bytes]:
+        return answer(request, STYLE.read_bytes(), "text/css")
 
     @post("/{press:str}", opt={"access": "operate"})
     async def pressed(press: FromPath[str], data: Form) -> Redirect:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from edow.cli.failure import note
@@ -41,7 +42,9 @@ class ConsolePart:
         from edow.console.site import Site, application
 
         system = self._system
-        app = application(system.store, system.transport, registry=system.registry, site=Site(str(system)))
+        masked = os.environ.get("EDOW_MASK")
+        site = Site(str(system)) if masked is None else Site(str(system), masked.split(","))
+        app = application(system.store, system.transport, registry=system.registry, site=site)
         self._server = Server(app, HOST, port)
         await self._server.start()
         note(f"edow dev: console at {self._server.url}")

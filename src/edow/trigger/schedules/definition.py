@@ -62,12 +62,12 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def checked(self) -> Schedule:
         """In the form that is stored. Raises InvalidInput, naming what is wrong."""
+        if self.overlap not in OVERLAPS:
+            raise InvalidInput(f"overlap {self.overlap!r} is unknown; use {', '.join(OVERLAPS)}")
         _check_types(self)
         definition_name(self.workflow, "workflow")
         if (self.cron is None) == (self.every is None):
             raise InvalidInput("a schedule has either a cron, like '0 2 * * *', or an interval, like every='90s'")
-        if self.overlap not in OVERLAPS:
-            raise InvalidInput(f"overlap {self.overlap!r} is unknown; use {', '.join(OVERLAPS)}")
         if self.runs is not None and not 1 <= self.runs <= MOST_RUNS:
             raise InvalidInput(f"runs {self.runs} is not between 1 and {MOST_RUNS:,}; leave it out for no limit")
         if self.anchor is not None and self.every is None:

@@ -11,9 +11,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.async_api import Locator, Page, expect
 
+from edow.testing.polling import until
 from tests.console.browser import PATIENCE_MS, visiting
 
 pytestmark = pytest.mark.timeout(300)
@@ -22,7 +24,7 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @asynccontextmanager
 async def demo(folder: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """`edow demo --live` on any free port; its address, and the process. Killed if it is still there at the end."""
+    """`edow demo --live` on any free port; its address, and the process. Stopped if it is still there at the end."""
     source = folder / "source"
     source.mkdir()
     for number in range(60):
@@ -45,8 +47,8 @@ async def demo(folder: Path) -> AsyncIterator[tuple[str, asyncio.subprocess.Proc
         yield address[0].decode(), process
     finally:
         if process.returncode is None:
-            process.kill()
-        await process.wait()
+            process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 60)
 
 
 async def number(place: Locator) -> int:
@@ -114,10 +116,21 @@ async def test_the_five_buttons_break_real_things_and_nothing_is_lost(tmp_path: 
         assert [pid for pid in running if Path(f"/proc/{pid}").exists()] == []
 
 
+async def test_whoever_kills_the_demo_leaves_no_process_behind(tmp_path: Path) -> None:
+    """What it has started ends by itself."""
+    async with demo(tmp_path) as (url, process), httpx.AsyncClient(base_url=url, timeout=30) as http:
+        running = [int(pid) for pid in re.findall(r'pid">(\d+)<', (await http.get("/demo")).text)]
+        assert len(running) == 4
+        process.kill()
+
+        async def gone() -> bool:
+            return not any(Path(f"/proc/{pid}").exists() for pid in running)
+
+        await asyncio.wait_for(until(gone, 0.1), 60)
+
+
 async def test_a_press_without_the_token_does_nothing(tmp_path: Path) -> None:
     """The token is made anew for each run, and is in the page alone."""
-    import httpx
-
     async with demo(tmp_path) as (url, _), httpx.AsyncClient(base_url=url, timeout=30) as http:
         for token in ("", "wrong"):
             answer = await http.post("/demo/kill-worker", data={"token": token})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from edow.testing.faults import Faults, FaultyTransport
 from edow.transport.contract import Transport
 
 FOLDER = "EDOW_DEMO_FOLDER"
+PARENT = "EDOW_DEMO_PARENT"  # whoever has lost it ends: nobody would stop it any more
 DOUBLING = "doubling"  # there is a file of this name in the folder while every message is to be doubled
 COUNTS = "counts-{}.json"
 MODULES = ("edow.demo.documents", "edow.demo.orders", "edow.demo.live.flow")
@@ -62,6 +64,7 @@ class Switch:
     def __init__(self, transport: CountingTransport, folder: Path) -> None:
         self._transport = transport
         self._folder = folder
+        self._parent = int(os.environ[PARENT])
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -79,6 +82,8 @@ class Switch:
             await asyncio.sleep(EVERY_SECONDS)
             self.look()
             self.leave()
+            if os.getppid() != self._parent:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def look(self) -> None:
         self._transport.double((self._folder / DOUBLING).exists())

@@ -22,7 +22,7 @@ from edow.console.site import Site, application
 from edow.demo import effects, samples, shop
 from edow.demo.live.crew import Crew
 from edow.demo.live.page import PLACE, TITLE, handlers
-from edow.demo.live.part import FOLDER, MODULES
+from edow.demo.live.part import FOLDER, MODULES, PARENT
 from edow.demo.live.show import Happening, Props, Show, now_us
 from edow.demo.live.truth import Truth
 from edow.demo.payments import URL, PaymentService
@@ -89,6 +89,7 @@ async def run_live(options: LiveOptions, stage: Stage) -> LiveOutcome:
             effects.DATABASE: str(folder / "effects.db"),
             URL: payments.url,
             FOLDER: str(folder),
+            PARENT: str(os.getpid()),
         }
         fleet = Fleet(MODULES, store, folder, transport, environment)
         crew = Crew(fleet, folder, said)

@@ -210,3 +210,16 @@ def test_a_worker_needs_no_store(run, shop, serve, tmp_path):
     result = run("start", "fulfil", "--input", '{"order": {"number": 7}}', "--wait", "--timeout", "20")
     assert json.loads(result.out) == {"receipt": "paid 7", "gift": False}
     assert (worker.stop(), orchestrator.stop()) == (0, 0)
+
+
+def test_the_api_is_served_until_stopped(run, place, serve):
+    """`edow api` says where it listens, serves what the command line has started, and ends with code 0."""
+    run("start", "patient", "--id", "p")
+    process = serve("api", "--port", "0")
+    process.wait_for("ready (")
+    [url] = [line.rpartition(" ")[2].strip() for line in process.said if "listening on" in line]
+    with urllib.request.urlopen(f"{url}/api/v1/executions/p", timeout=20) as answer:
+        assert json.loads(answer.read())["status"] == "running"
+    with urllib.request.urlopen(f"{url}/health/live", timeout=20) as answer:
+        assert json.loads(answer.read()) == {"live": True}
+    assert process.stop() == 0

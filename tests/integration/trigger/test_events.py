@@ -81,7 +81,7 @@ class Desk:
 
     async def take(self, count: int) -> None:
         """Apply so many messages."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             while count > 0:
                 count -= await self.consumer.run_once(0.1)
 
@@ -289,6 +289,7 @@ async def test_a_batch_takes_each_event_once(store, transport, clock):
     await desk.consumer.close()
 
 
+@pytest.mark.timeout(240)
 async def test_many_processes_gather_and_fire_exactly_once(opened, tmp_path, clock):
     """Three processes share 300 events of three keys; all of them fire at the same moment."""
     desks = []
@@ -307,7 +308,7 @@ async def test_many_processes_gather_and_fire_exactly_once(opened, tmp_path, clo
             taken = await desk.consumer.run_once(0.05)
             left -= taken
 
-    async with asyncio.timeout(50):
+    async with asyncio.timeout(150):
         await asyncio.gather(*(take(desk) for desk in desks))
     clock.forward(61)
     await asyncio.gather(*(desk.runner.fire_once() for desk in desks))

@@ -55,7 +55,7 @@ async def applied(store: Store, least: int) -> list[object]:
     return found
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", ["SQLITE", "POSTGRES", "REDIS", "NATS", "KAFKA", "RABBITMQ"])
 async def test_a_killed_process_loses_no_event_and_applies_none_twice(name: str, tmp_path: Path):
     """One of two is killed while it is at it; another one comes; the messages are published in two halves."""

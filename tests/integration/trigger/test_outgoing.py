@@ -228,7 +228,7 @@ async def test_a_process_that_dies_while_it_sends_loses_nothing(store, clock, re
     dying = await ready(store, clock)
     await outgoing.enqueue(store, "shop", "t", {}, T0)
     await dying.send_once()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(50):
         while not receiver.got:
             await asyncio.wait(list(dying._sending.values()), timeout=0.01)
     await dying.stop()
@@ -322,7 +322,7 @@ async def messages_by_execution(store: Store) -> list[str]:
     return sorted(found)
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(360)
 async def test_every_end_is_told_whatever_dies(tmp_path: Path):
     """The orchestrator's process is killed with kill -9 in the middle of 400 executions: what has ended has its
     message, and what has not has none.
@@ -343,7 +343,7 @@ async def test_every_end_is_told_whatever_dies(tmp_path: Path):
 
         async def ended(least: int) -> None:
             watch = store.watch("ended")
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while (await client.page(ExecutionFilter(status=ENDED, limit=1000))).executions[least - 1 :] == []:
                     await watch.wait(0.2)
             watch.close()

@@ -586,6 +586,18 @@ async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str)
         assert bodies(await receiving) == [b"x"]
 
 
+async def test_a_subscription_that_outlives_its_topic_is_made_again(url: str) -> None:
+    """It would get nothing of what is published to the topic that takes the old one's place."""
+    async with opened(url) as transport, raw(url) as client:
+        reader = await member(transport, "topic")
+        receiving = asyncio.create_task(take(reader, 1))
+        await client.publisher.delete_topic(topic=client.topic("topic"))
+        with pytest.raises(PublishFailed):
+            await transport.publish([Message("topic", b"lost")])
+        await transport.publish([Message("topic", b"kept")])
+        assert bodies(await receiving) == [b"kept"]
+
+
 async def test_nothing_is_published_to_a_topic_that_lacks_a_group(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A topic that is made again is there before its subscriptions: what it would take meanwhile, nobody would get."""
     asked: list[str] = []

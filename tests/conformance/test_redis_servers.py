@@ -320,7 +320,7 @@ async def test_the_server_that_takes_writes_is_found_and_followed() -> None:
     with own_server() as master:
         follow = {"replicaof": f"127.0.0.1 {master.port}", "masterauth": master.password}
         with own_server(options=follow) as replica:
-            url = f"redis://:{master.password}@127.0.0.1:{replica.port},127.0.0.1:{master.port}?timeout=1"
+            url = f"redis://:{master.password}@127.0.0.1:{replica.port},127.0.0.1:{master.port}?timeout=5"
             async with opened(url) as one, opened(f"{url}&replicas=1") as two:
                 subscriber = await member(one)
                 await persistently(lambda: two.publish([Message("t", b"1")]))  # once it has a replica

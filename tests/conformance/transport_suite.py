@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -348,9 +349,10 @@ class TransportSuite:
         """Not before the delay, and soon after it although nothing else happens."""
         subscriber = await self.member(transport, topic)
         await transport.publish([Message(topic, b"x")])
-        await subscriber.nack(await take(subscriber, 1), delay_seconds=3 * QUIET)
-        assert await subscriber.receive(10, QUIET) == []
+        taken, nacked = await take(subscriber, 1), time.monotonic()
+        await subscriber.nack(taken, delay_seconds=3 * QUIET)
         assert bodies(await take(subscriber, 1)) == [b"x"]
+        assert time.monotonic() - nacked >= 2.9 * QUIET
 
     async def test_a_lease_that_runs_out_hands_the_message_on(
         self, open_transport: Open, topic: str, features: Features
@@ -474,11 +476,11 @@ class TransportSuite:
         got = await take_from(members[:1] if features.competing else members, 2)
         assert sorted(each.body for _, each in got) == [b"a1", b"b1"]
         ((first, held),) = ((member, each) for member, each in got if each.key == "a")
+        nacked = time.monotonic()
         await first.nack([held], delay_seconds=3 * QUIET)
         others = members[1:] if features.competing else members
-        for each in others:
-            assert await each.receive(10, QUIET) == []
         assert await drain_from(others, 2) == [b"a1", b"a2"]
+        assert time.monotonic() - nacked >= 2.9 * QUIET
 
     async def test_order_by_key_survives_a_lost_lease(
         self, open_transport: Open, topic: str, features: Features
@@ -520,11 +522,13 @@ class TransportSuite:
             pytest.skip("no exclusive subscriptions")
         subscriber = await self.member(transport, results, mode="exclusive")
         await transport.publish([Message(results, b"a1", "a")])
-        await subscriber.nack(await take(subscriber, 1), delay_seconds=2 * QUIET)
+        taken, nacked = await take(subscriber, 1), time.monotonic()
+        await subscriber.nack(taken, delay_seconds=2 * QUIET)
         await transport.publish([Message(results, b"a2", "a"), Message(results, b"b1", "b")])
-        assert await drain(subscriber, 1) == [b"b1"]
-        assert await subscriber.receive(10, QUIET) == []
-        assert await drain(subscriber, 2) == [b"a1", b"a2"]
+        came = await drain(subscriber, 3)
+        assert [each for each in came if each != b"b1"] == [b"a1", b"a2"]
+        assert b"b1" in came
+        assert time.monotonic() - nacked >= 1.9 * QUIET
         assert await subscriber.receive(10, QUIET) == []
 
     async def test_exclusive_reads_many_topics(self, transport: Transport, features: Features) -> None:

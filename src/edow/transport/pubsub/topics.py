@@ -29,6 +29,7 @@ from edow.transport.pubsub.names import Names
 from edow.transport.pubsub.options import PubsubOptions
 
 ACK_DEADLINE_SECONDS = 10  # the service's shortest; what is received gets the lease's length instead, at once
+DELETED = "_deleted-topic_"  # what the service calls the topic of a subscription that has none any more
 OWN_RETENTION = timedelta(minutes=10)  # the shortest there is
 OWN_EXPIRY = timedelta(days=1)  # the same; what a killed broadcast subscriber leaves behind is gone after that
 
@@ -106,9 +107,8 @@ class Topics:
     async def delete(self, source: Source) -> None:
         """What cannot be deleted expires."""
         try:
-            request = DeleteSubscriptionRequest.pb()(subscription=source.path)
             async with asyncio.timeout(CLOSE_SECONDS):
-                await self._link.call("Subscriber/DeleteSubscription", request)
+                await self._link.call("Subscriber/DeleteSubscription", _deletion(source.path))
         except (GoogleAPICallError, EdowError, TimeoutError) as problem:
             log.debug("%s could not be deleted, it will expire: %s", source.path, problem)
 
@@ -153,17 +153,25 @@ class Topics:
     async def _make(self, wanted: Topic | Subscription) -> None:
         if await self._has(wanted):
             return
-        method = "Publisher/CreateTopic" if isinstance(wanted, Topic) else "Subscriber/CreateSubscription"
         try:
-            await self._ask(method, type(wanted).pb(wanted), wanted.name)
+            await self._create(wanted)
         except AlreadyExists:
-            await self._has(wanted)  # somebody else has made it, perhaps otherwise
-            return
-        except NotFound as problem:
-            raise self._link.error(problem, f"{wanted.name} cannot be made") from problem
+            if await self._has(wanted):  # somebody else has made it, perhaps otherwise
+                return
+            # Made while its topic was being deleted; nothing is ever published to that one again.
+            await self._ask("Subscriber/DeleteSubscription", _deletion(wanted.name), wanted.name)
+            await self._create(wanted)
         if wanted.name in self._exists:
             log.warning("%s was gone and is made again; what it held is lost", wanted.name)
         self._exists[wanted.name] = True
+
+    async def _create(self, wanted: Topic | Subscription) -> None:
+        """Raises AlreadyExists."""
+        method = "Publisher/CreateTopic" if isinstance(wanted, Topic) else "Subscriber/CreateSubscription"
+        try:
+            await self._ask(method, type(wanted).pb(wanted), wanted.name)
+        except NotFound as problem:
+            raise self._link.error(problem, f"{wanted.name} cannot be made") from problem
 
     async def _has(self, wanted: Topic | Subscription) -> bool:
         """Raises InvalidInput for a subscription that does not keep what is promised."""
@@ -174,8 +182,10 @@ class Topics:
                 await self._ask("Publisher/GetTopic", GetTopicRequest.pb()(topic=wanted.name), wanted.name)
             else:
                 request = GetSubscriptionRequest.pb()(subscription=wanted.name)
-                answer = await self._ask("Subscriber/GetSubscription", request, wanted.name)
-                refuse_unfit(Subscription.deserialize(answer), wanted)
+                found = Subscription.deserialize(await self._ask("Subscriber/GetSubscription", request, wanted.name))
+                if found.topic == DELETED:
+                    return False
+                refuse_unfit(found, wanted)
         except NotFound:
             return False
         self._exists[wanted.name] = True
@@ -190,6 +200,10 @@ class Topics:
             raise self._link.error(problem, f"{path} cannot be used") from problem
 
 
+def _deletion(path: str) -> object:
+    return DeleteSubscriptionRequest.pb()(subscription=path)
+
+
 def refuse_unfit(found: Subscription, wanted: Subscription) -> None:
     """Raises InvalidInput for one that does not do what is promised."""
     why = None
@@ -197,7 +211,5 @@ def refuse_unfit(found: Subscription, wanted: Subscription) -> None:
         why = "was made without message ordering, which cannot be changed: delete it"
     elif found.push_config.push_endpoint:
         why = "pushes its messages elsewhere: remove its push endpoint"
-    elif found.topic == "_deleted-topic_":
-        why = "belongs to a topic that was deleted: delete it, too"
     if why is not None:
         raise InvalidInput(f"subscription {found.name} {why}")

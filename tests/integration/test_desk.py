@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from edow.client.audit import AuditFilter
 from edow.client.desk import Stages
 from edow.client.redriver import Redriver
 from edow.client.redrives import Redrive
-from edow.errors import InvalidInput, NotFound, SignatureMismatch, WrongState
+from edow.errors import InvalidInput, NotFound, SignatureMismatch, StoreUnavailable, WrongState
 from edow.store.contract import DeadLetterFilter
 from tests.integration.system import Running, Setup, registry_of, running, until
 
@@ -132,6 +133,41 @@ async def test_all_are_redriven_when_the_first_ones_succeed(setup: Running) -> N
     assert (ended.state, ended.succeeded, ended.failed, ended.gone) == ("completed", 12, 0, 0)
     assert [await handle.result() for handle in handles] == list(range(12))
     assert set(RAN.values()) == {1}
+
+
+@pytest.mark.parametrize("is_applied", [False, True])
+async def test_whatever_dies_at_any_of_its_writes_each_letter_is_redriven_once(
+    setup: Running, monkeypatch: pytest.MonkeyPatch, is_applied: bool
+) -> None:
+    """Before it is on disk, or after; a successor knows nothing but the record."""
+    handles = await parked(setup, range(12))
+    FAILS.clear()
+    RAN.clear()
+    begun = await setup.client.desk().redrive(group(setup), None, QUICK)
+    store, writes = setup.system.store, 0
+    write = store.records_put
+
+    async def dying(*given: object, **options: object) -> object:
+        nonlocal writes
+        writes += 1
+        if writes % 2:  # every other one, so that it gets on
+            if is_applied:
+                await write(*given, **options)  # type: ignore[arg-type]
+            raise StoreUnavailable("killed")
+        return await write(*given, **options)  # type: ignore[arg-type]
+
+    async def ended() -> bool:
+        with suppress(StoreUnavailable):
+            await Redriver(store, now).run_once()
+        return (await setup.client.desk().get_redrive(begun.id)).ended_at is not None
+
+    monkeypatch.setattr(store, "records_put", dying)
+    await until(ended)
+    result = await setup.client.desk().get_redrive(begun.id)
+    assert (result.state, result.succeeded, result.failed) == ("completed", 12, 0)
+    assert [await handle.result() for handle in handles] == list(range(12))
+    assert set(RAN.values()) == {1}
+    assert writes > 3
 
 
 async def test_it_stops_by_itself_when_they_fail_again(setup: Running) -> None:

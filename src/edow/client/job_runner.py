@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
 
 import msgspec
 
 from edow.client import jobs
 from edow.client.jobs import KIND, Job
-from edow.errors import InvalidInput, RecordChanged, Unavailable
-from edow.store.contract import Record, RecordFilter, Store
+from edow.client.stepping import Stepping
+from edow.errors import RecordChanged
+from edow.store.contract import Record
 
 log = logging.getLogger("edow.client")
 
 BATCH = 100  # executions in one transaction
-BUSY_SECONDS = 0.05  # between two steps, while a job may take one
-IDLE_SECONDS = 1.0
 
 
-class JobRunner:
-    """Start and stop are idempotent; `run_once` takes every job a step further, for those who drive it themselves.
+class JobRunner(Stepping):
+    """Takes every bulk job a step further: a batch of executions is told, and the job says so, in one transaction."""
 
-    A step belongs to whoever writes the job's record first; the others have done nothing.
-    """
+    kind = KIND
+    what = "bulk jobs"
+    busy_seconds = 0.05
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
-        self._store = store
-        self._clock = clock
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="edow-jobs")
-
-    async def stop(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    async def run_once(self) -> int:
-        """How many jobs are not over. Raises Unavailable."""
-        records = await self._store.records_list(RecordFilter(KIND))
-        unfinished = [each for each in records if jobs.of_record(each).ended_at is None]
-        for record in unfinished:
-            await self._advance(record)
-        return len(unfinished)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                busy = await self.run_once()
-            except (Unavailable, InvalidInput) as problem:
-                log.warning("bulk jobs were not gone on with: %s; they will be", problem)
-                busy = 0
-            await asyncio.sleep(BUSY_SECONDS if busy else IDLE_SECONDS)
+    def _is_over(self, record: Record) -> bool:
+        return jobs.of_record(record).ended_at is not None
 
     async def _advance(self, record: Record) -> None:
         job, now = jobs.of_record(record), self._clock()

@@ -2,61 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from edow.client import redrives
 from edow.client.redrives import KEPT_US, KIND, Fate, Redrive
-from edow.errors import InvalidInput, NotAccepted, RecordChanged, Unavailable
+from edow.client.stepping import Stepping
+from edow.errors import NotAccepted, RecordChanged
 from edow.model import history
-from edow.store.contract import DeadLetter, DeadLetterFilter, Put, Record, RecordFilter, Store
+from edow.store.contract import DeadLetter, DeadLetterFilter, Put, Record
 
 log = logging.getLogger("edow.client")
 
-BUSY_SECONDS = 0.2  # between two looks, while there is something to do
-IDLE_SECONDS = 1.0
 
+class Redriver(Stepping):
+    """Takes every redrive a step further: hears what became of letters in hand, and takes some more."""
 
-class Redriver:
-    """Start and stop are idempotent; `run_once` goes on with all redrives, for those who drive it themselves.
+    kind = KIND
+    what = "redrives"
+    busy_seconds = 0.2
 
-    A redrive is taken a step further by whoever writes its record first; the others have done nothing.
-    """
-
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
-        self._store = store
-        self._clock = clock
-        self._running: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="edow-redrives")
-
-    async def stop(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-
-    async def run_once(self) -> int:
-        """Take every redrive that is not over a step further; how many there are. Raises Unavailable."""
-        records = await self._store.records_list(RecordFilter(KIND))
-        unfinished = [each for each in records if redrives.of_record(each).ended_at is None]
-        for record in unfinished:
-            await self._advance(record)
-        return len(unfinished)
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                busy = await self.run_once()
-            except (Unavailable, InvalidInput) as problem:
-                log.warning("redrives were not gone on with: %s; they will be", problem)
-                busy = 0
-            await asyncio.sleep(BUSY_SECONDS if busy else IDLE_SECONDS)
+    def _is_over(self, record: Record) -> bool:
+        return redrives.of_record(record).ended_at is not None
 
     async def _advance(self, record: Record) -> None:
         before = redrives.of_record(record)

@@ -24,9 +24,11 @@ def is_sampled(traceparent: str) -> bool:
 def parse(traceparent: str) -> Context | None:
     """None for what is no valid traceparent."""
     parts = traceparent.split("-")
+    if [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+        return None
     try:
         context = Context(int(parts[1], 16), int(parts[2], 16), int(parts[3], 16))
-    except (IndexError, ValueError):
+    except ValueError:
         return None
     return context if context.trace and context.span else None
 

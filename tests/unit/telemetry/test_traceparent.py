@@ -20,7 +20,17 @@ def test_it_is_read_and_written() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "00", "00-x-y-z", f"00-{'0' * 32}-b7ad6b7169203331-01", f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01"],
+    [
+        "",
+        "00",
+        "00-x-y-z",
+        f"00-{'0' * 32}-b7ad6b7169203331-01",
+        f"00-0af7651916cd43dd8448eb211c80319c-{'0' * 16}-01",
+        f"00-{'a' * 33}-b7ad6b7169203331-01",
+        f"00-{'a' * 32}-{'b' * 17}-01",
+        f"00-{'a' * 32}-{'b' * 16}-101",
+        f"00-{'g' * 32}-{'b' * 16}-01",
+    ],
 )
 def test_what_is_none_is_none(text: str) -> None:
     """Whoever wrote it; an id of zeros is none."""

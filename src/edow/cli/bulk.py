@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import Annotated
 
 import msgspec
 import typer
 
 from edow.cli import options, output
+from edow.cli.commands import answer, group
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, read_json, whole
-from edow.cli.listing import attribute_of, status_of
+from edow.cli.listing import Which
+from edow.cli.options import one_of
 from edow.cli.session import with_client
 from edow.client.jobs import ACTIONS, Action, Job, Match, Order, Preview
 from edow.errors import InvalidInput
-from edow.workflow.duration import microseconds
 
 What = Annotated[str, typer.Argument(metavar="ACTION", help=", ".join(ACTIONS) + ".", show_default=False)]
 Id = Annotated[str, typer.Argument(metavar="JOB", help="As `edow bulk list` shows it.", show_default=False)]
@@ -24,25 +24,24 @@ Id = Annotated[str, typer.Argument(metavar="JOB", help="As `edow bulk list` show
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="One action on many executions, in the background.", no_args_is_help=True)
-    app.command("start")(start)
-    app.command("list")(list_jobs)
-    app.command("show")(show)
-    app.command("stop")(stop)
-    return app
+    return group(
+        "One action on many executions, in the background.",
+        {"start": start, "list": list_jobs, "show": show, "stop": stop},
+    )
+
+
+class WhichOpen(Which, frozen=True):
+    """Which executions; those that have not ended where no status is given."""
+
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeatable.", show_default="open")
+    ] = None
 
 
 def start(  # noqa: PLR0913  # options
     action: What,
-    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.")] = None,
-    status: Annotated[
-        list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeatable.", show_default="open")
-    ] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Only ids that begin so.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Only started within, like 15m, 2h or 7d.")] = None,
-    attribute: Annotated[
-        list[str] | None, typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Attribute equals; repeatable.")
-    ] = None,
+    *,
+    which: WhichOpen,
     everything: Annotated[bool, typer.Option("--all", help="All that have not ended.")] = False,
     signal: Annotated[str, typer.Option("--signal", help="Name of the signal, for the action signal.")] = "",
     value: Annotated[str, typer.Option("--value", metavar="JSON", help="Of the signal.")] = "null",
@@ -57,13 +56,13 @@ def start(  # noqa: PLR0913  # options
 
     An orchestrator, or `edow api`, does the work; it goes on over any crash.
     """
-    chosen = _action(action)
+    chosen = one_of("action", action, ACTIONS)
     match = Match(
-        workflow=workflow,
-        status=tuple(status_of(each) for each in status or ()),
-        prefix=prefix,
-        started_after=None if since is None else time.time_ns() // 1000 - microseconds(since, "--since "),
-        attributes=dict(attribute_of(each) for each in attribute or ()),
+        workflow=which.workflow,
+        status=tuple(which.statuses()),
+        prefix=which.prefix,
+        started_after=which.started_after(),
+        attributes=which.attributes(),
     )
     if match == Match() and not everything:
         raise InvalidInput("nothing selected; give --workflow, --status, --prefix, --since, --attribute, or --all")
@@ -71,15 +70,13 @@ def start(  # noqa: PLR0913  # options
     order = Order(action=chosen, match=match, reason=reason, signal=signal, value=decoded, rate=rate).checked()
     found = with_client(store, lambda client: client.jobs().preview(match))
     if dry:
-        _print_preview(found, as_json)
+        answer(whole(found), _said(found), as_json)
         return
     _ask(found, chosen, yes)
     order = msgspec.structs.replace(order, at_most=found.count if found.exact else None)
     job = with_client(store, lambda client: client.jobs().start(order))
-    if as_json:
-        print_json(whole(job))
-    else:
-        print(job.id)
+    answer(whole(job), job.id, as_json)
+    if not as_json:
         note(f"it goes on in the background: `edow bulk show {job.id}`")
 
 
@@ -109,10 +106,7 @@ def show(id: Id, store: options.Store = None, utc: options.Utc = False, as_json:
 def stop(id: Id, reason: options.Reason = "", store: options.Store = None, as_json: options.Json = False) -> None:
     """Let a job act on no more executions."""
     job = with_client(store, lambda client: client.jobs().stop(id, reason))
-    if as_json:
-        print_json(whole(job))
-    else:
-        print(f"stopped {id} after {job.handled:,} executions")
+    answer(whole(job), f"stopped {id} after {job.handled:,} executions", as_json)
 
 
 def _print_job(job: Job, utc: bool) -> None:
@@ -126,14 +120,7 @@ def _print_job(job: Job, utc: bool) -> None:
         "by": job.created_by,
         "ended": output.moment(job.ended_at, utc) if job.ended_at else "",
     }
-    output.show(output.fields((name, value) for name, value in facts.items() if value))
-
-
-def _print_preview(found: Preview, as_json: bool) -> None:
-    if as_json:
-        print_json(whole(found))
-    else:
-        print(_said(found))
+    output.show(output.facts(facts))
 
 
 def _said(found: Preview) -> str:
@@ -149,10 +136,3 @@ def _ask(found: Preview, action: Action, yes: bool) -> None:
     if not sys.stdin.isatty():
         raise InvalidInput(f"nobody is there to ask whether to {action} them; say --yes")
     typer.confirm(f"{action} them?", abort=True, err=True)
-
-
-def _action(given: str) -> Action:
-    for action in ACTIONS:
-        if action == given:
-            return action
-    raise InvalidInput(f"action {given!r} is unknown; use {', '.join(ACTIONS)}")

@@ -10,8 +10,10 @@ from rich.text import Text
 
 from edow.cli import desk, options, output
 from edow.cli.binding import load_code
+from edow.cli.commands import group
 from edow.cli.failure import note
-from edow.cli.jsons import print_json, read_json, whole
+from edow.cli.jsons import print_json, read_json, read_parameters, whole
+from edow.cli.options import one_of
 from edow.cli.session import with_client
 from edow.client import Client
 from edow.client.desk import Stages
@@ -19,31 +21,37 @@ from edow.client.letters import LIMIT, Args, Selection
 from edow.errors import InvalidInput, NotFound
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter
-from edow.workflow.registry import Registry
 
-Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
-TaskName = Annotated[str | None, typer.Option("--task", help="Of this task.")]
-OfExecution = Annotated[str | None, typer.Option("--execution", help="Of this execution.")]
-Error = Annotated[str | None, typer.Option("--error", help="Whose error's type or message contains this.")]
+STATES = ("parked", "raised", "redriven", "discarded", "any")
 All = Annotated[bool, typer.Option("--all", help="All that wait for somebody to act.")]
 
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Dead letters: failures that wait for a person.", no_args_is_help=True)
-    app.command("list")(list_letters)
-    app.command("show")(show)
-    app.command("redrive")(redrive)
-    app.command("discard")(discard)
-    desk.add_to(app)
-    return app
+    return group(
+        "Dead letters: failures that wait for a person.",
+        {"list": list_letters, "show": show, "redrive": redrive, "discard": discard, **desk.COMMANDS},
+    )
+
+
+class Which(msgspec.Struct, frozen=True):
+    """Which letters."""
+
+    task: Annotated[str | None, typer.Option("--task", help="Of this task.")] = None
+    execution: Annotated[str | None, typer.Option("--execution", help="Of this execution.")] = None
+    error: Annotated[str | None, typer.Option("--error", help="Whose error's type or message contains this.")] = None
+    group: desk.Group = None
+
+    def letters(self) -> DeadLetterFilter:
+        """Those that wait for somebody to act."""
+        return DeadLetterFilter(
+            execution=self.execution, task=self.task, error=self.error, fingerprint=self.group, limit=LIMIT
+        )
 
 
 def list_letters(  # noqa: PLR0913  # options
-    task: TaskName = None,
-    execution: OfExecution = None,
-    error: Error = None,
-    group: desk.Group = None,
+    *,
+    which: Which,
     aside: Annotated[bool, typer.Option("--aside", help="Those in the parking lot.")] = False,
     state: Annotated[str, typer.Option("--state", help="parked, raised, redriven, discarded, or any.")] = "parked",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=LIMIT, help="At most so many.")] = 100,
@@ -52,15 +60,7 @@ def list_letters(  # noqa: PLR0913  # options
     as_json: options.Json = False,
 ) -> None:
     """List dead letters, oldest first; by default those that wait for somebody to act."""
-    where = DeadLetterFilter(
-        execution=execution,
-        task=task,
-        state=_state(state),
-        error=error,
-        fingerprint=group,
-        aside=aside,
-        limit=limit + 1,
-    )
+    where = msgspec.structs.replace(which.letters(), state=_state(state), aside=aside, limit=limit + 1)
     letters = with_client(store, lambda client: client.dead_letters(where))
     if as_json:
         print_json([whole(each) for each in letters[:limit]])
@@ -113,7 +113,7 @@ def show(
         "arguments": bytes(letter.args).decode("utf-8", "replace"),
         "error": Text(desk.error_of(letter), style="red"),
     }
-    output.show(output.fields((name, value) for name, value in facts.items() if str(value)))
+    output.show(output.facts(facts))
     if failure is not None and failure.stack:
         output.show("", Text(failure.stack.rstrip(), style="dim"))
 
@@ -126,11 +126,9 @@ async def _one(client: Client, id: str) -> DeadLetter:
 
 
 def redrive(  # noqa: PLR0913  # options
-    ids: Ids = None,
-    task: TaskName = None,
-    execution: OfExecution = None,
-    error: Error = None,
-    group: desk.Group = None,
+    ids: desk.Ids = None,
+    *,
+    which: Which,
     everything: All = False,
     given: Annotated[
         str | None, typer.Option("--input", "-i", metavar="JSON", help="New arguments by name: JSON, @FILE, or -.")
@@ -158,50 +156,41 @@ def redrive(  # noqa: PLR0913  # options
 
     With --stages an orchestrator does it little by little, and stops when too many fail again.
     """
-    where = DeadLetterFilter(execution=execution, task=task, error=error, fingerprint=group, limit=LIMIT)
-    which = _selection(ids, where, everything)
-    registry = _registry(module)
+    selection = _selection(ids, which.letters(), everything)
+    registry = load_code(module) if module else None
     if dry_run:
         changes = _changes(given, change)
-        desk.tell_trials(with_client(store, lambda client: client.desk().dry_run(which, changes, registry)), as_json)
+        trials = with_client(store, lambda client: client.desk().dry_run(selection, changes, registry))
+        desk.tell_trials(trials, as_json)
     elif stages is not None:
         changes, how = _changes(given, change), Stages(stages=desk.stages_of(stages), rate=rate, stop_above=stop_above)
-        if not isinstance(which, DeadLetterFilter) or error is not None or everything:
+        if not isinstance(selection, DeadLetterFilter) or which.error is not None or everything:
             raise InvalidInput("--stages goes with --group, --task or --execution")
         begun = with_client(
             store,
-            lambda client: client.desk().redrive(which, changes, how, registry=registry, unchecked=unchecked),
+            lambda client: client.desk().redrive(selection, changes, how, registry=registry, unchecked=unchecked),
         )
         desk.tell_begun(begun, as_json)
     else:
         args = _args(given, change)
-        count = with_client(store, lambda client: client.redrive(which, args, registry=registry, unchecked=unchecked))
-        _tell("redriven", count, as_json)
+        count = with_client(
+            store, lambda client: client.redrive(selection, args, registry=registry, unchecked=unchecked)
+        )
+        desk.tell_count("redriven", count, as_json)
 
 
-def discard(  # noqa: PLR0913  # options
-    ids: Ids = None,
-    task: TaskName = None,
-    execution: OfExecution = None,
-    error: Error = None,
-    group: desk.Group = None,
+def discard(  # options
+    ids: desk.Ids = None,
+    *,
+    which: Which,
     everything: All = False,
     reason: options.Reason = "",
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Answer the steps of dead letters with an error; their workflows go on with that."""
-    where = DeadLetterFilter(execution=execution, task=task, error=error, fingerprint=group, limit=LIMIT)
-    which = _selection(ids, where, everything)
-    count = with_client(store, lambda client: client.discard(which, reason))
-    _tell("discarded", count, as_json)
-
-
-def _tell(done: str, count: int, as_json: bool) -> None:
-    if as_json:
-        print_json({done: count})
-    else:
-        print(f"{done} {count} dead letter{'' if count == 1 else 's'}")
+    selection = _selection(ids, which.letters(), everything)
+    desk.tell_count("discarded", with_client(store, lambda client: client.discard(selection, reason)), as_json)
 
 
 def _selection(ids: list[str] | None, where: DeadLetterFilter, everything: bool) -> Selection:
@@ -228,12 +217,7 @@ def _args(given: str | None, change: list[str] | None) -> Args | None:
     if change:
         changes = dict(_change(each) for each in change)
         return lambda letter: {**msgspec.json.decode(letter.args, type=dict[str, object]), **changes}
-    if given is None:
-        return None
-    values = read_json(given, "--input")
-    if not isinstance(values, dict):
-        raise InvalidInput(f"--input must be a JSON object of arguments by name, not {values!r:.60}")
-    return values
+    return None if given is None else read_parameters(given)
 
 
 def _change(given: str) -> tuple[str, object]:
@@ -243,16 +227,8 @@ def _change(given: str) -> tuple[str, object]:
     return name, read_json(text, f"--set {name}")
 
 
-def _registry(modules: list[str] | None) -> Registry | None:
-    return load_code(modules) if modules else None
-
-
 def _state(given: str) -> str | None:
-    if given == "any":
-        return None
-    if given not in ("parked", "raised", "redriven", "discarded"):
-        raise InvalidInput(f"--state {given!r} is unknown; use parked, raised, redriven, discarded, or any")
-    return given
+    return None if one_of("--state", given, STATES) == "any" else given
 
 
 def _failure(letter: DeadLetter) -> Failure | None:

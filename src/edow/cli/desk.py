@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from edow.cli import options, output
+from edow.cli.commands import Command, answer, answer_all
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
 from edow.cli.session import with_client
@@ -17,20 +18,11 @@ from edow.client.letters import LIMIT, Selection
 from edow.client.redrives import Redrive
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
-from edow.store.contract import DeadLetter, DeadLetterFilter
+from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
 Group = Annotated[str | None, typer.Option("--group", help="Of this group: see `edow dlq groups`.")]
 RedriveId = Annotated[str, typer.Argument(metavar="ID", help="Redrive id.", show_default=False)]
-
-
-def add_to(app: typer.Typer) -> None:
-    """The desk's commands, beside those for single letters."""
-    app.command("groups")(groups)
-    app.command("set-aside")(set_aside)
-    app.command("bring-back")(bring_back)
-    app.command("redrives")(redrives)
-    app.command("stop")(stop)
 
 
 def groups(
@@ -42,20 +34,18 @@ def groups(
 ) -> None:
     """Dead letters by what went wrong: task, type of error, and the message without its particulars."""
     found = with_client(store, lambda client: client.desk().groups(aside=aside, limit=limit))
-    if as_json:
-        print_json([whole(each) for each in found])
-        return
-    if not found:
-        note("nothing is set aside" if aside else "no dead letters wait for anybody")
-        return
     names = ("group", "count", "task", "since", "last", "newest error")
     table = output.table(*names, right=("count",), flexible=("newest error",))
-    for each in found:
+
+    def row(each: LetterGroup) -> tuple[str, ...]:
         since, last = output.moment(each.first_at, utc), output.moment(each.last_at, utc)
         what = output.one_line(each.newest.lot if aside else error_of(each.newest))
-        table.add_row(each.fingerprint, f"{each.count:,}", each.newest.task or "–", since, last, what)
-    output.show(table)
-    note(f"redrive one group carefully: edow dlq redrive --group {found[0].fingerprint} --stages 1,10")
+        return each.fingerprint, f"{each.count:,}", each.newest.task or "–", since, last, what
+
+    none = "nothing is set aside" if aside else "no dead letters wait for anybody"
+    answer_all(found, table, row, none, as_json)
+    if found and not as_json:
+        note(f"redrive one group carefully: edow dlq redrive --group {found[0].fingerprint} --stages 1,10")
 
 
 def set_aside(
@@ -67,8 +57,7 @@ def set_aside(
 ) -> None:
     """Put dead letters into the parking lot, out of the way until somebody brings them back."""
     which = selection(ids, group)
-    count = with_client(store, lambda client: client.desk().set_aside(which, reason))
-    _tell("set_aside", "set aside", count, as_json)
+    tell_count("set aside", with_client(store, lambda client: client.desk().set_aside(which, reason)), as_json)
 
 
 def bring_back(
@@ -79,8 +68,7 @@ def bring_back(
 ) -> None:
     """Take dead letters out of the parking lot."""
     which = selection(ids, group)
-    count = with_client(store, lambda client: client.desk().bring_back(which))
-    _tell("brought_back", "brought back", count, as_json)
+    tell_count("brought back", with_client(store, lambda client: client.desk().bring_back(which)), as_json)
 
 
 def redrives(
@@ -90,18 +78,15 @@ def redrives(
 ) -> None:
     """Redrives in stages: those that run, and those of the last weeks."""
     found = with_client(store, lambda client: client.desk().redrives())
-    if as_json:
-        print_json([whole(each) for each in found])
-        return
-    if not found:
-        note("there are no redrives; edow dlq redrive --group GROUP --stages 1,10 begins one")
-        return
     table = output.table("redrive", "state", "stage", "ok", "failed", "in hand", "began", "why", flexible=("why",))
-    for each in found:
+
+    def row(each: Redrive) -> tuple[str | Text, ...]:
         began = output.moment(each.created_at, utc)
         counts = (f"{each.succeeded:,}", f"{each.failed:,}", str(len(each.in_hand)))
-        table.add_row(each.id, Text(each.state, style=STYLES[each.state]), stage_of(each), *counts, began, each.why)
-    output.show(table)
+        return each.id, Text(each.state, style=STYLES[each.state]), stage_of(each), *counts, began, each.why
+
+    none = "there are no redrives; edow dlq redrive --group GROUP --stages 1,10 begins one"
+    answer_all(found, table, row, none, as_json)
 
 
 STYLES = {"running": "bold cyan", "stopped": "bold yellow", "completed": "green"}
@@ -115,17 +100,13 @@ def stop(
 ) -> None:
     """Let a redrive take no more letters."""
     redrive = with_client(store, lambda client: client.desk().stop_redrive(id, reason))
-    if as_json:
-        print_json(whole(redrive))
-    else:
-        print(f"stopped {redrive.id}: {redrive.succeeded:,} succeeded, {redrive.failed:,} failed again")
+    said = f"stopped {redrive.id}: {redrive.succeeded:,} succeeded, {redrive.failed:,} failed again"
+    answer(whole(redrive), said, as_json)
 
 
 def tell_begun(redrive: Redrive, as_json: bool) -> None:
-    if as_json:
-        print_json(whole(redrive))
-    else:
-        print(f"redrive {redrive.id} begins with stage {stage_of(redrive)}; edow dlq redrives shows how it goes")
+    said = f"redrive {redrive.id} begins with stage {stage_of(redrive)}; edow dlq redrives shows how it goes"
+    answer(whole(redrive), said, as_json)
 
 
 def tell_trials(result: DryRun, as_json: bool) -> None:
@@ -166,8 +147,14 @@ def error_of(letter: DeadLetter) -> str:
     return f"{failure.type}: {failure.message}" if failure.type else failure.message
 
 
-def _tell(key: str, done: str, count: int, as_json: bool) -> None:
-    if as_json:
-        print_json({key: count})
-    else:
-        print(f"{done} {count} dead letter{'' if count == 1 else 's'}")
+def tell_count(done: str, count: int, as_json: bool) -> None:
+    answer({done.replace(" ", "_"): count}, f"{done} {count} dead letter{'' if count == 1 else 's'}", as_json)
+
+
+COMMANDS: dict[str, Command] = {
+    "groups": groups,
+    "set-aside": set_aside,
+    "bring-back": bring_back,
+    "redrives": redrives,
+    "stop": stop,
+}  # beside those for single letters

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from edow.cli import options, output
+from edow.cli.actions import counted
+from edow.cli.commands import answer, answer_all, group
 from edow.cli.failure import note
-from edow.cli.hooks import counted, secret_of
+from edow.cli.hooks import secret_of
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
 from edow.client.endpoints import EndpointSpec, EndpointView
@@ -20,13 +21,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the endpoint.", sh
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Outgoing webhooks: who is told of ends and alerts.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_endpoints)
-    app.command("show")(show)
-    app.command("test")(send_ping)
-    app.command("delete")(delete)
-    return app
+    return group(
+        "Outgoing webhooks: who is told of ends and alerts.",
+        {"create": create, "list": list_endpoints, "show": show, "test": send_ping, "delete": delete},
+    )
 
 
 def create(  # noqa: PLR0913  # options
@@ -65,16 +63,12 @@ def create(  # noqa: PLR0913  # options
 def list_endpoints(store: options.Store = None, as_json: options.Json = False) -> None:
     """List endpoints, with what became of their messages."""
     found = with_client(store, lambda client: client.endpoints().list())
-    if as_json:
-        print_json([msgspec.to_builtins(each) for each in found])
-        return
-    if not found:
-        note("there are no endpoints; `edow endpoint create` makes one")
-        return
     table = output.table("name", "url", "workflows", "messages", flexible=("url",))
-    for each in found:
-        table.add_row(each.name, each.url, ", ".join(each.workflows) or "none", counted(each.counts))
-    output.show(table)
+
+    def row(each: EndpointView) -> tuple[str, ...]:
+        return each.name, each.url, ", ".join(each.workflows) or "none", counted(each.counts)
+
+    answer_all(found, table, row, "there are no endpoints; `edow endpoint create` makes one", as_json)
 
 
 def show(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
@@ -85,24 +79,18 @@ def show(name: Name, store: options.Store = None, as_json: options.Json = False)
 def send_ping(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Send an endpoint a message of the type `ping`, by the next orchestrator that looks."""
     with_client(store, lambda client: client.endpoints().test(name))
-    if as_json:
-        print_json({"name": name, "enqueued": True})
-    else:
-        print(f"a ping for endpoint {name} is enqueued")
+    answer({"name": name, "enqueued": True}, f"a ping for endpoint {name} is enqueued", as_json)
 
 
 def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Delete an endpoint; what is still to be sent to it becomes dead letters."""
     with_client(store, lambda client: client.endpoints().delete(name))
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print(f"endpoint {name} deleted")
+    answer({"name": name, "deleted": True}, f"endpoint {name} deleted", as_json)
 
 
 def _print(view: EndpointView, as_json: bool) -> None:
     if as_json:
-        print_json(msgspec.to_builtins(view))
+        print_json(view)
         return
     facts = {
         "endpoint": view.name,
@@ -113,4 +101,4 @@ def _print(view: EndpointView, as_json: bool) -> None:
         "results": "sent, too" if view.results else "not sent",
         "messages": counted(view.counts),
     }
-    output.show(output.fields(facts.items()))
+    output.show(output.facts(facts))

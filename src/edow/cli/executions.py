@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from edow.cli import options
+from edow.cli.commands import answer
 from edow.cli.failure import note
-from edow.cli.jsons import print_json, read_json
+from edow.cli.jsons import print_json, read_json, read_parameters
+from edow.cli.options import one_of
 from edow.cli.session import with_client
 from edow.client import Client, Handle
-from edow.errors import InvalidInput
 from edow.store.contract import IfExists
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.", show_default=False)]
@@ -34,8 +35,8 @@ def start(  # noqa: PLR0913  # options
 
     --input is a JSON object of parameters by name. Prints the execution id, or with --wait the result.
     """
-    values = _parameters(given)
-    how = _if_exists(if_exists)
+    values = {} if given is None else read_parameters(given)
+    how = one_of("--if-exists", if_exists, get_args(IfExists))
 
     async def work(client: Client) -> None:
         handle = await client.start_named(name, values, id=id, if_exists=how)
@@ -113,26 +114,4 @@ def _act(
         await action(client.get(id))
 
     with_client(store, work)
-    if as_json:
-        print_json({"id": id, "accepted": True})
-    else:
-        print(f"{done} for {id}")
-
-
-def _parameters(given: str | None) -> dict[str, object]:
-    if given is None:
-        return {}
-    values = read_json(given, "--input")
-    if not isinstance(values, dict):
-        raise InvalidInput(
-            f"--input must be a JSON object of parameters by name, not {values!r:.60}; "
-            "write it like '{\"order\": 7}' (only `edow run`, which has the code, takes other forms)"
-        )
-    return values
-
-
-def _if_exists(given: str) -> IfExists:
-    match given:
-        case "attach" | "reject" | "replace":
-            return given
-    raise InvalidInput(f"--if-exists {given!r} is unknown; use attach, reject or replace")
+    answer({"id": id, "accepted": True}, f"{done} for {id}", as_json)

@@ -3,59 +3,44 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, cast
+from typing import Annotated, get_args
 
 import msgspec
 import typer
 
 from edow.cli import options, output
+from edow.cli.actions import ActionOptions, counted, does, expressions
+from edow.cli.commands import answer, answer_all, group
 from edow.cli.failure import note
 from edow.cli.jsons import print_json
+from edow.cli.options import one_of
 from edow.cli.session import with_client
-from edow.client.hooks import ActionSpec, ActionView, HookSpec, HookView
+from edow.client.hooks import HookSpec, HookView
 from edow.errors import InvalidInput
 from edow.trigger import references
-from edow.trigger.action import MODES, Mode
-from edow.trigger.signatures import SCHEMES, Algorithm, Encoding, Hmac, Scheme
+from edow.trigger.signatures import SCHEMES, Algorithm, Encoding, Hmac
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the hook; its URL ends with it.", show_default=False)]
 Secret = Annotated[
     list[str] | None,
     typer.Option("--secret", metavar="REF", help="env:NAME, file:/PATH, or - to read it from stdin; repeatable."),
 ]
-ModeOption = Annotated[str, typer.Option("--mode", help="start, signal, or start-or-signal.")]
-Workflow = Annotated[str, typer.Option("--workflow", "-w", help="Workflow to start.")]
-Signal = Annotated[str, typer.Option("--signal", help="Name of the signal.")]
-IdOption = Annotated[str, typer.Option("--id", metavar="EXPR", help="The execution's id, like body.order.id.")]
-InputOption = Annotated[str, typer.Option("--input", "-i", metavar="EXPR", help="Parameters, like {order: body}.")]
-Value = Annotated[str, typer.Option("--value", metavar="EXPR", help="The signal's value.")]
-Singleton = Annotated[bool, typer.Option("--singleton", help="Once it has ended, start it again.")]
-Keep = Annotated[str, typer.Option("--keep", help="How long a signal waits for its execution.")]
 
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Webhooks: what they start or signal.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_hooks)
-    app.command("show")(show)
-    app.command("rotate")(rotate)
-    app.command("delete")(delete)
-    return app
+    return group(
+        "Webhooks: what they start or signal.",
+        {"create": create, "list": list_hooks, "show": show, "rotate": rotate, "delete": delete},
+    )
 
 
 def create(  # noqa: PLR0913  # options
     name: Name,
+    *,
     scheme: Annotated[str, typer.Option("--scheme", help=f"How it is signed: {', '.join(SCHEMES)}.")],
     secret: Secret = None,
-    mode: ModeOption = "start",
-    workflow: Workflow = "",
-    signal: Signal = "",
-    id: IdOption = "",
-    input: InputOption = "body",
-    value: Value = "body",
-    singleton: Singleton = False,
-    keep: Keep = "1d",
+    action: ActionOptions,
     delivery: Annotated[str, typer.Option("--delivery", metavar="EXPR", help="The delivery's id.")] = "",
     tolerance: Annotated[str, typer.Option("--tolerance", help="How far a signed time may be off.")] = "5m",
     remember: Annotated[str, typer.Option("--remember", help="How long a delivery's id is known.")] = "7d",
@@ -72,11 +57,10 @@ def create(  # noqa: PLR0913  # options
 
     A secret is never an argument, which other users of the machine could read.
     """
-    action = action_spec(mode, workflow, signal, (id, input, value), singleton, keep)
     generic = Hmac(
         header or "x-signature",
-        cast(Algorithm, one_of("--algorithm", algorithm, ("sha256", "sha512"))),
-        cast(Encoding, one_of("--encoding", encoding, ("hex", "base64"))),
+        one_of("--algorithm", algorithm, get_args(Algorithm)),
+        one_of("--encoding", encoding, get_args(Encoding)),
         prefix,
         time_header,
         id_header,
@@ -84,7 +68,7 @@ def create(  # noqa: PLR0913  # options
     spec = HookSpec(
         **msgspec.structs.asdict(action),
         name=name,
-        scheme=cast(Scheme, one_of("--scheme", scheme, SCHEMES)),
+        scheme=one_of("--scheme", scheme, SCHEMES),
         secrets=[secret_of(each) for each in secret or ()],
         delivery=delivery,
         hmac=generic if scheme == "hmac" or generic != Hmac() else None,
@@ -98,16 +82,12 @@ def create(  # noqa: PLR0913  # options
 def list_hooks(store: options.Store = None, as_json: options.Json = False) -> None:
     """List hooks, with what their deliveries came to."""
     found = with_client(store, lambda client: client.hooks().list())
-    if as_json:
-        print_json([msgspec.to_builtins(each) for each in found])
-        return
-    if not found:
-        note("there are no hooks; `edow hook create` makes one")
-        return
     table = output.table("name", "scheme", "does", "execution id", "deliveries", flexible=("execution id",))
-    for each in found:
-        table.add_row(each.name, each.scheme, does(each), each.id or "one for each delivery", counted(each.counts))
-    output.show(table)
+
+    def row(each: HookView) -> tuple[str, ...]:
+        return each.name, each.scheme, does(each), each.id or "one for each delivery", counted(each.counts)
+
+    answer_all(found, table, row, "there are no hooks; `edow hook create` makes one", as_json)
 
 
 def show(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
@@ -134,39 +114,7 @@ def rotate(
 def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Delete a hook; what it has started goes on."""
     with_client(store, lambda client: client.hooks().delete(name))
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print(f"hook {name} deleted")
-
-
-def action_spec(  # options
-    mode: str, workflow: str, signal: str, expressions: tuple[str, str, str], singleton: bool, keep: str
-) -> ActionSpec:
-    """Of the options that hooks and triggers share. `expressions`: id, input, value."""
-    id, input, value = expressions
-    how = cast(Mode, one_of("--mode", mode, MODES))
-    return ActionSpec(
-        mode=how, workflow=workflow, signal=signal, id=id, input=input, value=value, singleton=singleton, keep=keep
-    )
-
-
-def one_of(option: str, given: str, allowed: tuple[str, ...]) -> str:
-    """Raises InvalidInput."""
-    if given not in allowed:
-        raise InvalidInput(f"{option} {given!r} is unknown; use {', '.join(allowed)}")
-    return given
-
-
-def does(view: ActionView) -> str:
-    """In a few words."""
-    parts = {"start": f"start {view.workflow}", "signal": f"signal {view.signal}"}
-    return parts.get(view.mode) or f"{parts['signal']}, else {parts['start']}"
-
-
-def counted(counts: dict[str, int]) -> str:
-    """Those that are not zero."""
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
+    answer({"name": name, "deleted": True}, f"hook {name} deleted", as_json)
 
 
 def secret_of(given: str) -> str:
@@ -182,7 +130,7 @@ def secret_of(given: str) -> str:
 
 def _print(view: HookView, as_json: bool, done: str = "") -> None:
     if as_json:
-        print_json(msgspec.to_builtins(view))
+        print_json(view)
         return
     facts = {
         "hook": view.name,
@@ -190,13 +138,12 @@ def _print(view: HookView, as_json: bool, done: str = "") -> None:
         "secrets": ", ".join(view.secrets),
         "does": does(view),
         "execution id": view.id or "one for each delivery",
-        "input": view.input if view.mode != "signal" else "",
-        "value": view.value if view.mode != "start" else "",
+        **expressions(view),
         "delivery id": view.delivery or "the scheme's own",
         "tolerance": output.duration(view.tolerance_seconds * 1e6),
         "remembered": output.duration(view.remember_seconds * 1e6),
         "deliveries": counted(view.counts),
     }
-    output.show(output.fields((name, value) for name, value in facts.items() if value))
+    output.show(output.facts(facts))
     if done:
         note(done)

@@ -25,6 +25,17 @@ def read_json(given: str, what: str) -> Any:
         ) from problem
 
 
+def read_parameters(given: str) -> dict[str, Any]:
+    """--input where no code is at hand that could say which parameters there are."""
+    values = read_json(given, "--input")
+    if not isinstance(values, dict):
+        raise InvalidInput(
+            f"--input must be a JSON object of parameters by name, not {values!r:.60}; "
+            "write it like '{\"order\": 7}' (only `edow run`, which has the code, takes other forms)"
+        )
+    return values
+
+
 def _read(given: str, what: str) -> tuple[bytes, str]:
     if given == "-":
         return _limited(sys.stdin.buffer.read(MAX_BYTES + 1), f"{what} from stdin"), f"{what} from stdin"

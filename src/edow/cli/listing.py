@@ -13,6 +13,7 @@ from rich.text import Text
 from edow.cli import options, output
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
+from edow.cli.options import one_of
 from edow.cli.past import of_run
 from edow.cli.session import with_client
 from edow.cli.timeline import Line, timeline
@@ -29,14 +30,31 @@ MAX_LIMIT = 10_000
 SHOWN_STEPS = 200
 
 
-def list_executions(  # noqa: PLR0913  # options
-    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.")] = None,
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeatable.")] = None,
-    prefix: Annotated[str | None, typer.Option("--prefix", help="Only ids that begin so.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Only started within, like 15m, 2h or 7d.")] = None,
+class Which(msgspec.Struct, frozen=True):
+    """Which executions."""
+
+    workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.")] = None
+    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeatable.")] = None
+    prefix: Annotated[str | None, typer.Option("--prefix", help="Only ids that begin so.")] = None
+    since: Annotated[str | None, typer.Option("--since", help="Only started within, like 15m, 2h or 7d.")] = None
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Attribute equals; repeatable.")
-    ] = None,
+    ] = None
+
+    def statuses(self) -> list[Status]:
+        return [one_of("--status", each, Status) for each in self.status or ()]
+
+    def started_after(self) -> int | None:
+        """Microseconds since the epoch."""
+        return None if self.since is None else now() - microseconds(self.since, "--since ")
+
+    def attributes(self) -> dict[str, str | int | float | bool]:
+        return dict(_attribute(each) for each in self.attribute or ())
+
+
+def list_executions(
+    *,
+    which: Which,
     limit: Annotated[int, typer.Option("--limit", "-n", help="At most so many.", min=1, max=MAX_LIMIT)] = 50,
     store: options.Store = None,
     utc: options.Utc = False,
@@ -44,11 +62,11 @@ def list_executions(  # noqa: PLR0913  # options
 ) -> None:
     """List executions, newest first."""
     where = ExecutionFilter(
-        workflow=workflow,
-        status=[status_of(each) for each in status] if status else None,
-        id_prefix=prefix,
-        started_after=None if since is None else _now() - microseconds(since, "--since "),
-        attributes=dict(attribute_of(each) for each in attribute) if attribute else None,
+        workflow=which.workflow,
+        status=which.statuses() or None,
+        id_prefix=which.prefix,
+        started_after=which.started_after(),
+        attributes=which.attributes() or None,
         limit=min(limit, 500),
     )
     rows = with_client(store, lambda client: _take(client, where, limit + 1))
@@ -86,14 +104,14 @@ def _print_list(rows: list[Execution], utc: bool) -> None:
     if not rows:
         return
     table = output.table("id", "workflow", "status", "started", "took", right=("took",))
-    now = _now()
+    at = now()
     for row in rows:
         table.add_row(
             row.id,
             row.workflow,
             output.status(_status_of(row)),
             output.moment(row.started_at, utc),
-            output.duration((row.ended_at or now) - row.started_at),
+            output.duration((row.ended_at or at) - row.started_at),
         )
     output.show(table)
 
@@ -135,7 +153,7 @@ def _facts(row: Execution, latest: int, utc: bool) -> list[tuple[str, Text | str
         ("workflow", row.workflow),
         ("status", output.status(_status_of(row))),
         ("started", output.moment(row.started_at, utc)),
-        ("took" if row.ended_at else "age", output.duration((row.ended_at or _now()) - row.started_at)),
+        ("took" if row.ended_at else "age", output.duration((row.ended_at or now()) - row.started_at)),
         ("input", _text(row.input)),
     ]
     if row.parent is not None:
@@ -207,7 +225,7 @@ def _add_line(table: Table, line: Line, start: int) -> None:
         line.kind,
         Text(line.state, style=STATE_STYLES.get(line.state, "")),
         str(line.attempts or ""),
-        took if not line.open else f"{output.duration(_now() - line.at)}…",
+        took if not line.open else f"{output.duration(now() - line.at)}…",
         "" if line.ran is None else output.duration(line.ran),
         output.one_line(_what(line)),
     )
@@ -217,7 +235,7 @@ def _what(line: Line) -> str:
     """The detail, with the moment something is due while it is."""
     if line.due is None or not line.open:
         return line.detail
-    left = line.due - _now()
+    left = line.due - now()
     due = f"in {output.duration(left)}" if left > 0 else f"due {output.duration(-left)} ago"
     return f"{due}; {line.detail}" if line.detail else due
 
@@ -237,18 +255,11 @@ def _text(value: msgspec.Raw) -> str:
     return text if len(text) <= 500 else text[:499] + "…"
 
 
-def _now() -> int:
+def now() -> int:
     return time.time_ns() // 1000
 
 
-def status_of(given: str) -> Status:
-    try:
-        return Status(given)
-    except ValueError:
-        raise InvalidInput(f"--status {given!r} is unknown; use {', '.join(Status)}") from None
-
-
-def attribute_of(given: str) -> tuple[str, str | int | float | bool]:
+def _attribute(given: str) -> tuple[str, str | int | float | bool]:
     """`n=7` is a number, `n="7"` and `n=x` are texts."""
     name, equals, text = given.partition("=")
     if not equals or not name:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, TypeVar
 
 import typer
+
+from edow.errors import InvalidInput
+
+Word = TypeVar("Word", bound=str)
 
 Store = Annotated[
     str | None,
@@ -53,3 +58,11 @@ Modules = Annotated[
     list[str],
     typer.Argument(metavar="MODULE...", help="Python files or modules with tasks and workflows.", show_default=False),
 ]
+
+
+def one_of(option: str, given: str, allowed: Iterable[Word]) -> Word:
+    """Raises InvalidInput naming the option and what it may be."""
+    for each in allowed:
+        if each == given:
+            return each
+    raise InvalidInput(f"{option} {given!r} is unknown; use {', '.join(allowed)}")

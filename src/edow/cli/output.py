@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich import box
@@ -103,6 +103,11 @@ def one_line(text: str, limit: int = 160) -> str:
     """The first line that says something, shortened."""
     line = next((line.strip() for line in text.splitlines() if line.strip()), "")
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def facts(given: Mapping[str, Text | str]) -> Table:
+    """Names and values below each other, without those that are empty."""
+    return fields((name, value) for name, value in given.items() if value)
 
 
 def fields(pairs: Iterable[tuple[str, Text | str]]) -> Table:

@@ -12,12 +12,14 @@ from rich.text import Text
 
 from edow.cli import options, output
 from edow.cli.binding import load_code
+from edow.cli.commands import answer, answer_all, group
 from edow.cli.failure import note
-from edow.cli.jsons import print_json, read_json
+from edow.cli.jsons import print_json, read_parameters
+from edow.cli.options import one_of
 from edow.cli.session import with_client
 from edow.client import Client
 from edow.errors import InvalidInput
-from edow.trigger.schedules import Overlap, Schedule, ScheduleView
+from edow.trigger.schedules import Schedule, ScheduleView
 from edow.trigger.schedules.definition import OVERLAPS
 from edow.trigger.schedules.desk import MOST_BACKFILLED, MOST_NEXT
 from edow.trigger.schedules.views import Run
@@ -28,98 +30,89 @@ PAGE = 500
 MAX_LIMIT = 10_000
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.", show_default=False)]
-Cron = Annotated[
-    str | None,
-    typer.Option("--cron", metavar="TEXT", help="Minute, hour, day, month, weekday: '30 2 * * MON-FRI'; or @daily."),
-]
-Every = Annotated[str | None, typer.Option("--every", metavar="DURATION", help="Instead of --cron: like 90s or 1h30m.")]
-Anchor = Annotated[
-    str | None,
-    typer.Option("--anchor", metavar="TIME", help="Count --every from here.", show_default="1970-01-01T00:00:00Z"),
-]
-Timezone = Annotated[
-    str | None, typer.Option("--timezone", metavar="ZONE", help="Like Europe/Berlin.", show_default="UTC")
-]
-Jitter = Annotated[str | None, typer.Option("--jitter", metavar="DURATION", help="Each tick is late by up to this.")]
 OverlapOption = Annotated[
     str | None,
     typer.Option("--overlap", help=f"When the last run still goes on: {', '.join(OVERLAPS)}.", show_default="skip"),
 ]
-CatchUp = Annotated[
-    str | None,
-    typer.Option("--catch-up", metavar="DURATION", help="Make up for ticks not longer ago.", show_default="1d"),
-]
-Start = Annotated[str | None, typer.Option("--start", metavar="TIME", help="No tick before.")]
-End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="No tick after.")]
-Runs = Annotated[int | None, typer.Option("--runs", metavar="N", help="No more ticks than so many.")]
 Module = Annotated[
     list[str] | None, typer.Option("--module", "-m", help="Code to check workflow and input against; repeatable.")
 ]
+Version = Annotated[int | None, typer.Option("--if-version", help="Only if this is its version still.")]
 Note = Annotated[str, typer.Option("--note", help="Why it is paused.")]
 DROPPABLE = ("anchor", "start", "end", "runs")
 
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Schedules: workflows started at the times of a calendar.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_schedules)
-    app.command("show")(show)
-    app.command("update")(update)
-    app.command("pause")(pause)
-    app.command("resume")(resume)
-    app.command("trigger")(trigger)
-    app.command("backfill")(backfill)
-    app.command("delete")(delete)
-    return app
+    return group(
+        "Schedules: workflows started at the times of a calendar.",
+        {
+            "create": create,
+            "list": list_schedules,
+            "show": show,
+            "update": update,
+            "pause": pause,
+            "resume": resume,
+            "trigger": trigger,
+            "backfill": backfill,
+            "delete": delete,
+        },
+    )
 
 
-class Wanted(msgspec.Struct):
+class Wanted(msgspec.Struct, frozen=True):
     """What was given of a definition."""
 
-    given: str | None
-    cron: str | None
-    every: str | None
-    anchor: str | None
-    timezone: str | None
-    jitter: str | None
-    overlap: str | None
-    catch_up: str | None
-    start: str | None
-    end: str | None
-    runs: int | None
-    workflow: str | None = None
+    given: options.Input = None
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            "--cron", metavar="TEXT", help="Minute, hour, day, month, weekday: '30 2 * * MON-FRI'; or @daily."
+        ),
+    ] = None
+    every: Annotated[
+        str | None, typer.Option("--every", metavar="DURATION", help="Instead of --cron: like 90s or 1h30m.")
+    ] = None
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="TIME", help="Count --every from here.", show_default="1970-01-01T00:00:00Z"),
+    ] = None
+    timezone: Annotated[
+        str | None, typer.Option("--timezone", metavar="ZONE", help="Like Europe/Berlin.", show_default="UTC")
+    ] = None
+    jitter: Annotated[
+        str | None, typer.Option("--jitter", metavar="DURATION", help="Each tick is late by up to this.")
+    ] = None
+    overlap: OverlapOption = None
+    catch_up: Annotated[
+        str | None,
+        typer.Option("--catch-up", metavar="DURATION", help="Make up for ticks not longer ago.", show_default="1d"),
+    ] = None
+    start: Annotated[str | None, typer.Option("--start", metavar="TIME", help="No tick before.")] = None
+    end: Annotated[str | None, typer.Option("--end", metavar="TIME", help="No tick after.")] = None
+    runs: Annotated[int | None, typer.Option("--runs", metavar="N", help="No more ticks than so many.")] = None
 
     def of(self, old: Schedule) -> Schedule:
         """`old` with it."""
         zone = zone_named(self.timezone or old.timezone)
         changes: dict[str, Any] = {"every": None, "anchor": None} if self.cron else {}
         changes |= {"cron": None} if self.every else {}
-        for name in ("cron", "every", "timezone", "jitter", "overlap", "catch_up", "runs", "workflow"):
+        for name in ("cron", "every", "timezone", "jitter", "overlap", "catch_up", "runs"):
             if (value := getattr(self, name)) is not None:
                 changes[name] = value
         for name in ("anchor", "start", "end"):
             if (value := getattr(self, name)) is not None:
                 changes[name] = _time(f"--{name}", value, zone)
         if self.given is not None:
-            changes["input"] = _parameters(self.given)
+            changes["input"] = read_parameters(self.given)
         return msgspec.structs.replace(old, **changes)
 
 
 def create(  # noqa: PLR0913  # options
     name: Name,
+    *,
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="Name of the workflow.", show_default=False)],
-    given: options.Input = None,
-    cron: Cron = None,
-    every: Every = None,
-    anchor: Anchor = None,
-    timezone: Timezone = None,
-    jitter: Jitter = None,
-    overlap: OverlapOption = None,
-    catch_up: CatchUp = None,
-    start: Start = None,
-    end: End = None,
-    runs: Runs = None,
+    wanted: Wanted,
     paused: Annotated[bool, typer.Option("--paused", help="Do not begin before `edow schedule resume`.")] = False,
     reason: Note = "",
     module: Module = None,
@@ -130,7 +123,6 @@ def create(  # noqa: PLR0913  # options
 
     Strings in --input may hold {{scheduled_time}} (UTC), {{scheduled_local}}, {{scheduled_date}} and {{schedule}}.
     """
-    wanted = Wanted(given, cron, every, anchor, timezone, jitter, overlap, catch_up, start, end, runs)
     made = wanted.of(Schedule(workflow=workflow))
     code = None if module is None else load_code(module).workflow(workflow)
 
@@ -142,29 +134,21 @@ def create(  # noqa: PLR0913  # options
 
 def update(  # noqa: PLR0913  # options
     name: Name,
+    *,
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Another workflow.")] = None,
-    given: options.Input = None,
-    cron: Cron = None,
-    every: Every = None,
-    anchor: Anchor = None,
-    timezone: Timezone = None,
-    jitter: Jitter = None,
-    overlap: OverlapOption = None,
-    catch_up: CatchUp = None,
-    start: Start = None,
-    end: End = None,
-    runs: Runs = None,
+    wanted: Wanted,
     drop: Annotated[
         list[str] | None, typer.Option("--drop", metavar="OPTION", help="anchor, start, end or runs; repeatable.")
     ] = None,
-    version: Annotated[int | None, typer.Option("--if-version", help="Only if this is its version still.")] = None,
+    version: Version = None,
     module: Module = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Change what is given of a schedule and keep the rest; other times count from now on."""
-    wanted = Wanted(given, cron, every, anchor, timezone, jitter, overlap, catch_up, start, end, runs, workflow)
-    dropped = _dropped(drop or [])
+    changed: dict[str, Any] = dict.fromkeys(one_of("--drop", each, DROPPABLE) for each in drop or ())
+    if workflow is not None:
+        changed["workflow"] = workflow
     registry = None if module is None else load_code(module)
 
     async def work(client: Client) -> ScheduleView:
@@ -172,7 +156,7 @@ def update(  # noqa: PLR0913  # options
         if registry is not None:
             code = registry.workflow(workflow or (await client.schedules().get(name)).schedule.workflow)
         return await client.schedules().update(
-            name, lambda old: wanted.of(msgspec.structs.replace(old, **dropped)), if_version=version, workflow=code
+            name, lambda old: wanted.of(msgspec.structs.replace(old, **changed)), if_version=version, workflow=code
         )
 
     _tell("updated", with_client(store, work), as_json)
@@ -196,25 +180,17 @@ def list_schedules(
         return found
 
     found = with_client(store, work)
-    if as_json:
-        print_json(found[:limit])
-        return
-    if not found:
-        note("there are no schedules" + (" that begin so" if prefix else ""))
-        return
     table = output.table("name", "workflow", "when", "zone", "state", "next", "last", flexible=("when",))
-    for each in found[:limit]:
-        table.add_row(
-            each.name,
-            each.schedule.workflow,
-            _when(each.schedule),
-            each.schedule.timezone,
-            _state(each),
-            _moment(each.next[0], each, utc) if each.next else "-",
-            _became(each.recent[0]) if each.recent else "-",
-        )
-    output.show(table)
-    if len(found) > limit:
+
+    def row(each: ScheduleView) -> tuple[str | Text, ...]:
+        following = _moment(each.next[0], each, utc) if each.next else "-"
+        last = _became(each.recent[0]) if each.recent else "-"
+        what = each.schedule
+        return each.name, what.workflow, _when(what), what.timezone, _state(each), following, last
+
+    none = "there are no schedules" + (" that begin so" if prefix else "")
+    answer_all(found[:limit], table, row, none, as_json)
+    if len(found) > limit and not as_json:
         note(f"there are more than {limit}: use --limit, or --prefix")
 
 
@@ -230,7 +206,7 @@ def show(
     if as_json:
         print_json(found)
         return
-    output.show(output.fields(_facts(found, utc)))
+    output.show(output.facts(_facts(found, utc)))
     if found.recent:
         table = output.table("tick", "became", "status", "execution")
         for each in found.recent:
@@ -269,7 +245,8 @@ def trigger(
     as_json: options.Json = False,
 ) -> None:
     """Run it now, whatever its calendar says, also while it is paused."""
-    found = with_client(store, lambda client: client.schedules().trigger(name, _overlap(overlap)))
+    policy = None if overlap is None else one_of("--overlap", overlap, OVERLAPS)
+    found = with_client(store, lambda client: client.schedules().trigger(name, policy))
     if as_json:
         print_json({"name": name, "became": found.became, "execution": found.execution or None})
     elif found.execution:
@@ -290,7 +267,7 @@ def backfill(  # noqa: PLR0913  # options
     as_json: options.Json = False,
 ) -> None:
     """Start the ticks of a past time that have no execution."""
-    policy = _overlap(overlap) or "buffer_all"
+    policy = one_of("--overlap", overlap, OVERLAPS)
 
     async def work(client: Client) -> int:
         zone = zone_named((await client.schedules().get(name, 0)).schedule.timezone)
@@ -298,37 +275,28 @@ def backfill(  # noqa: PLR0913  # options
         return await client.schedules().backfill(name, *times, overlap=policy, limit=limit)
 
     count = with_client(store, work)
-    if as_json:
-        print_json({"name": name, "ticks": count})
-    else:
-        print(f"backfilling {count} tick{'' if count == 1 else 's'} of {name}")
+    answer({"name": name, "ticks": count}, f"backfilling {count} tick{'' if count == 1 else 's'} of {name}", as_json)
 
 
 def delete(
     name: Name,
-    version: Annotated[int | None, typer.Option("--if-version", help="Only if this is its version still.")] = None,
+    version: Version = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Delete a schedule, and what waits of it. What runs goes on."""
     with_client(store, lambda client: client.schedules().delete(name, if_version=version))
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print(f"deleted {name}")
+    answer({"name": name, "deleted": True}, f"deleted {name}", as_json)
 
 
 def _tell(done: str, found: ScheduleView, as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
     following = f"; next at {_moment(found.next[0], found, utc=False)}" if found.next else ""
-    print(f"{done} {found.name}{following}")
+    answer(found, f"{done} {found.name}{following}", as_json)
 
 
-def _facts(found: ScheduleView, utc: bool) -> list[tuple[str, Text | str]]:
+def _facts(found: ScheduleView, utc: bool) -> dict[str, Text | str]:
     schedule = found.schedule
-    facts: dict[str, Text | str] = {
+    return {
         "schedule": found.name,
         "workflow": schedule.workflow,
         "input": msgspec.json.encode(schedule.input).decode() if schedule.input else "",
@@ -348,7 +316,6 @@ def _facts(found: ScheduleView, utc: bool) -> list[tuple[str, Text | str]]:
         "so far": _counted(found),
         "version": str(found.version),
     }
-    return [(name, value) for name, value in facts.items() if str(value)]
 
 
 def _counted(found: ScheduleView) -> str:
@@ -381,28 +348,3 @@ def _time(option: str, given: str, zone: ZoneInfo) -> datetime:
     except ValueError:
         raise InvalidInput(f"{option} {given!r} is no time; write it like 2026-11-28T20:00 or 2026-11-28") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=zone)
-
-
-def _parameters(given: str) -> dict[str, Any]:
-    values = read_json(given, "--input")
-    if not isinstance(values, dict):
-        raise InvalidInput(
-            f"--input must be a JSON object of parameters by name, not {values!r:.60}; write it like '{{\"order\": 7}}'"
-        )
-    return values
-
-
-def _overlap(given: str | None) -> Overlap | None:
-    for each in OVERLAPS:
-        if given == each:
-            return each
-    if given is None:
-        return None
-    raise InvalidInput(f"--overlap {given!r} is unknown; use {', '.join(OVERLAPS)}")
-
-
-def _dropped(names: list[str]) -> dict[str, None]:
-    for name in names:
-        if name not in DROPPABLE:
-            raise InvalidInput(f"--drop {name!r} cannot be; use {', '.join(DROPPABLE)}")
-    return dict.fromkeys(names)

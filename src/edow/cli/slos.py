@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edow.cli import options, output
+from edow.cli.commands import answer, group
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
 from edow.client import Client
@@ -24,12 +25,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the SLO.", show_de
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Service level objectives: what should be, and how much may go wrong.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_slos)
-    app.command("show")(show)
-    app.command("delete")(delete)
-    return app
+    return group(
+        "Service level objectives: what should be, and how much may go wrong.",
+        {"create": create, "list": list_slos, "show": show, "delete": delete},
+    )
 
 
 def create(  # noqa: PLR0913  # options
@@ -68,10 +67,7 @@ def show(name: Name, store: options.Store = None, as_json: options.Json = False)
 def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Delete an objective; its alerts are over."""
     with_client(store, lambda client: client.kpis().delete_slo(name))
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print(f"slo {name} deleted")
+    answer({"name": name, "deleted": True}, f"slo {name} deleted", as_json)
 
 
 def alerts(store: options.Store = None, utc: options.Utc = False, as_json: options.Json = False) -> None:

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from edow.cli import options, output
+from edow.cli.commands import answer, group
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
+from edow.cli.options import one_of
 from edow.cli.session import with_client
-from edow.client.actor import ROLES, Role
-from edow.errors import InvalidInput
+from edow.client.actor import ROLES
 from edow.workflow.duration import microseconds
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="What the token is for.", show_default=False)]
@@ -19,11 +20,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="What the token is for
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Tokens for the HTTP API.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_tokens)
-    app.command("revoke")(revoke)
-    return app
+    return group("Tokens for the HTTP API.", {"create": create, "list": list_tokens, "revoke": revoke})
 
 
 def create(
@@ -37,13 +34,11 @@ def create(
 
     With the first token of a store, everybody who uses the API needs one.
     """
-    chosen = _role(role)
+    chosen = one_of("--role", role, ROLES)
     lasts = None if expires is None else microseconds(expires, "--expires ")
     text = with_client(store, lambda client: client.tokens().create(name, chosen, lasts), create=True)
-    if as_json:
-        print_json({"name": name, "role": chosen, "token": text})
-    else:
-        print(text)
+    answer({"name": name, "role": chosen, "token": text}, text, as_json)
+    if not as_json:
         note("keep it: it is not shown again")
 
 
@@ -66,14 +61,4 @@ def list_tokens(store: options.Store = None, utc: options.Utc = False, as_json: 
 def revoke(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Make a token invalid, at once."""
     with_client(store, lambda client: client.tokens().revoke(name))
-    if as_json:
-        print_json({"name": name, "revoked": True})
-    else:
-        print(f"revoked {name}")
-
-
-def _role(given: str) -> Role:
-    for role in ROLES:
-        if role == given:
-            return role
-    raise InvalidInput(f"--role {given!r} is unknown; use {', '.join(ROLES)}")
+    answer({"name": name, "revoked": True}, f"revoked {name}", as_json)

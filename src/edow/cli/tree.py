@@ -30,6 +30,7 @@ from edow.cli import (
     tokens,
     triggers,
 )
+from edow.cli.commands import spread
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
 from edow.cli.logs import JSON
 from edow.errors import EdowError
@@ -60,7 +61,7 @@ def build() -> typer.Typer:
     app.command("worker", rich_help_panel=SERVE)(serving.worker)
     app.command("api", rich_help_panel=SERVE)(api.api)
     app.command("serve", hidden=True)(serving.serve)
-    app.command("list", rich_help_panel=ACT)(listing.list_executions)
+    app.command("list", rich_help_panel=ACT)(spread(listing.list_executions))
     app.command("show", rich_help_panel=ACT)(listing.show)
     app.command("signal", rich_help_panel=ACT)(executions.signal)
     app.command("cancel", rich_help_panel=ACT)(executions.cancel)

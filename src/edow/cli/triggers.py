@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
 import typer
 
 from edow.cli import options, output
-from edow.cli.failure import note
-from edow.cli.hooks import (
-    IdOption,
-    InputOption,
-    Keep,
-    ModeOption,
-    Signal,
-    Singleton,
-    Value,
-    Workflow,
-    action_spec,
-    counted,
-    does,
-)
+from edow.cli.actions import ActionOptions, counted, does, expressions
+from edow.cli.commands import answer, answer_all, group
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
-from edow.client import Client
 from edow.client.triggers import TriggerSpec, TriggerView
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the trigger.", show_default=False)]
@@ -33,27 +19,24 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the trigger.", sho
 
 def build() -> typer.Typer:
     """The group of commands."""
-    app = typer.Typer(help="Events: what messages on topics start or signal.", no_args_is_help=True)
-    app.command("create")(create)
-    app.command("list")(list_triggers)
-    app.command("show")(show)
-    app.command("pause")(pause)
-    app.command("resume")(resume)
-    app.command("delete")(delete)
-    return app
+    return group(
+        "Events: what messages on topics start or signal.",
+        {
+            "create": create,
+            "list": list_triggers,
+            "show": show,
+            "pause": pause,
+            "resume": resume,
+            "delete": delete,
+        },
+    )
 
 
 def create(  # noqa: PLR0913  # options
     name: Name,
+    *,
     topic: Annotated[str, typer.Option("--topic", help="Topic to read.")],
-    mode: ModeOption = "start",
-    workflow: Workflow = "",
-    signal: Signal = "",
-    id: IdOption = "",
-    input: InputOption = "body",
-    value: Value = "body",
-    singleton: Singleton = False,
-    keep: Keep = "1d",
+    action: ActionOptions,
     group: Annotated[str, typer.Option("--group", help="Consumer group; by default edow-trigger-NAME.")] = "",
     broker: Annotated[
         str, typer.Option("--broker", metavar="URL", help="Where the topic is: a URL, or env:NAME of one.")
@@ -69,7 +52,6 @@ def create(  # noqa: PLR0913  # options
     as_json: options.Json = False,
 ) -> None:
     """Make a trigger: messages on a topic then start or signal. Expressions: JMESPath on body, event, key, topic."""
-    action = action_spec(mode, workflow, signal, (id, input, value), singleton, keep)
     spec = TriggerSpec(
         **msgspec.structs.asdict(action),
         name=name,
@@ -90,17 +72,13 @@ def create(  # noqa: PLR0913  # options
 def list_triggers(store: options.Store = None, as_json: options.Json = False) -> None:
     """List triggers, with what their messages came to."""
     found = with_client(store, lambda client: client.triggers().list())
-    if as_json:
-        print_json([msgspec.to_builtins(each) for each in found])
-        return
-    if not found:
-        note("there are no triggers; `edow trigger create` makes one")
-        return
     table = output.table("name", "topic", "does", "execution id", "messages", flexible=("execution id",))
-    for each in found:
+
+    def row(each: TriggerView) -> tuple[str, ...]:
         what = does(each) + (" (paused)" if each.paused else "")
-        table.add_row(each.name, each.topic, what, each.id or "one for each message", counted(each.counts))
-    output.show(table)
+        return each.name, each.topic, what, each.id or "one for each message", counted(each.counts)
+
+    answer_all(found, table, row, "there are no triggers; `edow trigger create` makes one", as_json)
 
 
 def show(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
@@ -110,34 +88,25 @@ def show(name: Name, store: options.Store = None, as_json: options.Json = False)
 
 def pause(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Pause a trigger; its messages wait in the broker."""
-    _act(store, lambda client: client.triggers().pause(name), as_json)
+    view = with_client(store, lambda client: client.triggers().pause(name))
+    answer(view, f"trigger {name} paused", as_json)
 
 
 def resume(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Resume a paused trigger, with the messages that wait."""
-    _act(store, lambda client: client.triggers().resume(name), as_json)
+    view = with_client(store, lambda client: client.triggers().resume(name))
+    answer(view, f"trigger {name} resumed", as_json)
 
 
 def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Delete a trigger; what it has gathered becomes a dead letter when it is due."""
     with_client(store, lambda client: client.triggers().delete(name))
-    if as_json:
-        print_json({"name": name, "deleted": True})
-    else:
-        print(f"trigger {name} deleted")
-
-
-def _act(store: str | None, action: Callable[[Client], Awaitable[TriggerView]], as_json: bool) -> None:
-    view = with_client(store, action)
-    if as_json:
-        print_json(msgspec.to_builtins(view))
-    else:
-        print(f"trigger {view.name} {'paused' if view.paused else 'resumed'}")
+    answer({"name": name, "deleted": True}, f"trigger {name} deleted", as_json)
 
 
 def _print(view: TriggerView, as_json: bool) -> None:
     if as_json:
-        print_json(msgspec.to_builtins(view))
+        print_json(view)
         return
     gathers = ""
     if view.debounce_seconds:
@@ -152,11 +121,10 @@ def _print(view: TriggerView, as_json: bool) -> None:
         "does": does(view),
         "execution id": view.id or "one for each message",
         "filter": view.filter,
-        "input": view.input if view.mode != "signal" else "",
-        "value": view.value if view.mode != "start" else "",
+        **expressions(view),
         "gathers": gathers,
         "event id": view.event_id or "source and id, or the bytes",
         "remembered": output.duration(view.remember_seconds * 1e6),
         "messages": counted(view.counts),
     }
-    output.show(output.fields((name, value) for name, value in facts.items() if value))
+    output.show(output.facts(facts))

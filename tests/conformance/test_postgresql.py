@@ -595,6 +595,19 @@ async def test_more_bytes_than_one_answer_holds_come_in_several(url: str, monkey
             assert [int(each.body[:2]) for each in [*first, *rest]] == list(range(80))
 
 
+async def test_an_emptied_queue_of_results_is_told_as_empty_however_many_there_were(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what is counted one by one the number is estimated, and nothing is nothing."""
+    monkeypatch.setattr("edow.transport.postgresql.transport.EXACT", 3)
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    await joined.transport.publish([Message("results", b"%d" % each) for each in range(10)])
+    got = await take(results, 10)
+    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 10
+    await results.ack(got)
+    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 0
+
+
 async def test_a_hot_key_does_not_keep_others_waiting(joined: Joined) -> None:
     """Behind thousands of messages of one key, those of others are delivered although it makes no progress."""
     await joined.transport.publish([Message("tasks", b"%d" % n, "hot") for n in range(5000)])

@@ -244,6 +244,19 @@ async def test_a_lost_lease_publishes_and_acknowledges_nothing(joined: Joined) -
     assert stats.groups[0].waiting == 1
 
 
+async def test_an_emptied_queue_of_results_is_told_as_empty_however_many_there_were(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what is counted one by one the number is estimated, and nothing is nothing."""
+    monkeypatch.setattr("edow.transport.sqlite.transport.EXACT", 3)
+    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
+    await joined.transport.publish([Message("results", b"%d" % each) for each in range(10)])
+    got = await take(results, 10)
+    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 10
+    await results.ack(got)
+    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 0
+
+
 async def test_claimed_deliveries_can_be_acknowledged_by_a_commit(joined: Joined) -> None:
     """Acks of a shared subscription work inside the store's transaction, too, and let the key's next one through."""
     workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))

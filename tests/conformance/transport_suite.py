@@ -596,6 +596,7 @@ class TransportSuite:
         (stats,) = await transport.describe([topic])
         (one,) = (each for each in stats.groups if each.group == "one")
         assert (one.waiting, one.in_flight, one.oldest_at) == (0, 0, None)
+        assert one.published in (None, 10)
 
     # closing
 

@@ -140,8 +140,8 @@ class PostgresTransport:
         rows = await guarded(self.database.fetch(self._sql["describe"], list(topics), now, EXACT))
         groups: dict[str, list[GroupStats]] = {topic: [] for topic in topics}
         for topic, group, tail, head, oldest_at, first, counted, in_flight in rows:
-            beyond = max(0, tail - max(head, EXACT, (first or 0) - 1))
-            groups[topic].append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at))
+            beyond = 0 if first is None else max(0, tail - max(head, EXACT, first - 1))
+            groups[topic].append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at, tail))
         return [TopicStats(topic, groups[topic]) for topic in topics]
 
     # in the store's transactions: see edow.store.postgresql.commit.Participant

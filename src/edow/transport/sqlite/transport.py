@@ -200,7 +200,7 @@ class SqliteTransport:
             tail, head, oldest_at, first, counted, in_flight = connection.execute(
                 self._queues.sql["describe"], {"queue": queue, "now": now, "exact": EXACT}
             ).fetchone()
-            beyond = max(0, tail - max(head, EXACT, (first or 0) - 1))
+            beyond = 0 if first is None else max(0, tail - max(head, EXACT, first - 1))
             stats.append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at, tail))
         return stats
 

@@ -93,6 +93,21 @@ async def test_what_comes_late_is_merged_still(store: Store) -> None:
     assert starts(await reading.figures(store, BEGIN - 30 * DAY * SECOND, now)) == (HOUR // 60 - 1) * 4 + 5
 
 
+async def test_rates_are_told_over_no_more_than_was_measured(store: Store) -> None:
+    """Of a day, ninety minutes after the first figures: ninety minutes, whatever is merged, has left, or is stored of
+    the hour before. Of the last ten minutes: ten.
+    """
+    assert await reading.measured_seconds(store, BEGIN, BEGIN + DAY * SECOND) == DAY
+    begun = BEGIN + 50 * MINUTE * SECOND
+    await Process(store, "one").count(begun)
+    for minutes in (1, 30, 90):
+        now = begun + minutes * MINUTE * SECOND
+        await Compactor(store).run_once(now)
+        await store.records_purge(now, 1000)
+        assert await reading.measured_seconds(store, now - DAY * SECOND, now) == minutes * MINUTE
+        assert await reading.measured_seconds(store, now - MINUTE * SECOND, now) == MINUTE
+
+
 async def test_figures_leave_in_their_time(store: Store) -> None:
     """Tens of seconds are gone after three hours, minutes after two days; hours stay for ninety days."""
     total = await live(store, HOUR, 60)

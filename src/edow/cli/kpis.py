@@ -22,16 +22,21 @@ def tables(summary: Summary) -> Iterator[Table | Text]:
     if summary.tasks:
         yield Text("\nTasks: waiting in the queue, running, and on the way back", style="bold")
         yield _tasks(summary)
+        yield Text("\nWhat a completed execution costs", style="bold")
+        yield _costs(summary)
     if summary.topics:
         yield Text("\nMessages", style="bold")
         yield _topics(summary)
+    if summary.lag:
+        yield Text("\nConsumer groups: the most that waited, and how fast messages came and left", style="bold")
+        yield _groups(summary)
     if summary.hot_keys or summary.hot_partitions:
         yield Text("\nKeys and partitions with the largest shares", style="bold")
         yield _hot(summary)
 
 
 def _workflows(summary: Summary) -> Table:
-    numbers = ("started", "completed", "failed", "other", "success", "p50", "p95", "p99", "cost of one")
+    numbers = ("started", "completed", "per second", "failed", "other", "success", "p50", "p95", "p99")
     table = output.table("workflow", *numbers, right=numbers)
     for each in summary.workflows:
         success = "–" if each.success_rate is None else f"{each.success_rate:.2%}"
@@ -39,11 +44,11 @@ def _workflows(summary: Summary) -> Table:
             each.workflow,
             f"{each.started:,}",
             f"{each.completed:,}",
+            f"{each.completed_per_second:,.1f}",
             f"{each.failed:,}",
             f"{each.cancelled + each.terminated:,}",
             success,
             *_quantiles(each.took),
-            _cost(each.cost_per_completed, summary.currency),
         )
     return table
 
@@ -53,14 +58,45 @@ def _tasks(summary: Summary) -> Table:
     numbers = ("attempts", "retried", "failed", "dead letters")
     table = output.table("task", *numbers, *stages, right=(*numbers, *stages))
     for each in summary.tasks:
-        counts = (each.attempts, each.retried, each.failed, each.dead_letters)
         table.add_row(
             f"{each.workflow} / {each.task}",
-            *(f"{count:,}" for count in counts),
+            f"{each.attempts:,}",
+            _rated(each.retried, each.retry_rate),
+            _rated(each.failed, each.failure_rate),
+            _rated(each.dead_letters, each.dead_letter_rate),
             *_quantiles(each.queue),
             *_quantiles(each.run),
             *_quantiles(each.back),
         )
+    return table
+
+
+def _rated(count: int, rate: float | None) -> str:
+    return f"{count:,} ({rate:.1%})" if count and rate is not None else f"{count:,}"
+
+
+def _costs(summary: Summary) -> Table:
+    numbers = ("worker time", "messages", "bytes", "money")
+    table = output.table("workflow / task", *numbers, right=numbers)
+    for each in summary.workflows:
+        table.add_row(each.workflow, *_cost(each.cost_per_completed, summary.currency))
+        for task in summary.tasks:
+            if task.workflow == each.workflow:
+                table.add_row(f"{task.workflow} / {task.task}", *_cost(task.cost_per_completed, summary.currency))
+    return table
+
+
+def _groups(summary: Summary) -> Table:
+    numbers = ("waiting", "in flight", "oldest", "in/s", "out/s", "bytes in/s", "bytes out/s")
+    table = output.table("topic", "group", *numbers, right=numbers)
+    for each in summary.lag:
+        rates = ["–" if rate is None else f"{rate:,.1f}" for rate in (each.in_per_second, each.out_per_second)]
+        sizes = [
+            "–" if size is None else output.size(round(size))
+            for size in (each.in_bytes_per_second, each.out_bytes_per_second)
+        ]
+        waits = f"{each.waiting:,}", f"{each.in_flight:,}", _duration(each.oldest_seconds)
+        table.add_row(each.topic, each.group, *waits, *rates, *sizes)
     return table
 
 
@@ -90,9 +126,8 @@ def _duration(seconds: float | None) -> str:
     return "–" if seconds is None else output.duration(seconds * 1_000_000)
 
 
-def _cost(cost: Cost | None, currency: str) -> str:
+def _cost(cost: Cost | None, currency: str) -> list[str]:
     if cost is None:
-        return "–"
-    if cost.money is None:
-        return f"{output.duration(cost.worker_seconds * 1_000_000)}, {cost.messages:,.1f} messages"
-    return f"{cost.money:.6g} {currency}".rstrip()
+        return ["–"] * 4
+    money = "–" if cost.money is None else f"{cost.money:.4g} {currency}".rstrip()
+    return [_duration(cost.worker_seconds), f"{cost.messages:,.1f}", output.size(round(cost.bytes)), money]

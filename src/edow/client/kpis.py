@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,8 +13,8 @@ from edow.client.link import Link
 from edow.errors import InvalidInput
 from edow.kpi.alert import Alert, Kind
 from edow.kpi.cost import Prices
-from edow.kpi.figures import Figures, WorkflowFigures
-from edow.kpi.histogram import Histogram
+from edow.kpi.figures import Figures
+from edow.kpi.histogram import merged
 from edow.kpi.incident import Incident, Presence
 from edow.kpi.series import Point
 from edow.kpi.slo import LONGEST, Burn, Evaluation, Objective, Severity
@@ -27,6 +26,7 @@ from edow.workflow.duration import microseconds, optional_seconds, seconds
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = 100
 NOW = 30_000_000  # microseconds
+RECENT = 300_000_000
 
 
 class SloSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
@@ -119,6 +119,7 @@ class SeriesPoint(msgspec.Struct, kw_only=True, frozen=True):
     took_p99: float | None
     queue_p95: float | None
     run_p95: float | None
+    back_p95: float | None
     waiting: int
     oldest_seconds: float
 
@@ -130,6 +131,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     counts: Counts
     orchestrators: int
     figures: Figures  # of the last half minute
+    summary: Summary  # of the last five minutes
     evaluations: list[Evaluation]
     alerts: list[Alert]  # that hold
     incidents: list[Incident]  # the latest first
@@ -205,6 +207,7 @@ class Kpis:
             counts=await store.counts(now),
             orchestrators=sum(now - each.at <= incidents.PATIENCE for each in present),
             figures=await reading.figures(store, now - NOW, now),
+            summary=await reading.summary(store, now - RECENT, now),
             evaluations=await objectives.latest(store),
             alerts=(await alerts.alerts(store, 1))[0],
             incidents=await incidents.incidents(store, LATEST),
@@ -286,27 +289,11 @@ def _orchestrator(found: Presence) -> OrchestratorView:
     )
 
 
-class _Stages(NamedTuple):
-    took: Histogram
-    queue: Histogram
-    run: Histogram
-
-    @classmethod
-    def of(cls, workflows: Sequence[WorkflowFigures]) -> _Stages:
-        found = cls(Histogram(), Histogram(), Histogram())
-        for workflow in workflows:
-            found.took.merge(workflow.took)
-            for task in workflow.tasks.values():
-                found.queue.merge(task.queue)
-                found.run.merge(task.run)
-        return found
-
-
 def _point(point: Point, name: str | None) -> SeriesPoint:
     figures = point.figures
     chosen = [each for key, each in figures.workflows.items() if name in (None, key)]
     tasks = [task for each in chosen for task in each.tasks.values()]
-    stages = _Stages.of(chosen)
+    took = merged(each.took for each in chosen)
     messages, size = _traffic(figures)
     return SeriesPoint(
         at=_moment(point.start * 1_000_000),
@@ -319,11 +306,12 @@ def _point(point: Point, name: str | None) -> SeriesPoint:
         dead_letters=sum(each.letters for each in tasks),
         messages=messages,
         bytes=size,
-        took_p50=_seconds(stages.took.quantile(0.5)),
-        took_p95=_seconds(stages.took.quantile(0.95)),
-        took_p99=_seconds(stages.took.quantile(0.99)),
-        queue_p95=_seconds(stages.queue.quantile(0.95)),
-        run_p95=_seconds(stages.run.quantile(0.95)),
+        took_p50=_seconds(took.quantile(0.5)),
+        took_p95=_seconds(took.quantile(0.95)),
+        took_p99=_seconds(took.quantile(0.99)),
+        queue_p95=_seconds(merged(task.queue for task in tasks).quantile(0.95)),
+        run_p95=_seconds(merged(task.run for task in tasks).quantile(0.95)),
+        back_p95=_seconds(merged(task.back for task in tasks).quantile(0.95)),
         waiting=sum(lag.waiting for lag in figures.lag.values()),
         oldest_seconds=max((lag.oldest or 0 for lag in figures.lag.values()), default=0) / 1_000_000,
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import chain
+
 import msgspec
 
 from edow.console.charts import Chart, chart
@@ -9,12 +13,12 @@ from edow.console.look import Look, now_us
 from edow.errors import InvalidInput
 from edow.kpi import series
 from edow.kpi.alert import Alert
-from edow.kpi.figures import Figures
-from edow.kpi.histogram import Histogram
+from edow.kpi.figures import Figures, TaskFigures, Traffic
+from edow.kpi.histogram import Histogram, merged
 from edow.kpi.incident import Incident
 from edow.kpi.series import Point
 from edow.kpi.slo import Evaluation
-from edow.kpi.summary import Summary
+from edow.kpi.summary import Summary, group_rates
 from edow.kpi.summary import summary as summarise
 from edow.monitor import reading
 from edow.monitor.alerts import alerts
@@ -78,7 +82,7 @@ async def performance(look: Look, window: str) -> Performance:
     return Performance(
         now=now_us(),
         window=window,
-        summary=summarise(figures, _covered(points, seconds), price_list),
+        summary=summarise(figures, await _covered(look, seconds), price_list, group_rates(points)),
         charts=charts_of(whole(points)),
         objectives=await look.shared.get("objectives", lambda: _evaluated(look)),
         trouble=await trouble(look),
@@ -86,12 +90,27 @@ async def performance(look: Look, window: str) -> Performance:
 
 
 def charts_of(points: list[Point]) -> list[Chart]:
-    """Throughput and latency. Times between two points at which nothing was measured count as nothing."""
+    """Throughput, latency by stage, traffic and lag. Times between two points at which nothing was measured count as
+    nothing.
+    """
     filled = _filled(points)
+
+    def rate(title: str, count: Callable[[Figures], float], unit: str = "per second") -> Chart:
+        return chart(title, unit, [(at, count(one) / length) for at, length, one in filled])
+
     return [
         completed_chart(points),
-        chart("Attempts failed", "per second", [(at, _failures(one) / length) for at, length, one in filled]),
-        chart("Start to end, p95", "seconds", _quantiles(points)),
+        rate("Attempts failed", _failures),
+        rate("Dead letters", lambda one: sum(task.letters for task in _tasks(one))),
+        _latency("Start to end", points, took),
+        _latency("Queued", points, lambda one: merged(task.queue for task in _tasks(one))),
+        _latency("Run", points, lambda one: merged(task.run for task in _tasks(one))),
+        _latency("Back", points, lambda one: merged(task.back for task in _tasks(one))),
+        rate("Messages", lambda one: sum(each.messages for each in _traffic(one))),
+        rate("Traffic", lambda one: sum(each.bytes for each in _traffic(one)) / 1000, "kB per second"),
+        chart("Messages waiting", "at most", [(at, _waiting(one)) for at, _, one in filled]),
+        chart("Oldest message", "seconds", [(at, _oldest(one)) for at, _, one in filled]),
+        _latency("Commit", points, lambda one: one.commits),
     ]
 
 
@@ -107,15 +126,28 @@ def completed_chart(points: list[Point]) -> Chart:
 
 def retries(figures: Figures) -> int:
     """Attempts that failed, with another to follow."""
-    return sum(task.retried for each in figures.workflows.values() for task in each.tasks.values())
+    return sum(task.retried for task in _tasks(figures))
 
 
 def took(figures: Figures) -> Histogram:
     """Of all workflows together: from start to end of what completed."""
-    added = Histogram()
-    for workflow in figures.workflows.values():
-        added.merge(workflow.took)
-    return added
+    return merged(workflow.took for workflow in figures.workflows.values())
+
+
+def _tasks(figures: Figures) -> Iterator[TaskFigures]:
+    return (task for workflow in figures.workflows.values() for task in workflow.tasks.values())
+
+
+def _traffic(figures: Figures) -> Iterator[Traffic]:
+    return chain(figures.sent.values(), figures.received.values())
+
+
+def _waiting(figures: Figures) -> int:
+    return sum(lag.waiting for lag in figures.lag.values())
+
+
+def _oldest(figures: Figures) -> float:
+    return max((lag.oldest or 0 for lag in figures.lag.values()), default=0) / SECOND
 
 
 def _ended(figures: Figures) -> int:
@@ -123,16 +155,12 @@ def _ended(figures: Figures) -> int:
 
 
 def _failures(figures: Figures) -> int:
-    return sum(task.retried + task.failed for each in figures.workflows.values() for task in each.tasks.values())
+    return sum(task.retried + task.failed for task in _tasks(figures))
 
 
-def _quantiles(points: list[Point]) -> list[tuple[int, float]]:
-    found = []
-    for point in points:
-        high = took(point.figures).quantile(0.95)
-        if high is not None:
-            found.append((point.start * SECOND, high / SECOND))
-    return found
+def _latency(title: str, points: list[Point], of: Callable[[Figures], Histogram]) -> Chart:
+    found = [(point.start * SECOND, of(point.figures).quantile(0.95)) for point in points]
+    return chart(f"{title}, p95", "ms", [(at, high / 1000) for at, high in found if high is not None])
 
 
 def _filled(points: list[Point]) -> list[tuple[int, int, Figures]]:
@@ -148,11 +176,11 @@ def _filled(points: list[Point]) -> list[tuple[int, int, Figures]]:
     return found
 
 
-def _covered(points: list[Point], seconds: int) -> float:
-    """The time that the points are about: not more than there has been to measure."""
-    if not points:
-        return float(seconds)
-    return float(max(1, min(seconds, points[-1].start + points[-1].seconds - points[0].start)))
+async def _covered(look: Look, seconds: int) -> float:
+    """The time that the figures are about: not more than there has been to measure."""
+    now = now_us()
+    read = partial(reading.measured_seconds, look.store, now - seconds * SECOND, now)
+    return await look.shared.get(("covered", seconds), read)
 
 
 async def _points(look: Look, seconds: int) -> list[Point]:

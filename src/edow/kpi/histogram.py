@@ -7,7 +7,7 @@ done in any order and loses nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import ceil, log
 
 import msgspec
@@ -65,3 +65,11 @@ class Histogram(msgspec.Struct, array_like=True):
     def at_most(self, limit: float) -> int:
         """How many took no longer; who is within 2 % of the limit may be counted on either side of it."""
         return sum(count for bucket, count in self.buckets.items() if value_of(bucket) <= limit)
+
+
+def merged(each: Iterable[Histogram]) -> Histogram:
+    """All of them in one."""
+    total = Histogram()
+    for histogram in each:
+        total.merge(histogram)
+    return total

@@ -14,6 +14,7 @@ import msgspec
 
 KEPT = 100
 SHOWN = 10
+LIGHT = 0.01  # share below which a key is not worth telling
 HOT = 0.2  # share of all messages from which on a key holds up others
 OTHERS_WAIT = "keys of one partition wait for each other: give this key a topic of its own, or split it (KEY/0, KEY/1)"
 ALONE = "nearly everything has this key, so it runs one at a time: leave out the key, or split it (KEY/0, KEY/1)"
@@ -51,9 +52,9 @@ class Keys(msgspec.Struct, array_like=True):
         self.add(other.counts)
 
     def heaviest(self, topic: str, limit: int = SHOWN) -> list[HotKey]:
-        """The most frequent first."""
+        """The most frequent first; those that have hardly anything are left out."""
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return [self._told(topic, key, count) for key, count in islice(ranked, limit)]
+        return [self._told(topic, key, count) for key, count in islice(ranked, limit) if count >= LIGHT * self.all]
 
     def _told(self, topic: str, key: str, count: int) -> HotKey:
         share = count / self.all

@@ -11,7 +11,7 @@ from edow.kpi.figures import Figures, Lag, TaskFigures, Traffic, WorkflowFigures
 from edow.kpi.histogram import Histogram
 from edow.kpi.keys import HotKey
 from edow.kpi.series import Point
-from edow.model.topics import groups_of
+from edow.model.topics import RESULTS, groups_of
 
 HOT_PARTITION = 0.5  # share of one partition among several from which on the others cannot help
 
@@ -27,6 +27,8 @@ class Latency(msgspec.Struct, frozen=True):
 
 
 class TaskSummary(msgspec.Struct, frozen=True):
+    """Rates are shares of the attempts, None if there were none. `cost_per_completed`: of an execution."""
+
     workflow: str
     task: str
     attempts: int
@@ -39,6 +41,10 @@ class TaskSummary(msgspec.Struct, frozen=True):
     run: Latency
     back: Latency
     cost: Cost
+    cost_per_completed: Cost | None = None
+    retry_rate: float | None = None
+    failure_rate: float | None = None
+    dead_letter_rate: float | None = None
 
 
 class WorkflowSummary(msgspec.Struct, frozen=True):
@@ -68,7 +74,9 @@ class TopicSummary(msgspec.Struct, frozen=True):
 
 
 class LagSummary(msgspec.Struct, frozen=True):
-    """The most that was seen to wait in a consumer group, and how fast messages came and went; None: not known."""
+    """The most that was seen to wait in a consumer group, and how fast messages came and went; None: not known. Bytes
+    are those of the topic's messages on average.
+    """
 
     topic: str
     group: str
@@ -77,6 +85,8 @@ class LagSummary(msgspec.Struct, frozen=True):
     oldest_seconds: float | None
     in_per_second: float | None = None
     out_per_second: float | None = None
+    in_bytes_per_second: float | None = None
+    out_bytes_per_second: float | None = None
 
 
 class HotPartition(msgspec.Struct, frozen=True):
@@ -89,6 +99,8 @@ class HotPartition(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
+    """`seconds`: the time that it is about, not longer than anything has been measured at all."""
+
     seconds: float
     workflows: list[WorkflowSummary]
     tasks: list[TaskSummary]
@@ -134,17 +146,12 @@ def summary(
         seconds=seconds,
         workflows=[_workflow(name, each, seconds, per_message, prices) for name, each in workflows],
         tasks=[
-            _task(name, task, each, seconds, cost_of(each, per_message, prices))
+            _task((name, task), each, seconds, cost_of(each, per_message, prices), workflow.completed)
             for name, workflow in workflows
             for task, each in sorted(workflow.tasks.items())
         ],
         topics=[*_topics("sent", figures.sent, seconds), *_topics("received", figures.received, seconds)],
-        lag=[
-            LagSummary(
-                lag.topic, lag.group, lag.waiting, lag.in_flight, _seconds(lag.oldest), *(rates or {}).get(name, ())
-            )
-            for name, lag in sorted(figures.lag.items())
-        ],
+        lag=[_lag(lag, (rates or {}).get(name), figures) for name, lag in sorted(figures.lag.items())],
         hot_keys=[hot for topic, keys in sorted(figures.keys.items()) for hot in keys.heaviest(topic)],
         hot_partitions=list(_hot_partitions(figures)),
         commit=latency(figures.commits),
@@ -189,10 +196,10 @@ def _workflow(
     )
 
 
-def _task(workflow: str, task: str, each: TaskFigures, seconds: float, cost: Cost) -> TaskSummary:
+def _task(of: tuple[str, str], each: TaskFigures, seconds: float, cost: Cost, completed: int) -> TaskSummary:
     return TaskSummary(
-        workflow=workflow,
-        task=task,
+        workflow=of[0],
+        task=of[1],
         attempts=each.attempts,
         completed=each.completed,
         retried=each.retried,
@@ -203,7 +210,37 @@ def _task(workflow: str, task: str, each: TaskFigures, seconds: float, cost: Cos
         run=latency(each.run),
         back=latency(each.back),
         cost=cost,
+        cost_per_completed=cost.per(completed),
+        retry_rate=_share(each.retried, each.attempts),
+        failure_rate=_share(each.failed, each.attempts),
+        dead_letter_rate=_share(each.letters, each.attempts),
     )
+
+
+def _share(count: int, of: int) -> float | None:
+    return round(count / of, 6) if of else None
+
+
+def _lag(lag: Lag, rates: tuple[float, float] | None, figures: Figures) -> LagSummary:
+    told = LagSummary(lag.topic, lag.group, lag.waiting, lag.in_flight, _seconds(lag.oldest))
+    if rates is None:
+        return told
+    size = _size_of_one(figures, lag.topic)
+    bytes_ = (None, None) if size is None else (rates[0] * size, rates[1] * size)
+    return msgspec.structs.replace(
+        told,
+        in_per_second=rates[0],
+        out_per_second=rates[1],
+        in_bytes_per_second=bytes_[0],
+        out_bytes_per_second=bytes_[1],
+    )
+
+
+def _size_of_one(figures: Figures, topic: str) -> float | None:
+    """Bytes of a message of this topic; results are counted for all of their topics together."""
+    name = f"{RESULTS}*" if topic.startswith(RESULTS) else topic
+    found = figures.sent.get(name) or figures.received.get(name)
+    return found.bytes / found.messages if found is not None and found.messages else None
 
 
 def _topics(direction: str, traffic: dict[str, Traffic], seconds: float) -> Iterable[TopicSummary]:

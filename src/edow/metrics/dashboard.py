@@ -22,6 +22,11 @@ def _rate(metric: str, by: str) -> str:
     return f"sum by ({by}) (rate({metric}[$__rate_interval]))"
 
 
+def _share(metric: str) -> str:
+    """Of all attempts of the task."""
+    return f"{_rate(metric, 'workflow, task')} / {_rate('edow_attempts_total', 'workflow, task')}"
+
+
 def _three(metric: str, by: str, name: str) -> tuple[tuple[str, str], ...]:
     return tuple((_quantile(part, metric, by), f"{name} p{part * 100:.0f}") for part in (0.5, 0.95, 0.99))
 
@@ -51,6 +56,22 @@ PANELS = (
     Panel("Oldest message", "s", (
         ("edow_topic_oldest_seconds", "{{topic}} {{group}}"),
         ("edow_inbox_oldest_seconds", "commands"),
+    )),
+    Panel("Messages to consumer groups", "ops", (
+        (_rate("edow_topic_published_total", "topic, group"), "{{topic}} {{group}}"),
+    )),
+    Panel("Heaviest key and partition", "percentunit", (
+        ("edow_hot_key_share", "{{topic}} key"),
+        ("edow_hot_partition_share", "{{topic}} {{group}} partition"),
+    )),
+    Panel("Cost of a completed execution", "short", (
+        ('edow_cost_per_execution{of="money"}', "{{workflow}} {{task}}"),
+        ('edow_cost_per_execution{of="worker_seconds"}', "{{workflow}} {{task}} worker seconds"),
+    )),
+    Panel("Retries, failures, dead letters", "percentunit", (
+        (_share('edow_attempts_total{outcome="retried"}'), "{{workflow}} {{task}} retried"),
+        (_share('edow_attempts_total{outcome="failed"}'), "{{workflow}} {{task}} failed"),
+        (_share("edow_dead_letters_total"), "{{workflow}} {{task}} dead letters"),
     )),
     Panel("Error budget left", "percentunit", (("edow_slo_budget_left", "{{slo}}"),)),
     Panel("Burn rate", "short", (("edow_slo_burn_rate", "{{slo}} over {{over}} s"),)),

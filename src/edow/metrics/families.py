@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import msgspec
 from prometheus_client import generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
@@ -11,6 +12,7 @@ from prometheus_client.core import Metric as Family
 from edow.client.kpis import Snapshot
 from edow.kpi.figures import Figures, TaskFigures, WorkflowFigures
 from edow.kpi.histogram import Histogram
+from edow.kpi.summary import Summary
 from edow.metrics.table import BY_NAME
 from edow.orchestrator.stats import Stats
 from edow.worker.worker import WorkerStats
@@ -83,12 +85,28 @@ def of_system(seen: Snapshot) -> Iterator[Family]:
     yield _family(
         "edow_topic_oldest_seconds", [((each.topic, each.group), (each.oldest or 0) / SECOND) for each in lag]
     )
+    published = [(each, each.published) for each in lag if each.published is not None]
+    yield _family("edow_topic_published_total", [((each.topic, each.group), count) for each, count in published])
+    shares = {each.topic: each.share for each in reversed(seen.summary.hot_keys)}
+    yield _family("edow_hot_key_share", [((topic,), share) for topic, share in sorted(shares.items())])
+    partitions = [((each.topic, each.group), each.share) for each in lag if each.share is not None]
+    yield _family("edow_hot_partition_share", partitions)
+    yield _family("edow_cost_per_execution", list(_costs(seen.summary)))
     yield from _objectives(seen)
     alerts = [(each.kind, each.severity) for each in seen.alerts]
     yield _family("edow_alerts", [(key, alerts.count(key)) for key in sorted(set(alerts))])
     yield _one("edow_incidents_open", sum(not each.over for each in seen.incidents))
     over = [each.seconds for each in seen.incidents if each.seconds is not None]
     yield _family("edow_last_recovery_seconds", [((), seconds) for seconds in over[:1]])
+
+
+def _costs(summary: Summary) -> Iterator[Sample]:
+    whole = [((each.workflow, ""), each.cost_per_completed) for each in summary.workflows]
+    parts = [((each.workflow, each.task), each.cost_per_completed) for each in summary.tasks]
+    for key, cost in (*whole, *parts):
+        for of, value in (msgspec.structs.asdict(cost) if cost is not None else {}).items():
+            if value is not None:
+                yield (*key, of), value
 
 
 def _executions(figures: Figures) -> Iterator[Family]:

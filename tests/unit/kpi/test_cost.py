@@ -3,7 +3,7 @@
 import pytest
 
 from edow.kpi.cost import Prices, cost_of, envelope
-from edow.kpi.figures import Figures
+from edow.kpi.figures import Figures, Lag
 from edow.kpi.meter import Meter
 from edow.kpi.summary import summary
 from edow.model.attempted import Attempted
@@ -33,6 +33,29 @@ def test_cost_of_a_completed_execution():
     assert cost is not None
     assert (cost.worker_seconds, cost.messages, cost.bytes) == (18.0, 4.0, 4000.0)
     assert cost.money == pytest.approx(18 * 0.36 / 3600 + 4 * 2 / 1e6 + 4000 * 10 / 1e9)
+
+
+def test_cost_of_a_task_in_a_completed_execution():
+    """With the only task it is all of it; its rates are shares of the attempts."""
+    found = summary(figures(), 60.0, PRICES)
+    assert found.tasks[0].cost_per_completed == found.workflows[0].cost_per_completed
+    assert (found.tasks[0].retry_rate, found.tasks[0].failure_rate) == (0.25, 0.0)
+
+
+def test_bytes_of_a_consumer_group_are_those_of_its_topics_messages():
+    """Four messages of 1,000 bytes were sent, four of 1,000 received: so many a second, so many bytes."""
+    measured = figures()
+    measured.lag = {name: Lag(name, "group") for name in ("edow.tasks.default", "edow.results.3", "elsewhere")}
+    rates = dict.fromkeys(measured.lag, (2.0, 1.0))
+    told = {
+        each.topic: (each.in_bytes_per_second, each.out_bytes_per_second)
+        for each in summary(measured, 9.0, None, rates).lag
+    }
+    assert told == {
+        "edow.tasks.default": (2000.0, 1000.0),
+        "edow.results.3": (2000.0, 1000.0),
+        "elsewhere": (None, None),
+    }
 
 
 def test_envelopes_are_shared_evenly():

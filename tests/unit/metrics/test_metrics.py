@@ -15,10 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from edow.client.kpis import Snapshot
 from edow.errors import InvalidInput
 from edow.kpi.alert import Alert
+from edow.kpi.cost import Prices
 from edow.kpi.figures import Figures, Lag
 from edow.kpi.incident import Incident
+from edow.kpi.keys import Keys
 from edow.kpi.meter import Meter
 from edow.kpi.slo import Objective, Tally, evaluate
+from edow.kpi.summary import summary
 from edow.metrics import dashboard, table
 from edow.metrics.families import LIMITS, exposition, of_orchestrator, of_system, of_worker
 from edow.metrics.server import MetricsServer
@@ -46,13 +49,20 @@ def figures() -> Figures:
     return meter.take()
 
 
+def with_keys(figures: Figures) -> Figures:
+    keys = figures.keys["t"] = Keys()
+    keys.add({"a": 3, "b": 1})
+    return figures
+
+
 def snapshot() -> Snapshot:
     objective = Objective(name="orders", workflow="order", target=0.9)
     return Snapshot(
         at=10 * SECOND,
         counts=Counts({"running": 2}, 1, 3, 4 * SECOND, 0, 5, 0, 0),
         orchestrators=1,
-        figures=Figures(lag={"a": Lag("t", "workers", 7, 2, 3 * SECOND)}),
+        figures=Figures(lag={"a": Lag("t", "workers", 7, 2, 3 * SECOND, 90, 4, "3", 0.75)}),
+        summary=summary(with_keys(figures()), 300.0, Prices(worker_hour=3600.0)),
         evaluations=[evaluate(objective, lambda _: Tally(8, 10))],
         alerts=[Alert(id="1", kind="lag", subject="t", severity="ticket", message="", since=1)],
         incidents=[
@@ -104,6 +114,12 @@ def test_the_values_are_the_figures():
     assert found["edow_messages_total", ("edow.results.*", "received")] == 2
     assert found["edow_inbox_oldest_seconds", ()] == 6.0
     assert found["edow_topic_oldest_seconds", ("t", "workers")] == 3.0
+    assert found["edow_topic_published_total", ("t", "workers")] == 90
+    assert found["edow_hot_partition_share", ("t", "workers")] == 0.75
+    assert found["edow_hot_key_share", ("t",)] == 0.75
+    assert found["edow_cost_per_execution", ("order", "pay", "worker_seconds")] == 9.0
+    assert found["edow_cost_per_execution", ("order", "", "messages")] == 6.0
+    assert found["edow_cost_per_execution", ("order", "", "money")] == pytest.approx(9.0)
     assert found["edow_slo_burn_rate", ("orders", "order", "3600")] == pytest.approx(2.0)
     assert found["edow_last_recovery_seconds", ()] == 4.0
     assert found["edow_incidents_open", ()] == 1
@@ -136,9 +152,9 @@ def test_its_queries_group_by_labels_that_the_metrics_have():
     """A misspelt label would make one line of many."""
     for panel in dashboard.PANELS:
         for query, _ in panel.queries:
-            [name] = set(NAME.findall(query))
-            for labels in re.findall(r"by \(([^)]*)\)", query):
-                assert set(labels.split(", ")) <= {*metric_of(name).labels, "le", "job"}, query
+            for name in set(NAME.findall(query)):
+                for labels in re.findall(r"by \(([^)]*)\)", query):
+                    assert set(labels.split(", ")) <= {*metric_of(name).labels, "le", "job"}, query
 
 
 def test_documentation_holds_what_the_code_says():

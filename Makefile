@@ -74,7 +74,7 @@ clean: ## Remove the environment, caches and built files
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Made again only when the lock or the project's own metadata changes.
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/openapi.txt pyproject.toml
 	@command -v "$(PYTHON)" >/dev/null || \
 		{ echo 'error: "$(PYTHON)" was not found; EDOW needs Python 3.11 or newer. Name one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,4 +82,5 @@ $(READY): requirements/dev.txt pyproject.toml
 	"$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/openapi -r requirements/openapi.txt
 	@touch $@

@@ -15,6 +15,8 @@ from edow.api.views import moment
 from edow.client.actor import Role
 from edow.client.audit import MAX_LIMIT, AuditFilter, Entry, Value
 
+AuditOutcome = Literal["accepted", "refused"]
+
 
 class EntryView(msgspec.Struct, kw_only=True):
     """`parameters` are names, counts and reasons, never payloads."""
@@ -27,7 +29,7 @@ class EntryView(msgspec.Struct, kw_only=True):
     action: str
     target: str
     parameters: Mapping[str, Value]
-    outcome: Literal["accepted", "refused"]
+    outcome: AuditOutcome
     reason: str
 
 
@@ -39,7 +41,7 @@ class EntryPage(msgspec.Struct, kw_only=True):
 
 
 @get("/audit", tags=["audit"], summary="Read the audit log", **allows("read"))
-async def read(  # conditions
+async def read_audit(  # conditions
     client: Acting,
     actor: Annotated[str | None, QueryParameter(description="Like token:ci or cli:ada.")] = None,
     action: Annotated[str | None, QueryParameter(description="Like execution.cancel, or execution for all.")] = None,
@@ -67,4 +69,4 @@ def entry_view(entry: Entry) -> EntryView:
     )
 
 
-ROUTES = (read,)
+ROUTES = (read_audit,)

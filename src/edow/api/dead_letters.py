@@ -9,7 +9,7 @@ import msgspec
 from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 
-from edow.api.desk import Which
+from edow.api.desk import LetterChoice, LetterCount
 from edow.api.routes import Acting, Shared, allows
 from edow.api.views import moment
 from edow.errors import NotFound
@@ -43,29 +43,23 @@ class LetterView(msgspec.Struct, kw_only=True):
     aside: str
 
 
-class Redrive(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class RedriveLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`args`: new arguments by parameter name, for all of them. They are checked against the task's signature, for
     which the API was given its code, unless `unchecked`.
     """
 
-    which: Which
+    which: LetterChoice
     args: dict[str, object] | None = None
     unchecked: bool = False
 
 
-class Discard(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    which: Which
+class DiscardLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: LetterChoice
     reason: str = ""
 
 
-class Acted(msgspec.Struct, kw_only=True):
-    """How many letters were accepted."""
-
-    letters: int
-
-
 @get("/dead-letters", tags=TAGS, summary="List dead letters", **allows("read"))
-async def list_letters(  # noqa: PLR0913  # conditions
+async def list_dead_letters(  # noqa: PLR0913  # conditions
     client: Acting,
     task: Annotated[str | None, QueryParameter(description="Of this task.")] = None,
     execution: Annotated[str | None, QueryParameter(description="Of this execution.")] = None,
@@ -89,7 +83,9 @@ async def list_letters(  # noqa: PLR0913  # conditions
 
 
 @get("/dead-letters/letter", tags=TAGS, summary="Show a dead letter", **allows("read", 404))
-async def show(client: Acting, id: Annotated[str, QueryParameter(description="execution/run/step")]) -> LetterView:
+async def show_dead_letter(
+    client: Acting, id: Annotated[str, QueryParameter(description="execution/run/step")]
+) -> LetterView:
     """With arguments, error and stack. Its id has slashes, and so is no part of a path."""
     found = await client.dead_letters(DeadLetterFilter(ids=[id], state=None, limit=1))
     if not found:
@@ -101,17 +97,17 @@ ACTS = allows("operate", 404, 409)
 
 
 @post("/dead-letters/redrive", tags=TAGS, summary="Redrive dead letters", status_code=200, **ACTS)
-async def redrive(client: Acting, backend: Shared, data: JSONBody[Redrive]) -> Acted:
+async def redrive_dead_letters(client: Acting, backend: Shared, data: JSONBody[RedriveLetters]) -> LetterCount:
     """Run the steps again at once; `/redrives` does it in stages."""
     which = data.which.selection()
     registry, unchecked = backend.registry, data.unchecked
-    return Acted(letters=await client.redrive(which, data.args, registry=registry, unchecked=unchecked))
+    return LetterCount(letters=await client.redrive(which, data.args, registry=registry, unchecked=unchecked))
 
 
 @post("/dead-letters/discard", tags=TAGS, summary="Discard dead letters", status_code=200, **ACTS)
-async def discard(client: Acting, data: JSONBody[Discard]) -> Acted:
+async def discard_dead_letters(client: Acting, data: JSONBody[DiscardLetters]) -> LetterCount:
     """Answer the steps with TaskDiscarded; their workflows go on with that."""
-    return Acted(letters=await client.discard(data.which.selection(), data.reason))
+    return LetterCount(letters=await client.discard(data.which.selection(), data.reason))
 
 
 def letter_view(letter: DeadLetter) -> LetterView:
@@ -135,4 +131,4 @@ def letter_view(letter: DeadLetter) -> LetterView:
     )
 
 
-ROUTES = (list_letters, show, redrive, discard)
+ROUTES = (list_dead_letters, show_dead_letter, redrive_dead_letters, discard_dead_letters)

@@ -9,10 +9,10 @@ from litestar import get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from edow.api.routes import Acting, Shared, allows
-from edow.api.views import moment, optional_moment
+from edow.api.views import Reason, moment, optional_moment
 from edow.client.desk import MOST_GROUPS, DryRun, Stages
 from edow.client.letters import LIMIT, Selection
-from edow.client.redrives import Redrive
+from edow.client.redrives import Redrive, State
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetterFilter, LetterGroup
@@ -20,7 +20,7 @@ from edow.store.contract import DeadLetterFilter, LetterGroup
 TAGS = ["dead letters"]
 
 
-class Which(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class LetterChoice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Either `ids`, or parked letters by one or more of the others."""
 
     ids: list[str] | None = None
@@ -39,28 +39,28 @@ class Which(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         return DeadLetterFilter(fingerprint=self.group, task=self.task, execution=self.execution, limit=LIMIT)
 
 
-class SetAside(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    which: Which
+class SetLettersAside(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: LetterChoice
     reason: str
 
 
-class BringBack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    which: Which
+class BringLettersBack(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    which: LetterChoice
 
 
-class Try(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class TryLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`change`: arguments by name that replace a letter's."""
 
-    which: Which
+    which: LetterChoice
     change: dict[str, object] | None = None
 
 
-class Begin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class NewRedrive(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`stages`: sizes of the first stages, all that is left follows; `rate`: letters a second; `stop_above`: share of a
     stage's letters that may fail again; `unchecked`: a change is not compared with the task's signature.
     """
 
-    which: Which
+    which: LetterChoice
     change: dict[str, object] | None = None
     stages: tuple[int, ...] = (1, 10)
     rate: float = 10.0
@@ -68,17 +68,13 @@ class Begin(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     unchecked: bool = False
 
 
-class Stop(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    reason: str = ""
-
-
-class Moved(msgspec.Struct, kw_only=True):
-    """How many letters there were."""
+class LetterCount(msgspec.Struct, kw_only=True):
+    """How many letters there were, or were accepted."""
 
     letters: int
 
 
-class GroupView(msgspec.Struct, kw_only=True):
+class LetterGroupView(msgspec.Struct, kw_only=True):
     """Letters of one task that failed alike; `newest` is one of them."""
 
     group: str
@@ -95,7 +91,7 @@ class RedriveView(msgspec.Struct, kw_only=True):
     """`stage` counts from 1, and `stage_size` null is the last one, of all that are left."""
 
     id: str
-    state: str
+    state: State
     why: str
     created_at: datetime
     created_by: str
@@ -114,7 +110,9 @@ class RedriveView(msgspec.Struct, kw_only=True):
 
 
 @get("/dead-letter-groups", tags=TAGS, summary="Group dead letters", **allows("read"))
-async def groups(client: Acting, aside: FromQuery[bool] = False, limit: FromQuery[int] = 100) -> list[GroupView]:
+async def group_dead_letters(
+    client: Acting, aside: FromQuery[bool] = False, limit: FromQuery[int] = 100
+) -> list[LetterGroupView]:
     """Parked dead letters by task, type of error and message without particulars, the largest group first; with `aside`
     those in the parking lot.
     """
@@ -126,25 +124,25 @@ ACTS = allows("operate", 404, 409)
 
 
 @post("/dead-letters/set-aside", tags=TAGS, summary="Set dead letters aside", status_code=200, **ACTS)
-async def set_aside(client: Acting, data: JSONBody[SetAside]) -> Moved:
+async def set_dead_letters_aside(client: Acting, data: JSONBody[SetLettersAside]) -> LetterCount:
     """Into the parking lot: out of the way until somebody brings them back, or they fail again."""
-    return Moved(letters=await client.desk().set_aside(data.which.selection(), data.reason))
+    return LetterCount(letters=await client.desk().set_aside(data.which.selection(), data.reason))
 
 
 @post("/dead-letters/bring-back", tags=TAGS, summary="Bring dead letters back", status_code=200, **ACTS)
-async def bring_back(client: Acting, data: JSONBody[BringBack]) -> Moved:
+async def bring_dead_letters_back(client: Acting, data: JSONBody[BringLettersBack]) -> LetterCount:
     """Out of the parking lot."""
-    return Moved(letters=await client.desk().bring_back(data.which.selection()))
+    return LetterCount(letters=await client.desk().bring_back(data.which.selection()))
 
 
 @post("/dead-letters/dry-run", tags=TAGS, summary="Try a redrive out", status_code=200, **allows("read", 404, 409))
-async def dry_run(client: Acting, backend: Shared, data: JSONBody[Try]) -> DryRun:
+async def try_redrive(client: Acting, backend: Shared, data: JSONBody[TryLetters]) -> DryRun:
     """Which letters would be redriven with what, and which of them would not do. Nothing is done."""
     return await client.desk().dry_run(data.which.selection(), data.change, backend.registry)
 
 
 @post("/redrives", tags=TAGS, summary="Redrive in stages", **ACTS)
-async def begin(client: Acting, backend: Shared, data: JSONBody[Begin]) -> RedriveView:
+async def start_redrive(client: Acting, backend: Shared, data: JSONBody[NewRedrive]) -> RedriveView:
     """One letter, then ten, then all (or as `stages` says), at a rate; stops by itself when too many fail again."""
     how = Stages(stages=data.stages, rate=data.rate, stop_above=data.stop_above)
     if data.which.ids:
@@ -161,20 +159,20 @@ async def list_redrives(client: Acting) -> list[RedriveView]:
 
 
 @get("/redrives/{id:str}", tags=TAGS, summary="Look at a redrive", **allows("read", 404))
-async def get_redrive(client: Acting, id: FromPath[str]) -> RedriveView:
+async def show_redrive(client: Acting, id: FromPath[str]) -> RedriveView:
     """How far it is."""
     return redrive_view(await client.desk().get_redrive(id))
 
 
 @post("/redrives/{id:str}/stop", tags=TAGS, summary="Stop a redrive", status_code=200, **ACTS)
-async def stop_redrive(client: Acting, id: FromPath[str], data: JSONBody[Stop]) -> RedriveView:
+async def stop_redrive(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> RedriveView:
     """It takes no more letters."""
     return redrive_view(await client.desk().stop_redrive(id, data.reason))
 
 
-def group_view(group: LetterGroup) -> GroupView:
+def group_view(group: LetterGroup) -> LetterGroupView:
     newest = group.newest
-    return GroupView(
+    return LetterGroupView(
         group=group.fingerprint,
         count=group.count,
         task=newest.task,
@@ -208,4 +206,13 @@ def redrive_view(redrive: Redrive) -> RedriveView:
     )
 
 
-ROUTES = (groups, set_aside, bring_back, dry_run, begin, list_redrives, get_redrive, stop_redrive)
+ROUTES = (
+    group_dead_letters,
+    set_dead_letters_aside,
+    bring_dead_letters_back,
+    try_redrive,
+    start_redrive,
+    list_redrives,
+    show_redrive,
+    stop_redrive,
+)

@@ -13,6 +13,8 @@ from litestar.types import Method
 from litestar.types.internal_types import PathParameterDefinition
 
 import edow
+from edow.api import structs
+from edow.api.components import with_names
 from edow.api.examples import EXAMPLES
 from edow.api.routes import BEARER
 
@@ -40,13 +42,15 @@ def config() -> OpenAPIConfig:
 def document(app: Litestar) -> dict[str, Any]:
     """What `/openapi.json` answers."""
     if "document" not in app.state:
-        app.state["document"] = _completed(app.openapi_schema.to_schema())
+        made = app.openapi_schema.to_schema()
+        structs.complete(made, app)
+        app.state["document"] = with_names(_completed(made))
     return cast(dict[str, Any], app.state["document"])
 
 
 def _operation_id(handler: HTTPRouteHandler, _method: Method, _path: list[str | PathParameterDefinition]) -> str:
-    """What a generated client calls it: `executions_start`."""
-    return f"{handler.fn.__module__.rpartition('.')[2]}_{handler.handler_name}"
+    """What a generated client calls it."""
+    return str(handler.handler_name)
 
 
 def _completed(document: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from edow.api.views import (
     EventView,
     ExecutionSummary,
     ExecutionView,
+    Reason,
     StatusName,
     event_views,
     execution_summary,
@@ -38,9 +39,10 @@ MOST_EVENTS = 1000  # of a history in one answer
 Limit = Annotated[int, QueryParameter(ge=1, le=500, description="At most so many.")]
 Cursor = Annotated[str | None, QueryParameter(description="From the page before this one.")]
 IfExists = Literal["attach", "reject", "replace"]
+StartOutcome = Literal["started", "attached", "exists"]
 
 
-class Start(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class NewExecution(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`input`: JSON values by parameter name. `id`: made up if it is left out. `if_exists`: when the id is taken,
     *attach* answers the execution that has it, *reject* is an error, *replace* terminates it and begins anew.
     """
@@ -51,25 +53,25 @@ class Start(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     if_exists: IfExists = "attach"
 
 
-class StartItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class BatchItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     input: dict[str, object] = {}
     id: str | None = None
 
 
-class StartMany(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class ExecutionBatch(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """All in one transaction; an id that is taken stops none of the others."""
 
     workflow: str
-    executions: Annotated[list[StartItem], msgspec.Meta(min_length=1, max_length=MOST_STARTED)]
+    executions: Annotated[list[BatchItem], msgspec.Meta(min_length=1, max_length=MOST_STARTED)]
     if_exists: IfExists = "attach"
 
 
-class Started(msgspec.Struct, kw_only=True):
+class StartedExecution(msgspec.Struct, kw_only=True):
     """*attached*: the id was taken, and nothing was started; *exists*: likewise, where that was to be rejected."""
 
     id: str
     run: int
-    outcome: Literal["started", "attached", "exists"]
+    outcome: StartOutcome
 
 
 class Signal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -77,17 +79,11 @@ class Signal(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     value: object = None
 
 
-class Why(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """`reason` is kept in the history and in the audit log."""
-
-    reason: str = ""
-
-
 class Accepted(msgspec.Struct, kw_only=True):
     """It is on disk, and will be acted on."""
 
     id: str
-    accepted: bool = True
+    accepted: bool
 
 
 class ExecutionPage(msgspec.Struct, kw_only=True):
@@ -106,7 +102,7 @@ class HistoryPage(msgspec.Struct, kw_only=True):
     after: int | None
 
 
-class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
+class ExecutionResult(msgspec.Struct, kw_only=True, omit_defaults=True):
     """`result`: of a completed execution; `failure`: why it has none."""
 
     id: str
@@ -116,13 +112,18 @@ class Result(msgspec.Struct, kw_only=True, omit_defaults=True):
     failure: Failure | None = None
 
 
+ATTACHED = ResponseSpec(StartedExecution, description="The id was taken: attached to it.")
+
+
 @post(
     "/executions",
     tags=TAGS,
     summary="Start an execution",
-    **allows("operate", 409, also={200: ResponseSpec(Started, description="The id was taken: attached to it.")}),
+    **allows("operate", 409, also={200: ATTACHED}),
 )
-async def start(client: Acting, data: JSONBody[Start], traceparent: FromHeader[str | None] = None) -> Response[Started]:
+async def start_execution(
+    client: Acting, data: JSONBody[NewExecution], traceparent: FromHeader[str | None] = None
+) -> Response[StartedExecution]:
     """Answers when the execution is on disk. An orchestrator that knows the workflow checks the input when it begins;
     until one does, the execution waits.
     """
@@ -135,9 +136,9 @@ async def start(client: Acting, data: JSONBody[Start], traceparent: FromHeader[s
 
 
 @post("/executions/batch", tags=TAGS, summary="Start many executions", status_code=200, **allows("operate"))
-async def start_many(
-    client: Acting, data: JSONBody[StartMany], traceparent: FromHeader[str | None] = None
-) -> list[Started]:
+async def start_executions(
+    client: Acting, data: JSONBody[ExecutionBatch], traceparent: FromHeader[str | None] = None
+) -> list[StartedExecution]:
     """For each execution what became of it, in order."""
     inputs = [(each.id, each.input) for each in data.executions]
     found = await client.submit_named(
@@ -174,7 +175,7 @@ async def list_executions(  # noqa: PLR0913  # conditions
 
 
 @get("/executions/{id:str}", tags=TAGS, summary="Describe an execution", **allows("read", 404))
-async def describe(client: Acting, id: FromPath[str]) -> ExecutionView:
+async def show_execution(client: Acting, id: FromPath[str]) -> ExecutionView:
     """The execution as it is now, with its input and result."""
     return execution_view(await client.get(id).describe())
 
@@ -183,14 +184,14 @@ async def describe(client: Acting, id: FromPath[str]) -> ExecutionView:
     "/executions/{id:str}/result",
     tags=TAGS,
     summary="Wait for the result",
-    **allows("read", 404, also={202: ResponseSpec(Result, description="It has not ended yet: ask again.")}),
+    **allows("read", 404, also={202: ResponseSpec(ExecutionResult, description="It has not ended yet: ask again.")}),
 )
-async def result(
+async def wait_for_result(
     client: Acting,
     backend: Shared,
     id: FromPath[str],
     timeout: Annotated[str, QueryParameter(description="Like 30s; longer ones than 60s are cut.")] = "30s",
-) -> Response[Result]:
+) -> Response[ExecutionResult]:
     """Waits until the execution has ended, at most for the timeout; 202 if it goes on."""
     seconds = min(seconds_of(timeout, "timeout"), backend.settings.longest_wait_seconds)
     with backend.room_to_wait():
@@ -199,7 +200,7 @@ async def result(
 
 
 @get("/executions/{id:str}/history", tags=TAGS, summary="Read the history", **allows("read", 404))
-async def history(
+async def read_history(
     client: Acting,
     id: FromPath[str],
     run: Annotated[int | None, QueryParameter(ge=1, le=2**31 - 1, description="An earlier run.")] = None,
@@ -218,38 +219,38 @@ ACTS = allows("operate", 404, 409)
 
 
 @post("/executions/{id:str}/signal", tags=TAGS, summary="Send a signal", status_code=202, **ACTS)
-async def signal(client: Acting, id: FromPath[str], data: JSONBody[Signal]) -> Accepted:
+async def signal_execution(client: Acting, id: FromPath[str], data: JSONBody[Signal]) -> Accepted:
     """It is kept until the workflow waits for it. 409 after the end."""
     return await accepted(id, client.get(id).signal(data.name, data.value))
 
 
 @post("/executions/{id:str}/cancel", tags=TAGS, summary="Cancel an execution", status_code=202, **ACTS)
-async def cancel(client: Acting, id: FromPath[str], data: JSONBody[Why]) -> Accepted:
+async def cancel_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
     """Ask the workflow to stop; its cleanup and compensations run."""
     return await accepted(id, client.get(id).cancel(data.reason))
 
 
 @post("/executions/{id:str}/terminate", tags=TAGS, summary="Terminate an execution", status_code=202, **ACTS)
-async def terminate(client: Acting, id: FromPath[str], data: JSONBody[Why]) -> Accepted:
+async def terminate_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
     """End it as it stands: no cleanup, no compensation."""
     return await accepted(id, client.get(id).terminate(data.reason))
 
 
 @post("/executions/{id:str}/pause", tags=TAGS, summary="Pause an execution", status_code=202, **ACTS)
-async def pause(client: Acting, id: FromPath[str], data: JSONBody[Why]) -> Accepted:
+async def pause_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
     """Nothing of it happens until it is resumed; what reaches it meanwhile is kept."""
     return await accepted(id, client.get(id).pause(data.reason))
 
 
 @post("/executions/{id:str}/resume", tags=TAGS, summary="Resume an execution", status_code=202, **ACTS)
-async def resume(client: Acting, id: FromPath[str]) -> Accepted:
+async def resume_execution(client: Acting, id: FromPath[str]) -> Accepted:
     """Go on with a paused execution, or try a parked one again with today's code. 409 if it is neither."""
     return await accepted(id, client.get(id).resume())
 
 
 async def accepted(id: str, action: Awaitable[None]) -> Accepted:
     await action
-    return Accepted(id=id)
+    return Accepted(id=id, accepted=True)
 
 
 def trace_of(traceparent: str | None) -> str:
@@ -257,16 +258,16 @@ def trace_of(traceparent: str | None) -> str:
     return traceparent if traceparent is not None and is_traceparent(traceparent) else ""
 
 
-def started(id: str, answer: Answer) -> Started:
+def started(id: str, answer: Answer) -> StartedExecution:
     match answer.outcome:
         case "attached" | "exists":
-            return Started(id=id, run=answer.run, outcome=answer.outcome)
-    return Started(id=id, run=answer.run, outcome="started")
+            return StartedExecution(id=id, run=answer.run, outcome=answer.outcome)
+    return StartedExecution(id=id, run=answer.run, outcome="started")
 
 
-def result_of(row: Execution) -> Result:
+def result_of(row: Execution) -> ExecutionResult:
     ended = row.status in ENDED
-    return Result(
+    return ExecutionResult(
         id=row.id,
         run=row.run,
         status=row.status.value,
@@ -288,15 +289,15 @@ def attribute_of(given: str) -> tuple[str, str | int | float | bool]:
 
 
 ROUTES = (
-    start,
-    start_many,
+    start_execution,
+    start_executions,
     list_executions,
-    describe,
-    result,
-    history,
-    signal,
-    cancel,
-    terminate,
-    pause,
-    resume,
+    show_execution,
+    wait_for_result,
+    read_history,
+    signal_execution,
+    cancel_execution,
+    terminate_execution,
+    pause_execution,
+    resume_execution,
 )

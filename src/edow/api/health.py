@@ -103,7 +103,7 @@ Checked = NamedDependency[HealthCheck]
 
 
 @get("/health/live", tags=["health"], summary="Does this process answer?", **allows("public"))
-async def live() -> Alive:
+async def check_live() -> Alive:
     """For a liveness probe: a process that answers need not be restarted, whatever else is wrong."""
     return Alive(live=True)
 
@@ -114,7 +114,7 @@ async def live() -> Alive:
     summary="Can this process serve requests?",
     **allows("public", also={503: ResponseSpec(Health, description="The store does not answer.")}),
 )
-async def ready(check: Checked) -> Response[Health]:
+async def check_ready(check: Checked) -> Response[Health]:
     """For a readiness probe: whether the store answers."""
     found = await check.look()
     return Response(found, status_code=200 if found.ready else 503)
@@ -126,10 +126,10 @@ async def ready(check: Checked) -> Response[Health]:
     summary="Do executions make progress?",
     **allows("public", also={503: ResponseSpec(Health, description="Not ready, or something makes no progress.")}),
 )
-async def health(check: Checked) -> Response[Health]:
+async def check_health(check: Checked) -> Response[Health]:
     """For a monitor: 503 when the store does not answer, or when something waits that nobody takes."""
     found = await check.look()
     return Response(found, status_code=200 if found.ready and found.progressing else 503)
 
 
-ROUTES = (live, ready, health)
+ROUTES = (check_live, check_ready, check_health)

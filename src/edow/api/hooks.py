@@ -16,7 +16,7 @@ from edow.client.hooks import HookSpec, HookView
 TAGS = ["hooks"]
 
 
-class Receipt(msgspec.Struct, frozen=True, omit_defaults=True):
+class DeliveryReceipt(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a delivery. `challenge`: Slack's own, given back."""
 
     status: str = ""
@@ -30,7 +30,9 @@ class NewSecret(msgspec.Struct, frozen=True):
     secret: str | None = None
 
 
-KNOWN = ResponseSpec(Receipt, description="Delivered before, or there was nothing to do.", generate_examples=False)
+KNOWN = ResponseSpec(
+    DeliveryReceipt, description="Delivered before, or there was nothing to do.", generate_examples=False
+)
 
 
 @post(
@@ -38,19 +40,11 @@ KNOWN = ResponseSpec(Receipt, description="Delivered before, or there was nothin
     status_code=202,
     tags=TAGS,
     summary="Deliver a webhook",
-    **allows(
-        "public",
-        401,
-        404,
-        415,
-        also={
-            200: ResponseSpec(
-                Receipt, description="Delivered before, or there is nothing to do.", generate_examples=False
-            )
-        },
-    ),
+    **allows("public", 401, 404, 415, also={200: KNOWN}),
 )
-async def deliver(request: Request[Any, Any, Any], backend: Shared, name: FromPath[str]) -> Response[Receipt]:
+async def deliver_webhook(
+    request: Request[Any, Any, Any], backend: Shared, name: FromPath[str]
+) -> Response[DeliveryReceipt]:
     """Start a workflow or signal an execution, as the hook says, once for each delivery.
 
     Its scheme says how it is signed.
@@ -95,5 +89,5 @@ async def delete_hook(client: Acting, name: FromPath[str]) -> None:
     await client.hooks().delete(name)
 
 
-PLACES = (deliver,)
+PLACES = (deliver_webhook,)
 ROUTES = (list_hooks, create_hook, show_hook, rotate_hook, delete_hook)

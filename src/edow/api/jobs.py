@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
 from edow.api.routes import Acting, allows
-from edow.api.views import StatusName, microseconds_of, moment, optional_moment
+from edow.api.views import Reason, StatusName, microseconds_of, moment, optional_moment
 from edow.client.jobs import Action, Job, Match, Order, Preview, State
 from edow.model.execution import Status
 
@@ -52,10 +52,6 @@ class NewJob(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     at_most: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
-class Stop(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    reason: str = ""
-
-
 class JobView(msgspec.Struct, kw_only=True):
     """`total`: executions that matched when it began, counted up to 10,000; `handled`: looked at so far; `skipped`: of
     them, those that had ended or were in no state for it.
@@ -76,13 +72,13 @@ class JobView(msgspec.Struct, kw_only=True):
 
 
 @post("/jobs/preview", tags=TAGS, summary="Count what a bulk job would act on", status_code=200, **allows("read"))
-async def preview(client: Acting, data: JSONBody[Matching]) -> Preview:
+async def preview_job(client: Acting, data: JSONBody[Matching]) -> Preview:
     """How many executions match now, counted up to 10,000, and the ids of the newest. Nothing is done."""
     return await client.jobs().preview(data.match())
 
 
 @post("/jobs", tags=TAGS, summary="Start a bulk job", **allows("operate", 409))
-async def start(client: Acting, data: JSONBody[NewJob]) -> JobView:
+async def start_job(client: Acting, data: JSONBody[NewJob]) -> JobView:
     """It acts on the executions that match and had been started by now, at a rate, and goes on over any crash."""
     order = Order(
         action=data.action,
@@ -103,13 +99,13 @@ async def list_jobs(client: Acting) -> list[JobView]:
 
 
 @get("/jobs/{id:str}", tags=TAGS, summary="Look at a bulk job", **allows("read", 404))
-async def get_job(client: Acting, id: FromPath[str]) -> JobView:
+async def show_job(client: Acting, id: FromPath[str]) -> JobView:
     """How far it is."""
     return job_view(await client.jobs().get(id))
 
 
 @post("/jobs/{id:str}/stop", tags=TAGS, summary="Stop a bulk job", status_code=200, **allows("operate", 404, 409))
-async def stop(client: Acting, id: FromPath[str], data: JSONBody[Stop]) -> JobView:
+async def stop_job(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> JobView:
     """It acts on no more executions; what it has told stays told."""
     return job_view(await client.jobs().stop(id, data.reason))
 
@@ -131,4 +127,4 @@ def job_view(job: Job) -> JobView:
     )
 
 
-ROUTES = (preview, start, list_jobs, get_job, stop)
+ROUTES = (preview_job, start_job, list_jobs, show_job, stop_job)

@@ -14,13 +14,13 @@ TAGS = ["kpis"]
 
 
 @get("/kpis", tags=TAGS, summary="What was measured", **allows("read"))
-async def kpis(client: Acting, window: FromQuery[str] = "5m") -> Summary:
+async def show_kpis(client: Acting, window: FromQuery[str] = "5m") -> Summary:
     """Executions, tasks by stage, traffic, lag, hot keys and cost of the last so much time, like `5m`, `7d`."""
     return await client.kpis().summary(window)
 
 
 @get("/kpis/series", tags=TAGS, summary="The same over time", **allows("read"))
-async def series(
+async def show_kpi_series(
     client: Acting, window: FromQuery[str] = "1h", workflow: FromQuery[str | None] = None
 ) -> list[SeriesPoint]:
     """In tens of seconds within an hour, in minutes within a day, in hours within ninety days."""
@@ -82,8 +82,8 @@ async def set_prices(client: Acting, data: JSONBody[Prices]) -> Prices:
 
 
 ROUTES = (
-    kpis,
-    series,
+    show_kpis,
+    show_kpi_series,
     list_slos,
     create_slo,
     show_slo,

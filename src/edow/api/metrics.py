@@ -15,10 +15,10 @@ from edow.metrics.families import CONTENT_TYPE, exposition, of_system
     media_type="text/plain",
     **allows("read"),
 )
-async def metrics(client: Acting) -> Response[str]:
+async def read_metrics(client: Acting) -> Response[str]:
     """Gauges in Prometheus's text format. Counters and histograms are told by orchestrators and workers themselves."""
     body = exposition(of_system(await client.kpis().snapshot()))
     return Response(body.decode(), headers={"Content-Type": CONTENT_TYPE})
 
 
-PLACES = (metrics,)
+PLACES = (read_metrics,)

@@ -26,11 +26,11 @@ class NewSchedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
 
-class Pause(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class PauseSchedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
 
-class Trigger(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class TriggerSchedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`overlap`: instead of the schedule's own policy."""
 
     overlap: Overlap | None = None
@@ -52,7 +52,7 @@ class SchedulePage(msgspec.Struct, kw_only=True):
     cursor: str | None
 
 
-class Triggered(msgspec.Struct, kw_only=True):
+class TriggeredSchedule(msgspec.Struct, kw_only=True):
     """`execution`: if one was started."""
 
     became: Became
@@ -73,19 +73,19 @@ async def list_schedules(
 
 
 @post("/schedules", tags=TAGS, summary="Make a schedule", **allows("operate", 409))
-async def create(client: Acting, data: JSONBody[NewSchedule]) -> ScheduleView:
+async def create_schedule(client: Acting, data: JSONBody[NewSchedule]) -> ScheduleView:
     """Its first tick is the first from now on. Durations are seconds, or texts like `90s`."""
     return await client.schedules().create(data.name, data.schedule, paused=data.paused, note=data.note)
 
 
 @get("/schedules/{name:str}", tags=TAGS, summary="Describe a schedule", **NONE_SUCH)
-async def describe(client: Acting, name: FromPath[str], next: FromQuery[int] = 5) -> ScheduleView:
+async def show_schedule(client: Acting, name: FromPath[str], next: FromQuery[int] = 5) -> ScheduleView:
     """With its `next` ticks, and what became of the last."""
     return await client.schedules().get(name, next)
 
 
 @put("/schedules/{name:str}", tags=TAGS, summary="Change a schedule", **ACTS)
-async def update(
+async def update_schedule(
     client: Acting, name: FromPath[str], data: JSONBody[Schedule], if_version: FromQuery[int | None] = None
 ) -> ScheduleView:
     """Replaces the definition. What runs and what waits stays; other times count from now on."""
@@ -93,32 +93,32 @@ async def update(
 
 
 @delete("/schedules/{name:str}", tags=TAGS, summary="Delete a schedule", **ACTS)
-async def remove(client: Acting, name: FromPath[str], if_version: FromQuery[int | None] = None) -> None:
+async def delete_schedule(client: Acting, name: FromPath[str], if_version: FromQuery[int | None] = None) -> None:
     """And what waits of it. What runs goes on."""
     await client.schedules().delete(name, if_version=if_version)
 
 
 @post("/schedules/{name:str}/pause", tags=TAGS, summary="Pause a schedule", status_code=200, **ACTS)
-async def pause(client: Acting, name: FromPath[str], data: JSONBody[Pause]) -> ScheduleView:
+async def pause_schedule(client: Acting, name: FromPath[str], data: JSONBody[PauseSchedule]) -> ScheduleView:
     """No ticks until it is resumed. What runs goes on."""
     return await client.schedules().pause(name, data.note)
 
 
 @post("/schedules/{name:str}/resume", tags=TAGS, summary="Resume a schedule", status_code=200, **ACTS)
-async def resume(client: Acting, name: FromPath[str]) -> ScheduleView:
+async def resume_schedule(client: Acting, name: FromPath[str]) -> ScheduleView:
     """Goes on with the first tick from now on."""
     return await client.schedules().resume(name)
 
 
 @post("/schedules/{name:str}/trigger", tags=TAGS, summary="Run a schedule now", status_code=200, **ACTS)
-async def trigger(client: Acting, name: FromPath[str], data: JSONBody[Trigger]) -> Triggered:
+async def trigger_schedule(client: Acting, name: FromPath[str], data: JSONBody[TriggerSchedule]) -> TriggeredSchedule:
     """Whatever its calendar says, also while it is paused."""
     found = await client.schedules().trigger(name, data.overlap)
-    return Triggered(became=found.became, execution=found.execution or None)
+    return TriggeredSchedule(became=found.became, execution=found.execution or None)
 
 
 @post("/schedules/{name:str}/backfill", tags=TAGS, summary="Backfill a schedule", status_code=202, **ACTS)
-async def backfill(client: Acting, name: FromPath[str], data: JSONBody[NewBackfill]) -> Backfilled:
+async def backfill_schedule(client: Acting, name: FromPath[str], data: JSONBody[NewBackfill]) -> Backfilled:
     """Starts the ticks of a past time that have no execution."""
     schedules = client.schedules()
     return Backfilled(
@@ -126,4 +126,14 @@ async def backfill(client: Acting, name: FromPath[str], data: JSONBody[NewBackfi
     )
 
 
-ROUTES = (list_schedules, create, describe, update, remove, pause, resume, trigger, backfill)
+ROUTES = (
+    list_schedules,
+    create_schedule,
+    show_schedule,
+    update_schedule,
+    delete_schedule,
+    pause_schedule,
+    resume_schedule,
+    trigger_schedule,
+    backfill_schedule,
+)

@@ -22,7 +22,7 @@ class PartitionView(msgspec.Struct, kw_only=True):
     published: int | None
 
 
-class GroupView(msgspec.Struct, kw_only=True):
+class ConsumerGroupView(msgspec.Struct, kw_only=True):
     """`published`: messages ever meant for this group, where the broker counts them; two readings tell a rate."""
 
     topic: str
@@ -34,13 +34,13 @@ class GroupView(msgspec.Struct, kw_only=True):
     partitions: list[PartitionView]
 
 
-class Stats(msgspec.Struct, kw_only=True):
+class BrokerStats(msgspec.Struct, kw_only=True):
     transport: str
-    groups: list[GroupView]
+    groups: list[ConsumerGroupView]
 
 
 @get("/stats", tags=["stats"], summary="Measure the topics", **allows("read", 501))
-async def stats(backend: Shared, topic: FromQuery[list[str] | None] = None) -> Stats:
+async def measure_topics(backend: Shared, topic: FromQuery[list[str] | None] = None) -> BrokerStats:
     """Lag, messages in flight and age of the oldest, of every topic and consumer group. `topic`: task topics besides
     `default` and those of the code that the API was given. Topics that do not exist yet are left out.
     """
@@ -51,7 +51,7 @@ async def stats(backend: Shared, topic: FromQuery[list[str] | None] = None) -> S
     names = [topics.task_topic(name) for name in sorted(tasks)]
     names += [topics.result_topic(shard) for shard in range(backend.store.shards)] + [topics.DEAD]
     found = await described(transport, names)
-    return Stats(
+    return BrokerStats(
         transport=transport.features.name,
         groups=[group_view(each.topic, group) for each in found for group in each.groups],
     )
@@ -67,8 +67,8 @@ async def described(transport: Transport, names: Sequence[str]) -> list[TopicSta
     return [found for name in names for found in await described(transport, [name])]
 
 
-def group_view(topic: str, group: GroupStats) -> GroupView:
-    return GroupView(
+def group_view(topic: str, group: GroupStats) -> ConsumerGroupView:
+    return ConsumerGroupView(
         topic=topic,
         group=group.group,
         waiting=group.waiting,
@@ -82,4 +82,4 @@ def group_view(topic: str, group: GroupStats) -> GroupView:
     )
 
 
-ROUTES = (stats,)
+ROUTES = (measure_topics,)

@@ -25,7 +25,7 @@ class NewToken(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     expires_in: str | None = None
 
 
-class Secret(msgspec.Struct, kw_only=True):
+class MadeToken(msgspec.Struct, kw_only=True):
     """`token` is shown here, and never again."""
 
     name: str
@@ -42,11 +42,11 @@ class TokenView(msgspec.Struct, kw_only=True):
 
 
 @post("/tokens", tags=TAGS, summary="Make a token", **allows("admin", 409))
-async def create(client: Acting, data: JSONBody[NewToken]) -> Secret:
+async def create_token(client: Acting, data: JSONBody[NewToken]) -> MadeToken:
     """With the first token of a store, also clients on the same machine need one."""
     lasts = None if data.expires_in is None else microseconds(data.expires_in, "expires_in")
     text = await client.tokens().create(data.name, data.role, lasts)
-    return Secret(name=data.name, role=data.role, token=text)
+    return MadeToken(name=data.name, role=data.role, token=text)
 
 
 @get("/tokens", tags=TAGS, summary="List tokens", **allows("admin"))
@@ -56,7 +56,7 @@ async def list_tokens(client: Acting) -> list[TokenView]:
 
 
 @delete("/tokens/{name:str}", tags=TAGS, summary="Revoke a token", **allows("admin", 404))
-async def revoke(client: Acting, name: FromPath[str]) -> None:
+async def revoke_token(client: Acting, name: FromPath[str]) -> None:
     """It is not valid any more. Without any token, clients on the same machine are served again without one."""
     await client.tokens().revoke(name)
 
@@ -71,4 +71,4 @@ def token_view(token: Token) -> TokenView:
     )
 
 
-ROUTES = (create, list_tokens, revoke)
+ROUTES = (create_token, list_tokens, revoke_token)

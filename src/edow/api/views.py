@@ -34,6 +34,12 @@ def microseconds_of(when: datetime) -> int:
     return (aware - EPOCH) // timedelta(microseconds=1)
 
 
+class Reason(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Why an operator does it. It is kept in the audit log, and in the history of an execution."""
+
+    reason: str = ""
+
+
 class ExecutionSummary(msgspec.Struct, kw_only=True):
     """One execution in a list, without its payloads. `paused`: it is parked because somebody has paused it."""
 

@@ -19,6 +19,7 @@ from edow.address import Address
 from edow.client.job_runner import JobRunner
 from edow.client.redriver import Redriver
 from edow.errors import InvalidInput, NotFound
+from edow.kpi.meter import Meter
 from edow.monitor.alerts import nobody
 from edow.monitor.monitor import Monitor
 from edow.orchestrator import Edges, Orchestrator, OrchestratorConfig
@@ -238,20 +239,26 @@ class System:
         """What goes on with bulk jobs; beside each orchestrator and API."""
         return JobRunner(self.store, now)
 
-    def monitor(self, orchestrator: Orchestrator, sender: Sender | None = None) -> Monitor:
+    def monitor(
+        self, orchestrator: Orchestrator, sender: Sender | None = None, events: EventRunner | None = None
+    ) -> Monitor:
         """Keeps what the orchestrator measures. To be started before it and stopped after it. With a sender, endpoints
-        are told of alerts.
+        are told of alerts; with events, the topics of triggers are looked at, too.
         """
         announce = sender.announced if sender is not None else nobody
-        return Monitor(self.store, self.transport, orchestrator, now, process_name(), announce)
+        monitor = Monitor(self.store, self.transport, orchestrator, now, process_name(), announce)
+        if events is not None:
+            monitor.more_topics = lambda: events.topics
+        return monitor
 
     def schedules(self) -> schedules.Runner:
         """What starts executions at the times of the store's schedules; beside each orchestrator."""
         return schedules.Runner(self.store, now)
 
-    def events(self) -> EventRunner:
-        """What applies messages of the store's event triggers; beside each orchestrator."""
-        return EventRunner(self.store, self.transport, connect_transport, now, secrets.token_hex(4))
+    def events(self, orchestrator: Orchestrator | None = None) -> EventRunner:
+        """What applies messages of the store's event triggers; beside each orchestrator, which measures them."""
+        meter = Meter() if orchestrator is None else orchestrator.meter
+        return EventRunner(self.store, self.transport, connect_transport, now, secrets.token_hex(4), meter)
 
     def sender(self, orchestrator: Orchestrator) -> Sender:
         """What tells endpoints of the orchestrator's ends. To be started before it and stopped after it."""

@@ -18,10 +18,14 @@ from edow.kpi.meter import Meter
 from edow.kpi.series import HOUR, SECOND
 from edow.model.attempted import Attempted
 from edow.model.execution import Execution, Status
-from edow.monitor import alerts, incidents
+from edow.model.message import Message
+from edow.monitor import alerts, incidents, reading
 from edow.monitor.duties import Duties
 from edow.monitor.keeper import Keeper
 from edow.store.contract import Put, RecordFilter, Store
+from edow.transport.contract import TopicSpec
+from edow.trigger.action import Action
+from edow.trigger.events import TRIGGERS, Trigger
 from edow.trigger.outgoing import ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
 from edow.trigger.sender import Sender
 from tests.conformance.postgresql import own_schema
@@ -64,7 +68,7 @@ async def measured(system: System, name: str, at: int, good: int, bad: int, lett
 
 async def judged(system: System, at: int) -> None:
     """By two monitors at the same moment."""
-    duties = [Duties(system.store, system.transport, []) for _ in range(2)]
+    duties = [Duties(system.store, system.transport, list) for _ in range(2)]
     await asyncio.gather(*(each.judge(at) for each in duties))
 
 
@@ -101,7 +105,7 @@ async def test_endpoints_are_told_once_of_each_transition(system: System) -> Non
     await system.store.records_put([Put(OUTGOING, f"{ENDPOINTS}pager", msgspec.json.encode(endpoint))], now())
     sender = Sender(system.store, now, "test")
     await sender.look_once()
-    duties = [Duties(system.store, system.transport, [], sender.announced) for _ in range(2)]
+    duties = [Duties(system.store, system.transport, list, sender.announced) for _ in range(2)]
     at = now()
     seen = Figures(lag={"t workers": Lag("t", "workers", 3, 0, 61 * SECOND)})
     await Keeper(system.store, Meter(), "b").flush(at - 15 * SECOND, seen)
@@ -114,6 +118,27 @@ async def test_endpoints_are_told_once_of_each_transition(system: System) -> Non
     assert sorted(each["type"] for each in found) == ["alert.opened", "alert.over"]
     assert {each["data"]["subject"] for each in found} == {"t workers"}
     assert {each["data"]["until"] is None for each in found} == {True, False}
+
+
+async def test_topics_of_triggers_and_of_tasks_that_only_others_know_are_looked_at(system: System) -> None:
+    """Also when another of them is not there."""
+    orchestrator, events = system.orchestrator(), system.events()
+    monitor = system.monitor(orchestrator, events=events)
+    trigger = Trigger(name="paid", topic="payments", action=Action(workflow="order", id="body.id"))
+    await system.store.records_put([Put(TRIGGERS, trigger.name, msgspec.json.encode(trigger))], now())
+    elsewhere = [TopicSpec("edow.tasks.elsewhere", ("workers",)), TopicSpec("payments", (trigger.consumer_group,))]
+    await system.transport.ensure(elsewhere)
+    await system.transport.publish([Message(each.name, b"x") for each in elsewhere])
+    await events.look_once()
+    meter = Meter()
+    meter.sent([Message("edow.tasks.elsewhere", b"x"), Message("edow.tasks.deleted", b"x")])
+    await Keeper(system.store, meter, "another").flush(now())
+    await monitor.run_once()
+    await monitor.run_once()
+    await events.stop()
+    lag = (await reading.figures(system.store, now() - 60 * SECOND, now() + 60 * SECOND)).lag
+    assert lag["edow.tasks.elsewhere workers"].waiting == 1
+    assert f"payments {trigger.consumer_group}" in lag
 
 
 async def test_dead_letters_and_lag_are_told(system: System) -> None:

@@ -149,9 +149,10 @@ def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
     """An orchestrator with whatever belongs beside it, in the order in which they start."""
     orchestrator = system.orchestrator()
     sender = system.sender(orchestrator)
-    monitor = system.monitor(orchestrator, sender)
+    events = system.events(orchestrator)
+    monitor = system.monitor(orchestrator, sender, events)
     parts: list[Part] = [sender, monitor, orchestrator]
-    parts += [system.redriver(), system.jobs(), system.schedules(), system.events()]
+    parts += [system.redriver(), system.jobs(), system.schedules(), events]
     host, port = metrics
     if port is not None:
         from edow.metrics.families import of_orchestrator

@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from edow.kpi.figures import Figures, TaskFigures
+from edow.model.topics import RESULTS
 
 MESSAGES_PER_ATTEMPT = 2
 
@@ -42,7 +43,8 @@ def envelope(figures: Figures) -> float:
     messages = MESSAGES_PER_ATTEMPT * sum(task.attempts for task in tasks)
     if not messages:
         return 0.0
-    everything = sum(each.bytes for each in (*figures.sent.values(), *figures.received.values()))
+    results = [each for topic, each in figures.received.items() if topic.startswith(RESULTS)]  # not what triggers read
+    everything = sum(each.bytes for each in (*figures.sent.values(), *results))
     return max(0, everything - sum(task.payload for task in tasks)) / messages
 
 

@@ -129,7 +129,7 @@ class Figures(msgspec.Struct, array_like=True):
 
     workflows: dict[str, WorkflowFigures] = {}
     sent: dict[str, Traffic] = {}  # by topic: published by orchestrators
-    received: dict[str, Traffic] = {}  # by topic: consumed by orchestrators, duplicates included
+    received: dict[str, Traffic] = {}  # by topic: consumed by orchestrators and triggers, duplicates included
     keys: dict[str, Keys] = {}  # by topic
     lag: dict[str, Lag] = {}
     commits: Histogram = msgspec.field(default_factory=Histogram)  # how long the store took

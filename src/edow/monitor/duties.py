@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 
-from edow.errors import InvalidInput, TransportUnavailable
+from edow.errors import TransportUnavailable
 from edow.kpi import alert
-from edow.kpi.figures import Figures
+from edow.kpi.figures import OTHER, Figures
 from edow.kpi.incident import Sight
+from edow.model import topics as topics_of
 from edow.monitor import alerts, incidents, objectives, reading, topics
 from edow.monitor.alerts import Announce, nobody
 from edow.monitor.compactor import Compactor
 from edow.store.contract import Store
 from edow.transport.contract import Transport
-
-log = logging.getLogger("edow.monitor")
 
 SECOND = 1_000_000
 LOOK = 5 * SECOND  # between two looks at the topics
@@ -45,11 +43,13 @@ class Duties:
     """Doing it twice, or two doing it at once, changes nothing."""
 
     def __init__(
-        self, store: Store, transport: Transport, topic_names: Sequence[str], announce: Announce = nobody
+        self, store: Store, transport: Transport, topic_names: Callable[[], Iterable[str]], announce: Announce = nobody
     ) -> None:
+        """`topic_names`: of the topics that this process knows of."""
         self._store = store
         self._transport = transport
         self._topic_names = topic_names
+        self._published: set[str] = set()  # topics to which anybody has published lately
         self._announce = announce
         self._compactor = Compactor(store)
         self._evaluator = objectives.Evaluator(store)
@@ -75,10 +75,12 @@ class Duties:
         self._judged = bool(evaluations)
         counts = await self._store.counts(now)
         oldest = 0 if counts.inbox_oldest_at is None else now - counts.inbox_oldest_at
+        lately = await reading.figures(self._store, now - LETTERS, now)
+        self._published = lately.sent.keys() - {OTHER, topics_of.CONTROL}
         conditions = [
             *alert.burning(evaluations),
             *alert.stuck(counts.overdue, oldest / SECOND),
-            *alert.dying(await reading.figures(self._store, now - LETTERS, now)),
+            *alert.dying(lately),
             *alert.lagging(await reading.figures(self._store, now - LAG, now)),
         ]
         await alerts.update(self._store, conditions, now, self._announce)
@@ -93,19 +95,16 @@ class Duties:
         await incidents.follow_all(self._store, Sight(now, present, await self._backlog(seen, now)))
         return seen
 
-    async def _backlog(self, seen: Figures | None, now: int) -> int | None:
+    async def _backlog(self, seen: Figures, now: int) -> int | None:
         """Messages and commands that wait; None if nobody tells."""
-        if seen is None or not self._transport.features.lag:
+        if not self._transport.features.lag:
             return None
         waiting = sum(lag.waiting for lag in seen.lag.values())  # what is in flight is being done
         return waiting + (await self._store.counts(now)).inbox
 
-    async def _see(self, now: int) -> Figures | None:
+    async def _see(self, now: int) -> Figures:
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                return await topics.look(self._transport, self._topic_names, now)
+                return await topics.look(self._transport, sorted({*self._topic_names(), *self._published}), now)
         except TimeoutError:
             raise TransportUnavailable(f"no answer within {PATIENCE_SECONDS:g} s") from None
-        except InvalidInput as problem:  # somebody has deleted a topic
-            log.warning("the topics were not looked at: %s", problem)
-            return None

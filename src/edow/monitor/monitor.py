@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from edow.errors import EdowError, Unavailable
@@ -60,11 +60,12 @@ class Monitor:
         self._started_at = now()
         self._keeper = Keeper(store, measured.meter, self.process)
         self._lead = Lead(store, self.process)
-        self._duties = Duties(store, transport, measured.topic_names, announce)
+        self._duties = Duties(store, transport, self._topics, announce)
         self._seen: Figures | None = None  # of the topics, not stored yet
         self._outage_at = 0
         self._outage_until = 0
         self._running: asyncio.Task[None] | None = None
+        self.more_topics: Callable[[], Iterable[str]] = tuple  # to look at, besides those that the measured knows
 
     @property
     def total(self) -> Figures:
@@ -103,6 +104,9 @@ class Monitor:
         """What one process is enough for, if it is this one."""
         if await self._lead.held(self._now()):
             self._seen = await self._duties.run_once(self._now())
+
+    def _topics(self) -> list[str]:
+        return [*self._measured.topic_names, *self.more_topics()]
 
     def _presence(self, now: int) -> Presence:
         meter = self._measured.meter

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+from edow.errors import InvalidInput
 from edow.kpi.figures import Figures, Lag
-from edow.transport.contract import GroupStats, PartitionStats, Transport
+from edow.transport.contract import GroupStats, PartitionStats, TopicStats, Transport
+
+log = logging.getLogger("edow.monitor")
 
 
 async def look(transport: Transport, names: Sequence[str], now: int) -> Figures:
     """How much waits; nothing where the broker does not tell."""
     figures = Figures()
     if transport.features.lag:
-        for stats in await transport.describe(names):
+        for stats in await _described(transport, names):
             for group in stats.groups:
                 if group.waiting or group.in_flight or group.published:
                     figures.lag[f"{stats.topic} {group.group}"] = _lag(stats.topic, group, now)
     return figures
+
+
+async def _described(transport: Transport, names: Sequence[str]) -> list[TopicStats]:
+    """Of those that are there: one that somebody has deleted must not hide the others."""
+    try:
+        return await transport.describe(names)
+    except InvalidInput as problem:
+        if len(names) <= 1:
+            log.debug("not looked at: %s", problem)
+            return []
+        middle = len(names) // 2
+        return await _described(transport, names[:middle]) + await _described(transport, names[middle:])
 
 
 def _lag(topic: str, group: GroupStats, now: int) -> Lag:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from edow.errors import CallerError, Unavailable
+from edow.kpi.meter import Meter
 from edow.store.contract import Store
 from edow.transport.contract import Delivery, Subscriber, Subscription, TopicSpec, Transport
 from edow.trigger.action import Applier
@@ -32,7 +33,13 @@ class Consumer:
     """Of one trigger, in one process. Start and stop are idempotent."""
 
     def __init__(
-        self, trigger: Trigger, transport: Transport, store: Store, clock: Callable[[], int], tally: Tally
+        self,
+        trigger: Trigger,
+        transport: Transport,
+        store: Store,
+        clock: Callable[[], int],
+        tally: Tally,
+        meter: Meter,
     ) -> None:
         """Raises InvalidInput for a definition of a release that allowed more."""
         self.trigger = trigger
@@ -41,6 +48,7 @@ class Consumer:
         self._store = store
         self._clock = clock
         self._tally = tally
+        self._meter = meter
         self._applier = Applier(store, clock)
         self._gatherer = Gatherer(store, clock, tally)
         self._subscriber: Subscriber | None = None
@@ -90,6 +98,7 @@ class Consumer:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
         await self._subscriber.ack(deliveries)
+        self._meter.received(self.trigger.topic, len(deliveries), sum(len(each.body) for each in deliveries))
         return len(deliveries)
 
     async def _apply(self, deliveries: Sequence[Delivery]) -> None:

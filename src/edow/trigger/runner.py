@@ -13,6 +13,7 @@ from collections.abc import Callable
 import msgspec
 
 from edow.errors import CallerError, Unavailable
+from edow.kpi.meter import Meter
 from edow.store.contract import Record, RecordFilter, Store
 from edow.transport.contract import Transport
 from edow.trigger import references
@@ -34,9 +35,18 @@ class EventRunner:
     """Start and stop are idempotent; each duty has a `..._once` for those who drive it themselves."""
 
     def __init__(
-        self, store: Store, transport: Transport, connect: Connect, clock: Callable[[], int], process: str
+        self,
+        store: Store,
+        transport: Transport,
+        connect: Connect,
+        clock: Callable[[], int],
+        process: str,
+        meter: Meter,
     ) -> None:
-        """`transport`: the system's own, open; `process` tells this one's counts from those of others."""
+        """`transport`: the system's own, open; `process` tells this one's counts from those of others; `meter` counts
+        messages.
+        """
+        self._meter = meter
         self._store = store
         self._own = transport
         self._connect = connect
@@ -48,6 +58,11 @@ class EventRunner:
         self._consumers: dict[str, tuple[int, Consumer, Transport | None]] = {}  # by name: with the record's version
         self._broken: dict[str, int] = {}  # versions that cannot be used here
         self._running: list[asyncio.Task[None]] = []
+
+    @property
+    def topics(self) -> set[str]:
+        """Those that are read, on the system's own transport."""
+        return {consumer.trigger.topic for _, consumer, own in self._consumers.values() if own is None}
 
     async def start(self) -> None:
         """Begin with all of it."""
@@ -97,7 +112,7 @@ class EventRunner:
             if trigger.transport:
                 transport = self._connect(references.read(trigger.transport).decode())
                 await transport.open()
-            consumer = Consumer(trigger, transport or self._own, self._store, self._clock, self.tally)
+            consumer = Consumer(trigger, transport or self._own, self._store, self._clock, self.tally, self._meter)
             await consumer.start()
         except Unavailable as problem:
             log.warning("trigger %s: %s; trying again", record.key, problem)

@@ -12,6 +12,8 @@ import pytest
 
 from edow.app import connect_transport
 from edow.errors import InvalidInput, StoreUnavailable
+from edow.kpi.figures import Traffic
+from edow.kpi.meter import Meter
 from edow.model.message import Message
 from edow.store.contract import DeadLetterFilter, Put, RecordFilter, Store
 from edow.transport.contract import Delivery, Transport
@@ -63,8 +65,9 @@ class Desk:
 
     def __init__(self, trigger: Trigger, transport: Transport, store: Store, clock: Clock, name: str = "one") -> None:
         self.tally = Tally(store, clock, "triggers", name)
-        self.consumer = Consumer(trigger.checked(), transport, store, clock, self.tally)
-        self.runner = EventRunner(store, transport, connect_transport, clock, name)
+        self.meter = Meter()
+        self.consumer = Consumer(trigger.checked(), transport, store, clock, self.tally, self.meter)
+        self.runner = EventRunner(store, transport, connect_transport, clock, name, self.meter)
         self._store = store
         self._transport = transport
         self._trigger = trigger
@@ -103,7 +106,9 @@ async def test_an_event_starts_an_execution(store, transport, clock):
     """With the id, the input and the trace that are in it."""
     trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     desk = Desk(BEGIN, transport, store, clock)
-    assert await run_on(desk, event("1", {"order": "o1"}, traceparent=trace)) == {"started": 1}
+    body = event("1", {"order": "o1"}, traceparent=trace)
+    assert await run_on(desk, body) == {"started": 1}
+    assert desk.meter.take().received == {"orders": Traffic(1, len(body))}
     row = await row_of(store, "o1")
     assert (row.workflow, json.loads(bytes(row.input)), row.trace) == ("fulfil", {"order": "o1"}, trace)
 

@@ -18,8 +18,8 @@ import pytest
 
 from edow.errors import Closed, InvalidInput, LeaseLost, NotAccepted, RecordChanged
 from edow.model import inbox
-from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
-from edow.model.failure import Failure
+from edow.model.execution import ENDED, Execution, Parent, Standing, Status, shard_of
+from edow.model.failure import PAUSED, Failure
 from edow.model.message import Message
 from edow.store.contract import (
     Answer,
@@ -645,6 +645,7 @@ class StoreSuite:
         assert await found(status=[Status.FAILED]) == [3, 2, 1, 0]
         assert await found(status=[Status.FAILED, Status.RUNNING], workflow="flow-0") == [9, 6, 3, 0]
         assert await found(status=[]) == []
+        assert await found(status=[Standing.RETRYING, Standing.PAUSED]) == []
         assert await found(id_prefix="b-0") == [9, 7, 5, 3, 1]
         assert await found(id_prefix="b-", status=[Status.FAILED]) == [3, 1]
         assert await found(started_after=T0 + 2, started_before=T0 + 6) == [5, 4, 3]
@@ -653,6 +654,38 @@ class StoreSuite:
         assert await found(attributes={"even": 1}) == []
         assert await found(attributes={'who."x': "w1", "even": False}, workflow="flow-2") == [5]
         assert await found(workflow="nothing") == []
+
+    async def test_what_is_tried_again_and_what_is_paused_is_found_among_what_runs_and_is_parked(
+        self, store: Store
+    ) -> None:
+        """And what is both, retrying and running, is listed once; newest first, a page at a time, by any condition."""
+        leases = await own(store)
+        ids = [f"{'ab'[n % 2]}-{n:02d}" for n in range(12)]
+        await store.accept([start(store, id, at=T0 + n, workflow=f"flow-{n % 2}") for n, id in enumerate(ids)], T0)
+        rows = [row for row in await store.executions_get(ids) if row is not None]
+        again = [changed(row, failure=raw({"type": "OSError", "message": ""}), wake_at=T0) for row in rows[:6]]
+        paused, parked = ({"type": type, "message": "", "kind": "paused"} for type in (PAUSED, "ValueError"))
+        held = [
+            changed(row, status=Status.PARKED, failure=raw(failure))
+            for row, failure in zip(rows[6:10], [paused, paused, parked, parked], strict=True)
+        ]
+        await store.commit(Commit(leases=leases, updates=[*again, *held]))
+
+        async def found(*status: str, **where: object) -> list[int]:
+            asked = ExecutionFilter(status=[Standing(each) for each in status], **where)  # type: ignore[arg-type]
+            return [ids.index(row.id) for row in (await store.executions_list(asked)).executions]
+
+        assert await found("retrying") == [5, 4, 3, 2, 1, 0]
+        assert await found("running", "retrying") == await found("running") == [11, 10, 5, 4, 3, 2, 1, 0]
+        assert await found("paused") == [7, 6]
+        assert await found("paused", "parked") == [9, 8, 7, 6]
+        assert await found("paused", "retrying", workflow="flow-1") == [7, 5, 3, 1]
+        assert await found("retrying", id_prefix="a-") == [4, 2, 0]
+        page = await store.executions_list(ExecutionFilter(status=[Standing.RETRYING], limit=4))
+        assert await found("retrying", cursor=page.cursor) == [1, 0]
+        over = [changed(row, wake_at=None) for row in rows[:6]]
+        await store.commit(Commit(leases=leases, updates=over))
+        assert await found("retrying") == []
 
     async def test_ids_that_begin_alike_are_listed_however_many_there_are(self, store: Store) -> None:
         """Many are read by their times, and few by their ids: nobody can tell from what is listed."""

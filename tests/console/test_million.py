@@ -15,6 +15,7 @@ from playwright.async_api import expect
 
 from edow.app import System
 from edow.console.look import now_us
+from edow.model.execution import Standing
 from edow.store.contract import ExecutionFilter
 from edow.store.sqlite.listing import few_begin_so, page_source
 from tests.console.browser import PATIENCE_MS, visiting
@@ -24,15 +25,19 @@ pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=PATIENCE_MS)
 
 MILLION = 1_000_000
-# Of each hundred: one has failed, two run, one is parked, and the others have completed. Three workflows.
+# Of each hundred: one has failed, two run, one is parked, and the others have completed. Three workflows. Of each
+# thousand one of those that run waits to be tried again, and one of those that are parked was paused.
 FILL = """
 WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
-INSERT INTO executions (number, id, workflow, shard, run, status, started_at, ended_at, events, correlation, trace)
+INSERT INTO executions (number, id, workflow, shard, run, status, started_at, ended_at, events, correlation, trace,
+    failure)
 SELECT
     n, printf('order-%07d', n), CASE n % 3 WHEN 0 THEN 'fulfil' WHEN 1 THEN 'index' ELSE 'nightly' END, n % 4, 1,
     CASE n % 100 WHEN 1 THEN 'failed' WHEN 2 THEN 'running' WHEN 3 THEN 'running' WHEN 4 THEN 'parked'
     ELSE 'completed' END,
-    :start + n * 1000, CASE WHEN n % 100 IN (2, 3, 4) THEN NULL ELSE :start + n * 1000 + 500 END, 3, '', ''
+    :start + n * 1000, CASE WHEN n % 100 IN (2, 3, 4) THEN NULL ELSE :start + n * 1000 + 500 END, 3, '', '',
+    CASE n % 1000 WHEN 2 THEN CAST('{"type":"OSError","message":"away"}' AS BLOB)
+    WHEN 4 THEN CAST('{"type":"edow.Paused","message":"for now","kind":"paused"}' AS BLOB) END
 FROM numbers
 """
 
@@ -68,6 +73,9 @@ async def console(million: Path) -> AsyncIterator[Console]:
         ExecutionFilter(id_prefix="order-"),
         ExecutionFilter(id_prefix="order-0012"),
         ExecutionFilter(started_after=now_us() - 10_000_000),
+        ExecutionFilter(status=[Standing.RETRYING]),
+        ExecutionFilter(status=[Standing.RETRYING, Standing.PAUSED], workflow="fulfil"),
+        ExecutionFilter(status=[Standing.PAUSED], started_before=now_us() - 100_000_000),
     ],
 )
 def test_a_page_of_a_million_reads_no_more_than_a_page(million: Path, where: ExecutionFilter) -> None:
@@ -113,6 +121,9 @@ async def test_pages_of_a_million_executions_in_a_browser(console: Console) -> N
         await expect(page.locator("#rows")).to_contain_text("order-0999850")
         await page.goto("/executions?status=failed&workflow=index")
         await expect(page.locator("#rows tbody tr")).to_have_count(50)
+        await page.goto("/executions?status=retrying&status=paused")
+        await expect(page.locator("#rows tbody tr")).to_have_count(50)
+        await expect(page.locator("#rows")).to_contain_text("order-0999002")
         await page.goto("/executions?q=order-0500")
         await expect(page.locator("#rows")).to_contain_text("order-0500999")
         await page.goto("/executions?q=order")

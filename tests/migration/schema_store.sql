@@ -7,6 +7,8 @@ CREATE TABLE executions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, wo
 CREATE INDEX executions_by_workflow ON executions (workflow, status, started_at);
 CREATE INDEX executions_due ON executions (shard, wake_at) WHERE status = 'running' AND wake_at IS NOT NULL;
 CREATE INDEX executions_ended ON executions (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX executions_paused ON executions (workflow, started_at) WHERE status = 'parked' AND substr(failure, 1, 21) = x'7b2274797065223a2265646f772e50617573656422';
+CREATE INDEX executions_retrying ON executions (workflow, started_at) WHERE status = 'running' AND failure IS NOT NULL;
 CREATE TABLE heartbeats (execution TEXT NOT NULL, run INTEGER NOT NULL, step TEXT NOT NULL, details BLOB NOT NULL, PRIMARY KEY (execution, run, step)) WITHOUT ROWID;
 CREATE TABLE inbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, shard INTEGER NOT NULL, execution TEXT NOT NULL, command BLOB NOT NULL, at INTEGER NOT NULL);
 CREATE INDEX inbox_by_shard ON inbox (shard);

@@ -17,6 +17,7 @@ from edow.api.views import (
     ExecutionSummary,
     ExecutionView,
     Reason,
+    StandingName,
     StatusName,
     event_views,
     execution_summary,
@@ -26,7 +27,7 @@ from edow.api.views import (
 from edow.client.outcome import failure_of
 from edow.client.starting import is_traceparent
 from edow.errors import AlreadyExists, InvalidInput
-from edow.model.execution import ENDED, Execution, Status
+from edow.model.execution import ENDED, Execution, Standing
 from edow.model.failure import Failure
 from edow.model.raw import OptionalRaw
 from edow.store.contract import Answer, ExecutionFilter
@@ -151,7 +152,7 @@ async def start_executions(
 async def list_executions(  # noqa: PLR0913  # conditions
     client: Acting,
     workflow: FromQuery[str | None] = None,
-    status: FromQuery[list[StatusName] | None] = None,
+    status: FromQuery[list[StandingName] | None] = None,
     prefix: Annotated[str | None, QueryParameter(description="Of the id.")] = None,
     started_after: FromQuery[datetime | None] = None,
     started_before: FromQuery[datetime | None] = None,
@@ -162,7 +163,7 @@ async def list_executions(  # noqa: PLR0913  # conditions
     """Newest first; conditions are joined by *and*."""
     where = ExecutionFilter(
         workflow=workflow,
-        status=[Status(each) for each in status] if status else None,
+        status=[Standing(each) for each in status] if status else None,
         id_prefix=prefix,
         started_after=None if started_after is None else microseconds_of(started_after),
         started_before=None if started_before is None else microseconds_of(started_before),

@@ -10,9 +10,9 @@ from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
 from edow.api.routes import Acting, allows
-from edow.api.views import Reason, StatusName, microseconds_of, moment, optional_moment
+from edow.api.views import Reason, StandingName, microseconds_of, moment, optional_moment
 from edow.client.jobs import Action, Job, Match, Order, Preview, State
-from edow.model.execution import Status
+from edow.model.execution import Standing
 
 TAGS = ["bulk jobs"]
 
@@ -21,7 +21,7 @@ class Matching(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Conditions are joined by *and*; without a status, executions that have not ended."""
 
     workflow: str | None = None
-    status: list[StatusName] = []
+    status: list[StandingName] = []
     prefix: str | None = None
     started_after: datetime | None = None
     started_before: datetime | None = None
@@ -30,7 +30,7 @@ class Matching(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def match(self) -> Match:
         return Match(
             workflow=self.workflow,
-            status=tuple(map(Status, self.status)),
+            status=tuple(map(Standing, self.status)),
             prefix=self.prefix,
             started_after=None if self.started_after is None else microseconds_of(self.started_after),
             started_before=None if self.started_before is None else microseconds_of(self.started_before),

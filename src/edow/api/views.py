@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from edow.client.outcome import failure_of, is_paused
+from edow.client.outcome import failure_of, is_paused, is_retrying
 from edow.model.execution import Execution, Parent
 from edow.model.failure import Failure
 from edow.model.history import AnyEvent
@@ -17,6 +17,8 @@ from edow.model.history import AnyEvent
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SHORT = 500  # characters of a failure in a list
 StatusName = Literal["running", "parked", "completed", "failed", "cancelled", "terminated"]
+StandingName = Literal["running", "retrying", "parked", "paused", "completed", "failed", "cancelled", "terminated"]
+"""What executions are searched by: a status, or a part of those in one."""
 
 
 def moment(at: int) -> datetime:
@@ -41,29 +43,35 @@ class Reason(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExecutionSummary(msgspec.Struct, kw_only=True):
-    """One execution in a list, without its payloads. `paused`: it is parked because somebody has paused it."""
+    """One execution in a list, without its payloads. `paused`: it is parked because somebody has paused it; `retrying`:
+    an attempt has failed, and the next one waits.
+    """
 
     id: str
     workflow: str
     run: int
     status: StatusName
     paused: bool
+    retrying: bool
     started_at: datetime
     ended_at: datetime | None
     correlation: str
     parent: str | None
     attributes: dict[str, object]
-    failure: str | None  # why it failed or is parked
+    failure: str | None  # why it failed, is parked, or is tried again
 
 
 class ExecutionView(msgspec.Struct, kw_only=True):
-    """One execution as it is now. `failure`: why it failed, or why it is parked; `paused`: somebody has paused it."""
+    """One execution as it is now. `failure`: why it failed, is parked, or is tried again; `paused`: somebody has paused
+    it; `retrying`: an attempt has failed, and the next one waits.
+    """
 
     id: str
     workflow: str
     run: int
     status: StatusName
     paused: bool
+    retrying: bool
     shard: int
     started_at: datetime
     ended_at: datetime | None
@@ -85,6 +93,7 @@ def execution_view(row: Execution) -> ExecutionView:
         run=row.run,
         status=row.status.value,
         paused=is_paused(row),
+        retrying=is_retrying(row),
         shard=row.shard,
         started_at=moment(row.started_at),
         ended_at=optional_moment(row.ended_at),
@@ -108,6 +117,7 @@ def execution_summary(row: Execution) -> ExecutionSummary:
         run=row.run,
         status=row.status.value,
         paused=is_paused(row),
+        retrying=is_retrying(row),
         started_at=moment(row.started_at),
         ended_at=optional_moment(row.ended_at),
         correlation=row.correlation,

@@ -18,10 +18,10 @@ from edow.cli.past import of_run
 from edow.cli.session import with_client
 from edow.cli.timeline import Line, timeline
 from edow.client import Client
-from edow.client.outcome import is_paused
+from edow.client.outcome import is_paused, standing_of
 from edow.errors import InvalidInput
 from edow.model import history
-from edow.model.execution import Execution, Status
+from edow.model.execution import Execution, Standing
 from edow.model.failure import Failure
 from edow.store.contract import ExecutionFilter
 from edow.workflow.duration import microseconds
@@ -34,15 +34,17 @@ class Which(msgspec.Struct, frozen=True):
     """Which executions."""
 
     workflow: Annotated[str | None, typer.Option("--workflow", "-w", help="Only of this workflow.")] = None
-    status: Annotated[list[str] | None, typer.Option("--status", "-s", help="Only in this status; repeatable.")] = None
+    status: Annotated[
+        list[str] | None, typer.Option("--status", "-s", help="Only in this status, or retrying or paused; repeatable.")
+    ] = None
     prefix: Annotated[str | None, typer.Option("--prefix", help="Only ids that begin so.")] = None
     since: Annotated[str | None, typer.Option("--since", help="Only started within, like 15m, 2h or 7d.")] = None
     attribute: Annotated[
         list[str] | None, typer.Option("--attribute", "-a", metavar="NAME=VALUE", help="Attribute equals; repeatable.")
     ] = None
 
-    def statuses(self) -> list[Status]:
-        return [one_of("--status", each, Status) for each in self.status or ()]
+    def statuses(self) -> list[Standing]:
+        return [one_of("--status", each, Standing) for each in self.status or ()]
 
     def started_after(self) -> int | None:
         """Microseconds since the epoch."""
@@ -109,7 +111,7 @@ def _print_list(rows: list[Execution], utc: bool) -> None:
         table.add_row(
             row.id,
             row.workflow,
-            output.status(_status_of(row)),
+            output.status(standing_of(row)),
             output.moment(row.started_at, utc),
             output.duration((row.ended_at or at) - row.started_at),
         )
@@ -151,7 +153,7 @@ def _facts(row: Execution, latest: int, utc: bool) -> list[tuple[str, Text | str
     facts: list[tuple[str, Text | str]] = [
         ("execution", row.id + (f"  (run {row.run} of {latest})" if latest > 1 else "")),
         ("workflow", row.workflow),
-        ("status", output.status(_status_of(row))),
+        ("status", output.status(standing_of(row))),
         ("started", output.moment(row.started_at, utc)),
         ("took" if row.ended_at else "age", output.duration((row.ended_at or now()) - row.started_at)),
         ("input", _text(row.input)),
@@ -168,10 +170,6 @@ def _facts(row: Execution, latest: int, utc: bool) -> list[tuple[str, Text | str
         else:
             facts.append(("failure", Text(f"{failure.type}: {failure.message}", style="red")))
     return facts
-
-
-def _status_of(row: Execution) -> str:
-    return "paused" if is_paused(row) else row.status.value
 
 
 def _print_timeline(lines: list[Line], everything: bool) -> None:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 STATUS_STYLES = {
     "running": "cyan",
+    "retrying": "yellow",
     "parked": "bold yellow",
     "paused": "yellow",
     "completed": "green",

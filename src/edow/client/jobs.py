@@ -16,7 +16,7 @@ from edow.client.link import Link
 from edow.client.outcome import failure_of, is_paused
 from edow.errors import InvalidInput, NotFound, RecordChanged, WrongState
 from edow.model import inbox
-from edow.model.execution import ENDED, Execution, Status
+from edow.model.execution import ENDED, Execution, Standing, Status
 from edow.model.raw import OptionalRaw
 from edow.store.contract import CommandRequest, ExecutionFilter, Put, Record, RecordFilter
 from edow.workflow import codec
@@ -38,7 +38,7 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
     """Which executions: conditions joined by *and*, as in a list. Without a status: those that have not ended."""
 
     workflow: str | None = None
-    status: tuple[Status, ...] = ()
+    status: tuple[Standing, ...] = ()
     prefix: str | None = None
     started_after: int | None = None
     started_before: int | None = None
@@ -47,7 +47,7 @@ class Match(msgspec.Struct, frozen=True, omit_defaults=True):
     def where(self, before: int, limit: int, cursor: str | None) -> ExecutionFilter:
         return ExecutionFilter(
             workflow=self.workflow,
-            status=self.status or (Status.RUNNING, Status.PARKED),
+            status=self.status or (Standing.RUNNING, Standing.PARKED),
             id_prefix=self.prefix,
             started_after=self.started_after,
             started_before=before if self.started_before is None else min(before, self.started_before),

@@ -9,7 +9,7 @@ import msgspec
 
 from edow.errors import Failed, WorkflowCancelled, WorkflowFailed, WorkflowTerminated
 from edow.model import history
-from edow.model.execution import Execution, Status
+from edow.model.execution import Execution, Standing, Status
 from edow.model.failure import PAUSED, Failure
 
 _decode_failure = msgspec.json.Decoder(Failure).decode
@@ -25,7 +25,7 @@ Outcome = msgspec.Raw | Failed | Continued
 
 
 def failure_of(row: Execution) -> Failure | None:
-    """Why it failed, or why it is parked."""
+    """Why it failed, why it is parked, or what the attempt failed with whose next one waits."""
     return None if row.failure is None else _decode_failure(row.failure)
 
 
@@ -33,6 +33,18 @@ def is_paused(row: Execution) -> bool:
     """Whether somebody has paused it, rather than that it is parked."""
     failure = failure_of(row) if row.status is Status.PARKED else None
     return failure is not None and failure.type == PAUSED
+
+
+def is_retrying(row: Execution) -> bool:
+    """Whether an attempt has failed, and the next one waits for its time."""
+    return row.status is Status.RUNNING and row.failure is not None
+
+
+def standing_of(row: Execution) -> Standing:
+    """What it is listed by and shown as: the narrowest there is."""
+    if is_retrying(row):
+        return Standing.RETRYING
+    return Standing.PAUSED if is_paused(row) else Standing(row.status)
 
 
 def outcome_of_row(row: Execution) -> msgspec.Raw | Failed:

@@ -15,6 +15,7 @@ from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, n
 from edow.console.listing import Search, search_of
 from edow.console.look import now_us
 from edow.errors import InvalidInput
+from edow.model.execution import Standing
 
 SAID = {"begun": "The job has begun.", "stopped": "The job acts on no more executions."}
 
@@ -73,7 +74,7 @@ def match_of(search: Search) -> Match:
     where = search.filter()
     return Match(
         workflow=where.workflow,
-        status=tuple(where.status or ()),
+        status=tuple(map(Standing, where.status or ())),
         prefix=where.id_prefix,
         started_after=where.started_after,
         started_before=where.started_before,

@@ -10,7 +10,7 @@ import msgspec
 
 from edow.console.look import Look, now_us
 from edow.errors import InvalidInput
-from edow.model.execution import Execution, Status
+from edow.model.execution import Execution, Standing
 from edow.store.contract import ExecutionFilter
 
 PAGE = 50
@@ -79,11 +79,11 @@ async def listing(look: Look, search: Search) -> Listing:
     return Listing(search, page.executions, page.cursor, now_us(), look.workflows())
 
 
-def _status(text: str) -> Status:
+def _status(text: str) -> Standing:
     try:
-        return Status(text)
+        return Standing(text)
     except ValueError:
-        raise InvalidInput(f"status {text!r} is none of {', '.join(Status)}") from None
+        raise InvalidInput(f"status {text!r} is none of {', '.join(Standing)}") from None
 
 
 def _attribute(text: str) -> tuple[str, str | int | float | bool]:

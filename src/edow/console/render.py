@@ -16,6 +16,7 @@ from litestar import Request, Response
 
 from edow.api.gate import COOKIE
 from edow.cli.output import duration, size
+from edow.client.outcome import standing_of
 from edow.model.failure import Failure
 from edow.model.times import microseconds_or, rfc3339
 from edow.store.contract import DeadLetter
@@ -53,6 +54,7 @@ def environment(folders: list[str]) -> Environment:
         "number": number,
         "rate": rate,
         "said": said,
+        "standing": standing_of,
         "microseconds": lambda text: microseconds_or(text, 0),
         "path": lambda text: quote(str(text), safe=""),
     }

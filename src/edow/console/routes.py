@@ -29,7 +29,7 @@ from edow.console.performance import WINDOWS, performance
 from edow.console.render import HERE, answer
 from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound, WrongState
-from edow.model.execution import Status
+from edow.model.execution import Standing
 
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 ASSETS = {path.name: path for path in sorted((HERE / "assets").iterdir()) if path.suffix in TYPES}
@@ -64,7 +64,7 @@ async def executions_page(request: Asked, look: Looking, render: Rendering) -> P
         "executions.html",
         here="executions",
         view=view,
-        statuses=list(Status),
+        statuses=list(Standing),
         periods=list(PERIODS),
         told=told if any(told) else None,
     )

@@ -227,6 +227,7 @@ def _attempt_failed(run: Run, event: h.AttemptFailed) -> None:
     if step is not None:
         step.state = State.WAITING
         step.retry_at = event.retry_at
+        step.failure = event.failure
         run.agenda.add(event.retry_at, Due.RETRY, step.key)
 
 
@@ -241,6 +242,7 @@ def _task_retried(run: Run, event: h.TaskRetried) -> None:
     step = run.steps.get(event.step)
     if step is not None:
         step.attempt = event.attempt
+        step.failure = None
         run.out(step, event.at)
 
 

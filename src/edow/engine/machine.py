@@ -92,8 +92,15 @@ class Machine:
 
     def waits_for(self) -> Failure | None:
         """The failure of a step that waits for a person."""
-        parked = (step for step in self._run.steps.values() if step.state is State.PARKED and step.failure is not None)
-        step = next(parked, None)
+        return self._failure_of(State.PARKED)
+
+    def tries_again(self) -> Failure | None:
+        """The failure of a step that waits for its next attempt."""
+        return self._failure_of(State.WAITING)
+
+    def _failure_of(self, state: State) -> Failure | None:
+        waiting = (step for step in self._run.steps.values() if step.state is state and step.failure is not None)
+        step = next(waiting, None)
         return None if step is None or step.failure is None else msgspec.structs.replace(step.failure, step=step.key)
 
     def unread(self) -> list[tuple[str, msgspec.Raw]]:

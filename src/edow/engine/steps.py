@@ -49,7 +49,7 @@ class Step(msgspec.Struct, eq=False):
     look_at: int = 0
     retry_at: int = 0
     heartbeat: bytes | None = None
-    failure: Failure | None = None  # that a person has to look at
+    failure: Failure | None = None  # of its last attempt, while it waits
 
     def out(self, now: int) -> None:
         """An attempt is published."""

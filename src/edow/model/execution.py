@@ -21,6 +21,19 @@ class Status(StrEnum):
     TERMINATED = "terminated"
 
 
+class Standing(StrEnum):
+    """What executions are listed by: their status, or what is special about those in it."""
+
+    RUNNING = "running"
+    RETRYING = "retrying"  # running: an attempt has failed, and the next one waits for its time
+    PARKED = "parked"
+    PAUSED = "paused"  # parked: by somebody, and not because something is wrong
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+
+
 ENDED = frozenset({Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.TERMINATED})
 
 TRANSITIONS: dict[Status, frozenset[Status]] = {
@@ -57,7 +70,7 @@ class Execution(msgspec.Struct, kw_only=True, omit_defaults=True):
     status: Status = Status.RUNNING
     input: msgspec.Raw = msgspec.Raw(b"{}")  # parameters of this run by name, as a JSON object
     result: OptionalRaw = None
-    failure: OptionalRaw = None  # a Failure: why it failed, or why it is parked
+    failure: OptionalRaw = None  # a Failure: why it failed, is parked, or is running but waits to try a step again
     correlation: str = ""
     trace: str = ""  # W3C traceparent of whoever started it
     parent: Parent | None = None

@@ -280,14 +280,15 @@ class Draft:
             return
         if wake is not None and wake < self.horizon and decision.status not in ENDED:
             self.wakes.append((wake, row.id))
-        if not (changed or wakes or parked):  # parked again has another reason
+        again = _tries_again(hot, decision)
+        if not (changed or wakes or parked or _retries_differ(row, again)):  # parked again has another reason
             return
         row.status = decision.status
         row.wake_at = wake
         row.events = hot.length
         if decision.attributes_changed or decision.progress_changed:
             _show(row, decision.events)
-        row.failure = _failure(hot, decision, last)
+        row.failure = _failure(hot, decision, last) if again is None else again
         if decision.status in ENDED:
             self._end(hot, last)
         self.updates.append(Update(row.run, copy(row)))
@@ -372,6 +373,21 @@ def _show(row: Execution, events: list[history.AnyEvent]) -> None:
             row.attributes = msgspec.Raw(_json(before | event.values))
         elif isinstance(event, history.ProgressSet):
             row.progress = event.value
+
+
+def _tries_again(hot: Hot, decision: Decision) -> msgspec.Raw | None:
+    """Of an execution that runs: what the attempt failed with whose next one waits. The stack is in the history."""
+    if decision.status is not Status.RUNNING:
+        return None
+    if hot.row.failure is None and not any(type(event) is history.AttemptFailed for event in decision.events):
+        return None  # as with most steps
+    failure = hot.machine.tries_again()
+    return None if failure is None else msgspec.Raw(_json(msgspec.structs.replace(failure, stack="", args=None)))
+
+
+def _retries_differ(row: Execution, again: msgspec.Raw | None) -> bool:
+    """Whether the row of an execution that runs tells another retry, or tells of one that is over."""
+    return row.status is Status.RUNNING and row.failure != again
 
 
 def _failure(hot: Hot, decision: Decision, last: history.AnyEvent | None) -> msgspec.Raw | None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from edow.model.execution import Execution, Status
+from edow.model.execution import Execution, Standing, Status
 from edow.model.message import Message
 
 IfExists = Literal["attach", "reject", "replace"]
@@ -187,10 +187,12 @@ class Stored(msgspec.Struct):
 
 
 class ExecutionFilter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Conditions are joined by *and*. `attributes` compares equal by top-level key. Newest first."""
+    """Conditions are joined by *and*; `status` is any of these. `attributes` compares equal by top-level key. Newest
+    first.
+    """
 
     workflow: str | None = None
-    status: Collection[Status] | None = None
+    status: Collection[Status | Standing] | None = None
     id_prefix: str | None = None
     started_after: int | None = None
     started_before: int | None = None

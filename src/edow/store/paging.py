@@ -8,10 +8,12 @@ import binascii
 import msgspec
 
 from edow.errors import InvalidInput
-from edow.store.contract import RecordFilter
+from edow.model.execution import Standing, Status
+from edow.store.contract import ExecutionFilter, RecordFilter
 
 LATEST = (1 << 63) - 1  # later than any time, greater than any number
 LAST = "\U0010ffff"  # behind every text that is a key
+PART_OF = {Standing.RETRYING: Standing.RUNNING, Standing.PAUSED: Standing.PARKED}
 
 
 def encode_cursor(started_at: int, number: int) -> str:
@@ -25,6 +27,12 @@ def decode_cursor(cursor: str) -> tuple[int, int]:
         return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
     except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
         raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem
+
+
+def standings(where: ExecutionFilter) -> list[Standing]:
+    """What is to be listed, none of it twice: whatever is retrying is among what is running, too."""
+    asked = {Standing(each) for each in (Status if where.status is None else where.status)}
+    return [each for each in Standing if each in asked and PART_OF.get(each) not in asked]
 
 
 def key_range(where: RecordFilter) -> tuple[str, str, str, int]:

@@ -58,8 +58,19 @@ ORDER BY groups.size DESC, groups.fingerprint
 -- name: letters_set_aside
 UPDATE edow.dead_letters SET lot = $2 WHERE id = ANY ($1::text[]) AND state = 'parked' RETURNING id
 
+-- name: list_of_workflow
+-- Those of one workflow that are in one standing, in the order of the index that holds them.
+(
+    SELECT * FROM edow.executions AS e
+    WHERE e.workflow = workflows.name AND {which}
+      AND e.started_at > $2 AND e.started_at < $3 AND (e.started_at, e.number) < ($4::bigint, $5::bigint)
+      AND ($6::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($6))
+      AND ($8::text IS NULL OR e.id >= $8::text COLLATE "C" AND e.id < ($8::text || chr(1114111)) COLLATE "C")
+    ORDER BY e.started_at DESC, e.number DESC LIMIT $7
+)
+
 -- name: list_by_workflow
--- The executions of one workflow in one status are read in order from one index, and the results for all that were
+-- The executions of one workflow in one standing are read in order from one index, and the results for all that were
 -- asked for are merged; so a page costs the same with a thousand executions as with a million. The names of all
 -- workflows are found by leaps through the index.
 WITH RECURSIVE workflows (name) AS (
@@ -69,17 +80,8 @@ WITH RECURSIVE workflows (name) AS (
     WHERE $1::text IS NULL AND w.name IS NOT NULL
 )
 SELECT page.*, i.body AS input FROM (
-    SELECT found.*
-    FROM workflows CROSS JOIN unnest($2::text[]) AS wanted (status) CROSS JOIN LATERAL (
-        SELECT * FROM edow.executions AS e
-        WHERE e.workflow = workflows.name AND e.status = wanted.status
-          AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
-          AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
-          AND ($9::text IS NULL
-            OR e.id >= $9::text COLLATE "C" AND e.id < ($9::text || chr(1114111)) COLLATE "C")
-        ORDER BY e.started_at DESC, e.number DESC LIMIT $8
-    ) AS found
-    ORDER BY found.started_at DESC, found.number DESC LIMIT $8
+    SELECT found.* FROM workflows CROSS JOIN LATERAL ({sources}) AS found
+    ORDER BY found.started_at DESC, found.number DESC LIMIT $7
 ) AS page
 LEFT JOIN edow.segments AS i ON i.execution = page.id AND i.run = page.run AND i.seq = -1
 ORDER BY page.started_at DESC, page.number DESC
@@ -94,12 +96,12 @@ SELECT count(*) FROM (
 -- name: list_by_id
 SELECT page.*, i.body AS input FROM (
     SELECT * FROM edow.executions AS e
-    WHERE ($1::text IS NULL OR e.workflow = $1) AND e.status = ANY ($2::text[])
-      AND e.started_at > $3 AND e.started_at < $4 AND (e.started_at, e.number) < ($5::bigint, $6::bigint)
-      AND ($7::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($7))
-      AND e.id >= $9::text COLLATE "C" AND e.id < ($9 || chr(1114111)) COLLATE "C"
-      AND starts_with(coalesce(e.name, e.id), $10)
-    ORDER BY e.started_at DESC, e.number DESC LIMIT $8
+    WHERE ($1::text IS NULL OR e.workflow = $1) AND ({which})
+      AND e.started_at > $2 AND e.started_at < $3 AND (e.started_at, e.number) < ($4::bigint, $5::bigint)
+      AND ($6::text IS NULL OR edow.searchable(e.attributes) @> edow.searchable($6))
+      AND e.id >= $8::text COLLATE "C" AND e.id < ($8 || chr(1114111)) COLLATE "C"
+      AND starts_with(coalesce(e.name, e.id), $9)
+    ORDER BY e.started_at DESC, e.number DESC LIMIT $7
 ) AS page
 LEFT JOIN edow.segments AS i ON i.execution = page.id AND i.run = page.run AND i.seq = -1
 ORDER BY page.started_at DESC, page.number DESC

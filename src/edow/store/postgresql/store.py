@@ -109,8 +109,8 @@ class PostgresStore:
 
     async def executions_list(self, where: ExecutionFilter) -> Page:
         self._check_open()
-        name, arguments = page_query(where, await self._few_begin_so(where.id_prefix))
-        rows = await self.database.fetch(self._sql[name], *arguments)
+        query, arguments = page_query(self._sql, where, await self._few_begin_so(where.id_prefix))
+        rows = await self.database.fetch(query, *arguments)
         shown = rows[: where.limit]
         cursor = encode_cursor(shown[-1]["started_at"], shown[-1]["number"]) if len(rows) > len(shown) else None
         return Page([execution(row) for row in shown], cursor)

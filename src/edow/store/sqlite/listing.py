@@ -1,6 +1,6 @@
 """Listing executions: newest first, by any mix of conditions, a page at a time.
 
-The executions of one workflow in one status are read in order from one index, and the results for all that were asked
+The executions of one workflow in one standing are read in order from one index, and the results for all that were asked
 for are merged; so a page costs the same with a thousand executions as with a million. Those whose ids begin alike are
 read by their ids while they are few; where they are many, the newest of all are soon among them.
 """
@@ -10,10 +10,9 @@ from __future__ import annotations
 import sqlite3
 
 from edow.errors import InvalidInput
-from edow.model.execution import Status
+from edow.model.execution import Standing
 from edow.store.contract import ExecutionFilter
-from edow.store.paging import decode_cursor
-from edow.store.sqlite.rows import to_json
+from edow.store.paging import decode_cursor, standings
 
 MOST = 10_000  # executions on one page
 FEW = 5_000  # ids that begin alike and are sorted for each page
@@ -28,18 +27,24 @@ WITH RECURSIVE workflows (name) AS (
     WHERE :workflow IS NULL AND name IS NOT NULL
 )
 """
+# As the indexes have it: `executions_by_workflow`, or the one that holds only these.
+WHICH = {
+    **{standing: f"x.status = '{standing}'" for standing in Standing},
+    Standing.RETRYING: "x.status = 'running' AND x.failure IS NOT NULL",
+    Standing.PAUSED: "x.status = 'parked' AND substr(x.failure, 1, 21) = x'7b2274797065223a2265646f772e50617573656422'",
+}
 BY_WORKFLOW = """
     SELECT page.number
-    FROM workflows CROSS JOIN json_each(:statuses) AS wanted CROSS JOIN executions AS page ON page.number IN (
+    FROM workflows CROSS JOIN executions AS page ON page.number IN (
         SELECT x.number FROM executions AS x
-        WHERE x.workflow = workflows.name AND x.status = wanted.value AND {clause}
+        WHERE x.workflow = workflows.name AND {which} AND {clause}
         ORDER BY x.started_at DESC, x.number DESC LIMIT :wanted
     )
     WHERE workflows.name IS NOT NULL
 """
 BY_ID = """
     SELECT x.number FROM executions AS x
-    WHERE {clause} AND x.status IN (SELECT value FROM json_each(:statuses))
+    WHERE {clause} AND ({which})
     AND (:workflow IS NULL OR x.workflow = :workflow)
 """
 
@@ -55,16 +60,18 @@ def page_source(where: ExecutionFilter, by_id: bool) -> tuple[str, dict[str, obj
     if not 0 < where.limit <= MOST:
         raise InvalidInput(f"limit {where.limit} is not between 1 and {MOST}")
     conditions, values = _conditions(where)
-    statuses = [str(status) for status in (Status if where.status is None else where.status)]
+    wanted = [WHICH[standing] for standing in standings(where)] or ["FALSE"]
     clause = " AND ".join(conditions)
-    wanted = where.limit + 1
-    numbers = BY_ID if by_id else BY_WORKFLOW
+    if by_id:
+        numbers = BY_ID.format(clause=clause, which=" OR ".join(wanted))
+    else:
+        numbers = " UNION ALL ".join(BY_WORKFLOW.format(clause=clause, which=which) for which in wanted)
     source = (
         f"{WORKFLOWS} SELECT e.*, s.body AS input FROM executions AS e"
         " LEFT JOIN segments AS s ON s.execution = e.id AND s.run = e.run AND s.seq = -1"
-        f" WHERE e.number IN ({numbers.format(clause=clause)}) ORDER BY e.started_at DESC, e.number DESC LIMIT :wanted"
+        f" WHERE e.number IN ({numbers}) ORDER BY e.started_at DESC, e.number DESC LIMIT :wanted"
     )
-    return source, {**values, "statuses": to_json(statuses), "workflow": where.workflow, "wanted": wanted}
+    return source, {**values, "workflow": where.workflow, "wanted": where.limit + 1}
 
 
 def _conditions(where: ExecutionFilter) -> tuple[list[str], dict[str, object]]:

@@ -27,7 +27,7 @@ RANDOMNESS = frozenset({"random", "secrets"})
 
 VOCABULARY = frozenset({"errors", "model"})
 PURE = frozenset({"workflow", "engine", "kpi"})
-EDGES = frozenset({"store", "transport", "payload", "telemetry"})
+EDGES = frozenset({"store", "transport", "payload", "telemetry", "background"})
 LOOPS = frozenset({"orchestrator", "worker", "trigger", "monitor"})
 FACES = frozenset({"api", "console", "cli", "client", "testing", "__main__"}) | frozenset(
     {"app", "bench", "demo", "metrics", "verify"}  # `app` is the composition root: nothing below imports it
@@ -61,6 +61,7 @@ TABLE = {
     "transport": Rule(VOCABULARY | {"address", "sql", "sqlite", "postgresql"}),
     "payload": Rule(VOCABULARY),
     "telemetry": Rule(VOCABULARY),
+    "background": Rule(VOCABULARY),
     # layer 3: loops; a worker is stateless, and this is where that is visible
     "orchestrator": Rule(VOCABULARY | PURE | EDGES),
     "worker": Rule((VOCABULARY | PURE | EDGES) - {"store", "engine"}),

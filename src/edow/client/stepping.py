@@ -5,15 +5,11 @@ A step belongs to whoever writes the record first; the others have done nothing.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import ClassVar
 
-from edow.errors import InvalidInput, Unavailable
+from edow.background import Background, forever
 from edow.store.contract import Record, RecordFilter, Store
-
-log = logging.getLogger("edow.client")
 
 IDLE_SECONDS = 1.0
 
@@ -28,17 +24,13 @@ class Stepping:
     def __init__(self, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._running: asyncio.Task[None] | None = None
+        self._background = Background((f"edow-{self.kind}", self._run))
 
     async def start(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name=f"edow-{self.kind}")
+        self._background.start()
 
     async def stop(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        await self._background.stop()
 
     async def run_once(self) -> int:
         """How many are not over. Raises Unavailable."""
@@ -55,10 +47,5 @@ class Stepping:
         raise NotImplementedError
 
     async def _run(self) -> None:
-        while True:
-            try:
-                busy = await self.run_once()
-            except (Unavailable, InvalidInput) as problem:
-                log.warning("%s were not gone on with: %s; they will be", self.what, problem)
-                busy = 0
-            await asyncio.sleep(self.busy_seconds if busy else IDLE_SECONDS)
+        trouble = f"{self.what} were not gone on with"
+        await forever(self.run_once, trouble, IDLE_SECONDS, lambda busy: self.busy_seconds if busy else IDLE_SECONDS)

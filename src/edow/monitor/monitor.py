@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from edow.background import Background
 from edow.errors import EdowError, Unavailable
 from edow.kpi.figures import Figures
 from edow.kpi.incident import Presence
@@ -64,8 +65,11 @@ class Monitor:
         self._seen: Figures | None = None  # of the topics, not stored yet
         self._outage_at = 0
         self._outage_until = 0
-        self._running: asyncio.Task[None] | None = None
         self.more_topics: Callable[[], Iterable[str]] = tuple  # to look at, besides those that the measured knows
+        self._background = Background(
+            ("edow-report", lambda: self._forever(self.report_once)),
+            ("edow-oversee", lambda: self._forever(self.oversee_once)),
+        )
 
     @property
     def total(self) -> Figures:
@@ -73,15 +77,11 @@ class Monitor:
         return self._keeper.total
 
     async def start(self) -> None:
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="edow-monitor")
+        self._background.start()
 
     async def stop(self) -> None:
-        running, self._running = self._running, None
-        if running is None:
+        if not await self._background.stop():
             return
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
         try:
             async with asyncio.timeout(LEAVE_SECONDS):
                 await self._keeper.flush(self._now(), also=[incidents.gone(self.process)])
@@ -121,11 +121,6 @@ class Monitor:
             outage_at=self._outage_at if now < self._outage_until + TOLD else 0,
         )
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._forever(self.report_once))
-            group.create_task(self._forever(self.oversee_once))
-
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:
         away = False
         while True:
@@ -138,6 +133,8 @@ class Monitor:
                 log.warning("figures are late: %s", problem)
             except EdowError as problem:
                 log.warning("figures: %s", problem)
+            except Exception:
+                log.exception("figures")
             await asyncio.sleep(EVERY_SECONDS)
 
     def _note_outage(self, *, begins: bool) -> None:

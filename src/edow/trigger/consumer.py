@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
+from edow.background import Background
 from edow.errors import CallerError, Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Store
@@ -52,19 +53,15 @@ class Consumer:
         self._applier = Applier(store, clock)
         self._gatherer = Gatherer(store, clock, tally)
         self._subscriber: Subscriber | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._background = Background((f"edow-trigger-{trigger.name}", self._run))
 
     async def start(self) -> None:
         """Begin to read."""
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name=f"edow-trigger-{self.trigger.name}")
+        self._background.start()
 
     async def stop(self) -> None:
         """What was not acknowledged goes to others."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        await self._background.stop()
 
     async def open(self) -> None:
         """Make the topic and the group known; what is published from now on is read. Raises Unavailable."""

@@ -6,12 +6,12 @@ before their execution.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 
 import msgspec
 
+from edow.background import Background, forever
 from edow.errors import CallerError, Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Record, RecordFilter, Store
@@ -25,7 +25,6 @@ from edow.trigger.waiting import Waiting
 
 log = logging.getLogger("edow.trigger")
 
-POLL_SECONDS = 1.0  # until a new or changed trigger is noticed
 MOST = 1000
 
 Connect = Callable[[str], Transport]  # a URL to a transport that is not open yet; raises InvalidInput
@@ -57,7 +56,11 @@ class EventRunner:
         self._waiting = Waiting(store, clock, {"triggers": self.tally, "hooks": self._hooks})
         self._consumers: dict[str, tuple[int, Consumer, Transport | None]] = {}  # by name: with the record's version
         self._broken: dict[str, int] = {}  # versions that cannot be used here
-        self._running: list[asyncio.Task[None]] = []
+        self._background = Background(
+            ("edow-triggers", self._look_forever),
+            ("edow-gathered", self._fire_forever),
+            ("edow-signals", self._deliver_forever),
+        )
 
     @property
     def topics(self) -> set[str]:
@@ -66,18 +69,13 @@ class EventRunner:
 
     async def start(self) -> None:
         """Begin with all of it."""
-        if not self._running:
-            duties = (self._look_forever, self._fire_forever, self._deliver_forever)
-            self._running = [asyncio.create_task(duty(), name=f"edow-events-{duty.__name__}") for duty in duties]
-            await self.tally.start()
-            await self._hooks.start()
+        self._background.start()
+        await self.tally.start()
+        await self._hooks.start()
 
     async def stop(self) -> None:
         """Give back what was not acknowledged, and close transports of one's own."""
-        running, self._running = self._running, []
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await self._background.stop()
         for name in list(self._consumers):
             await self._drop(name)
         await self.tally.stop()
@@ -130,26 +128,10 @@ class EventRunner:
             await transport.close()
 
     async def _look_forever(self) -> None:
-        while True:
-            try:
-                await self.look_once()
-            except Unavailable as problem:
-                log.warning("triggers were not looked at: %s", problem)
-            await asyncio.sleep(POLL_SECONDS)
+        await forever(self.look_once, "triggers were not looked at")
 
     async def _fire_forever(self) -> None:
-        while True:
-            rest = POLL_SECONDS
-            try:
-                rest = await self.fire_once()
-            except Unavailable as problem:
-                log.warning("what was gathered was not started: %s", problem)
-            await asyncio.sleep(max(rest, 0.01))
+        await forever(self.fire_once, "what was gathered was not started", rest=lambda seconds: max(seconds, 0.01))
 
     async def _deliver_forever(self) -> None:
-        while True:
-            try:
-                await self.deliver_once()
-            except Unavailable as problem:
-                log.warning("signals that wait were not delivered: %s", problem)
-            await asyncio.sleep(POLL_SECONDS)
+        await forever(self.deliver_once, "signals that wait were not delivered")

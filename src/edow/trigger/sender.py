@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from edow.background import Background, forever
 from edow.errors import InvalidInput, NotFound, RecordChanged, Unavailable
 from edow.model.execution import Execution
 from edow.store.contract import Put, Record, RecordFilter, Store
@@ -39,7 +40,7 @@ class Sender:
         self._endpoints: dict[str, Endpoint] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
-        self._running: list[asyncio.Task[None]] = []
+        self._background = Background(("edow-endpoints", self._look_forever), ("edow-webhooks", self._send_forever))
         self.tally = Tally(store, clock, "endpoints", process)
 
     def ended(self, row: Execution) -> list[Put]:
@@ -56,20 +57,16 @@ class Sender:
 
     async def start(self) -> None:
         """Read the endpoints, then begin. Raises Unavailable."""
-        if not self._running:
-            await self.look_once()
-            self._running = [
-                asyncio.create_task(self._look_forever(), name="edow-endpoints"),
-                asyncio.create_task(self._send_forever(), name="edow-webhooks"),
-            ]
-            await self.tally.start()
+        await self.look_once()
+        self._background.start()
+        await self.tally.start()
 
     async def stop(self) -> None:
         """What is being sent is given up; it is sent again later."""
-        running, self._running = self._running, []
-        for task in (*running, *self._sending.values()):
+        await self._background.stop()
+        for task in self._sending.values():
             task.cancel()
-        await asyncio.gather(*running, *self._sending.values(), return_exceptions=True)
+        await asyncio.gather(*self._sending.values(), return_exceptions=True)
         await self.tally.stop()
 
     async def look_once(self) -> int:
@@ -164,21 +161,10 @@ class Sender:
         self.tally.add(sending.endpoint, "dead_letter")
 
     async def _look_forever(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                await self.look_once()
-            except Unavailable as problem:
-                log.warning("endpoints were not looked at: %s", problem)
+        await forever(self.look_once, "endpoints were not looked at", POLL_SECONDS)
 
     async def _send_forever(self) -> None:
-        while True:
-            rest = POLL_SECONDS
-            try:
-                rest = await self.send_once()
-            except Unavailable as problem:
-                log.warning("webhooks were not sent: %s", problem)
-            await asyncio.sleep(max(rest, 0.05))
+        await forever(self.send_once, "webhooks were not sent", POLL_SECONDS, lambda seconds: max(seconds, 0.05))
 
 
 def _time_of(index: Record) -> int:

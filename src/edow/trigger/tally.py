@@ -5,13 +5,13 @@ Counts are for people and alarms: a process that is killed takes those of its la
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from edow.background import Background, forever
 from edow.errors import Unavailable
 from edow.store.contract import Put, RecordFilter, Store
 from edow.trigger.action import EVENTS, Family
@@ -34,7 +34,7 @@ class Tally:
         self._prefix = f"{PREFIX}{family}/"
         self._process = process
         self._changed: set[str] = set()
-        self._running: asyncio.Task[None] | None = None
+        self._background = Background(("edow-tally", self._run))
 
     def add(self, name: str, outcome: str, count: int = 1) -> None:
         """`name` of the hook or trigger."""
@@ -45,16 +45,12 @@ class Tally:
 
     async def start(self) -> None:
         """Begin to add up."""
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="edow-tally")
+        self._background.start()
 
     async def stop(self) -> None:
         """Write what is left, if the store can be reached."""
-        running, self._running = self._running, None
-        if running is None:
+        if not await self._background.stop():
             return
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
         try:
             await self.run_once()
         except Unavailable as problem:
@@ -77,12 +73,7 @@ class Tally:
             raise
 
     async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_SECONDS)
-            try:
-                await self.run_once()
-            except Unavailable as problem:
-                log.warning("counts were not written: %s", problem)
+        await forever(self.run_once, "counts were not written", FLUSH_SECONDS)
 
 
 async def totals(store: Store, family: Family, name: str | None = None) -> dict[str, Counter[str]]:

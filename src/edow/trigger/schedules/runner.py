@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
+from edow.background import Background
 from edow.errors import CallerError, RecordChanged, Unavailable
 from edow.store.contract import Put, Record, RecordFilter, Store, Watch
 from edow.trigger.schedules import book as books
@@ -38,19 +39,15 @@ class Runner:
         self._clock = clock
         self._aside: dict[str, int] = {}
         self._waiting = False  # something waits for executions to end
-        self._running: asyncio.Task[None] | None = None
+        self._background = Background(("edow-schedules", self._run))
 
     async def start(self) -> None:
         """Begin; what is due is acted on at once."""
-        if self._running is None:
-            self._running = asyncio.create_task(self._run(), name="edow-schedules")
+        self._background.start()
 
     async def stop(self) -> None:
         """Whatever is interrupted was stored whole or not at all."""
-        running, self._running = self._running, None
-        if running is not None:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+        await self._background.stop()
 
     async def run_once(self, now: int | None = None) -> float:
         """Act on all that is due; the seconds until something will be, at most POLL_SECONDS. Raises Unavailable."""

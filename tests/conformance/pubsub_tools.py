@@ -118,6 +118,7 @@ class Fake:
         "google.pubsub.v1.Subscriber": {
             "GetSubscription": (types.GetSubscriptionRequest, types.Subscription),
             "CreateSubscription": (types.Subscription, types.Subscription),
+            "DeleteSubscription": (types.DeleteSubscriptionRequest, types.PullResponse),
             "Pull": (types.PullRequest, types.PullResponse),
             "Acknowledge": (types.AcknowledgeRequest, types.PullResponse),
             "ModifyAckDeadline": (types.ModifyAckDeadlineRequest, types.PullResponse),

@@ -8,7 +8,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -31,7 +31,7 @@ from edow.errors import Closed, InvalidInput, PublishFailed, TransportUnavailabl
 from edow.model.message import Message
 from edow.testing.erasing import erase
 from edow.testing.polling import until
-from edow.transport.contract import Subscriber, Subscription, TopicSpec, Transport
+from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.pubsub.link import Link
 from scripts.servers import Box
 from scripts.servers import pubsub as pubsub_server
@@ -596,6 +596,64 @@ async def test_a_subscription_that_outlives_its_topic_is_made_again(url: str) ->
             await transport.publish([Message("topic", b"lost")])
         await transport.publish([Message("topic", b"kept")])
         assert bodies(await receiving) == [b"kept"]
+
+
+@pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
+@pytest.mark.parametrize("mode", ["broadcast", "shared", "exclusive"])
+async def test_a_subscriber_hears_again_whose_subscription_has_outlived_its_topic(
+    url: str, mode: Mode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to no topic then, and pulls from it go on and find nothing: that they found nothing is what tells."""
+    found_nothing = asyncio.Event()
+
+    async with opened(url) as transport, opened(url) as publisher, raw(url) as client:
+
+        async def pull(_: Link, path: str, most: int) -> Sequence[Any]:
+            answer = await client.subscriber.pull(subscription=path, max_messages=most, return_immediately=True)
+            if not answer.received_messages:
+                found_nothing.set()
+            return answer.received_messages
+
+        monkeypatch.setattr(Link, "pull", pull)
+        await publisher.ensure([TopicSpec("topic", ())])
+        reader = await member(transport, "topic", mode)
+        await client.publisher.delete_topic(topic=client.topic("topic"))
+        with pytest.raises(PublishFailed):
+            await publisher.publish([Message("topic", b"lost")])
+        found_nothing.clear()
+        receiving = asyncio.create_task(take(reader, 1))
+        await found_nothing.wait()
+        await until(lambda: belongs_to_a_topic(client, mode))
+        await publisher.publish([Message("topic", b"kept")])
+        assert bodies(await receiving) == [b"kept"]
+
+
+async def belongs_to_a_topic(client: Any, mode: Mode) -> bool:
+    wanted = client.subscription("topic", "+" if mode == "broadcast" else "one")
+    project = f"projects/{client.project}"
+    return any(
+        [
+            each.name.startswith(wanted) and each.topic == client.topic("topic")
+            async for each in await client.subscriber.list_subscriptions(project=project)
+        ]
+    )
+
+
+async def test_a_subscription_that_others_make_and_delete_is_made_in_the_end_or_refused() -> None:
+    """Whoever loses the race to make it looks again, some times."""
+    answers = [types.Subscription(topic="_deleted-topic_"), types.Subscription(enable_message_ordering=True)]
+
+    def get(_: types.GetSubscriptionRequest) -> types.Subscription:
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+    def create(_: types.Subscription) -> None:
+        raise Refusal(grpc.StatusCode.ALREADY_EXISTS)
+
+    async with fake(GetSubscription=get, CreateSubscription=create) as server, opened(server.url) as transport:
+        await transport.ensure([TopicSpec("topic", ("one",))])
+        answers[:] = [types.Subscription(topic="_deleted-topic_")]
+        with pytest.raises(TransportUnavailable, match="deleted as often as it is made"):
+            await transport.ensure([TopicSpec("topic", ("two",))])
 
 
 async def test_nothing_is_published_to_a_topic_that_lacks_a_group(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,6 +178,8 @@ class PubsubSubscriber:
             return False
         if found:
             await self._arrived(source, found)
+        elif not self.is_closed:
+            await self._topics.look(source)
         return True
 
     async def _arrived(self, source: Source, found: Sequence[Any]) -> None:

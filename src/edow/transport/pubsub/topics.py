@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
@@ -30,6 +32,7 @@ from edow.transport.pubsub.options import PubsubOptions
 
 ACK_DEADLINE_SECONDS = 10  # the service's shortest; what is received gets the lease's length instead, at once
 DELETED = "_deleted-topic_"  # what the service calls the topic of a subscription that has none any more
+MOST_TRIES = 5  # to make one, while others make and delete it
 OWN_RETENTION = timedelta(minutes=10)  # the shortest there is
 OWN_EXPIRY = timedelta(days=1)  # the same; what a killed broadcast subscriber leaves behind is gone after that
 
@@ -55,6 +58,7 @@ class Topics:
         self._options = options
         self._ensured: dict[str, set[str]] = {}  # made again when it is gone
         self._exists: dict[str, bool] = {}  # by path, as far as we know; False: it is gone
+        self._making: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)  # by path
         self._whole: set[str] = set()  # topics that are there with all their groups: nothing that is published is lost
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
@@ -96,6 +100,17 @@ class Topics:
             raise InvalidInput(f"topic {topic!r} has no group {group!r}: make it with transport.ensure() first")
         return source
 
+    async def look(self, source: Source) -> None:
+        """Make it again if it has outlived its topic, which no pull tells: one from it waits for ever. Raises
+        TransportUnavailable where that is not ours to mend.
+        """
+        try:
+            self._exists.pop(source.path, None)
+            if not await self._has(self._wanted(source)) and not await self.make_again(source):
+                raise TransportUnavailable(f"{source.path} is gone: it was deleted, or its topic was")
+        except InvalidInput as problem:  # what one finds in the middle of work may be mended by others
+            raise TransportUnavailable(str(problem)) from problem
+
     async def make_again(self, source: Source) -> bool:
         """It is gone, or its topic is. Whether that was ours to mend."""
         self._exists[source.path] = False
@@ -106,6 +121,8 @@ class Topics:
 
     async def delete(self, source: Source) -> None:
         """What cannot be deleted expires."""
+        self._exists.pop(source.path, None)
+        self._making.pop(source.path, None)
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._link.call("Subscriber/DeleteSubscription", _deletion(source.path))
@@ -151,19 +168,29 @@ class Topics:
         )
 
     async def _make(self, wanted: Topic | Subscription) -> None:
-        if await self._has(wanted):
-            return
-        try:
-            await self._create(wanted)
-        except AlreadyExists:
-            if await self._has(wanted):  # somebody else has made it, perhaps otherwise
+        async with self._making[wanted.name]:  # else one would delete what another has just made
+            await self._make_alone(wanted)
+
+    async def _make_alone(self, wanted: Topic | Subscription) -> None:
+        for _ in range(MOST_TRIES):
+            if await self._has(wanted):
                 return
-            # Made while its topic was being deleted; nothing is ever published to that one again.
+            try:
+                await self._create(wanted)
+            except AlreadyExists:
+                if isinstance(wanted, Subscription) and not await self._has(wanted):
+                    await self._remove(wanted)
+                continue  # somebody else has made it, perhaps otherwise
+            if wanted.name in self._exists:
+                log.warning("%s was gone and is made again; what it held is lost", wanted.name)
+            self._exists[wanted.name] = True
+            return
+        raise TransportUnavailable(f"{wanted.name} cannot be made: it is deleted as often as it is made")
+
+    async def _remove(self, wanted: Subscription) -> None:
+        """Made while its topic was being deleted; nothing is ever published to that one again."""
+        with suppress(NotFound):
             await self._ask("Subscriber/DeleteSubscription", _deletion(wanted.name), wanted.name)
-            await self._create(wanted)
-        if wanted.name in self._exists:
-            log.warning("%s was gone and is made again; what it held is lost", wanted.name)
-        self._exists[wanted.name] = True
 
     async def _create(self, wanted: Topic | Subscription) -> None:
         """Raises AlreadyExists."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
+from tests.servers import server_url
 
 SERVERS = ("POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
@@ -16,11 +17,7 @@ def url_of(name: str, folder: Path) -> str:
     """A transport of this test's own; the test is skipped where the server is not up."""
     if name == "SQLITE":
         return f"sqlite:///{folder / 'transport.db'}"
-    url = os.environ.get(f"EDOW_{name}")
-    if url is None:
-        if os.environ.get("EDOW_REQUIRE_SERVERS"):
-            pytest.fail(f"EDOW_{name} is not set: scripts/services up {name.lower()}")
-        pytest.skip(f"EDOW_{name} is not set: scripts/services up {name.lower()}")
+    url = server_url(f"EDOW_{name}")
     joint = "&" if "?" in url else "?"
     return f"{url}{joint}{OPTION.get(name, 'prefix')}=t{uuid4().hex[:8]}{'' if name in OPTION else '.'}"
 

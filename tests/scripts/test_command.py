@@ -14,6 +14,7 @@ from scripts.servers.box import PASSWORD, Box
 from scripts.servers.install import Tools
 from scripts.servers.trouble import Trouble
 from tests import servers
+from tests.conformance.transports import url_of
 from tests.scripts.fake import Fake
 
 ROOT = Path(__file__).parents[2]
@@ -153,11 +154,12 @@ def test_server_is_skipped_on_a_laptop_and_required_in_ci(monkeypatch: pytest.Mo
     assert servers.server_url("EDOW_REDIS") == "redis://there"
 
 
-def test_official_emulator_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_official_emulator_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Where PUBSUB_EMULATOR_HOST is set, the tests of Pub/Sub run against that."""
     monkeypatch.setenv("EDOW_PUBSUB", "pubsub://edow?emulator=127.0.0.1:1")
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", "127.0.0.1:2")
     assert servers.server_url("EDOW_PUBSUB") == "pubsub://edow?emulator=127.0.0.1:2"
+    assert url_of("PUBSUB", tmp_path).startswith("pubsub://edow?emulator=127.0.0.1:2&prefix=")
 
 
 def test_private_server_needs_the_checkouts_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edow.bench.bare import Bare, Bytes, Template, Traffic, bare_topics
 from edow.bench.ceiling import ceiling_in_one_process
 from edow.bench.latency import latency_of, steps_of
 from edow.bench.model import Place
+from edow.bench.onlooker import Collector, Page, Unseen
 from edow.bench.scenarios.history import step_cost
 from edow.model import history, wire
 from edow.model.history import AnyEvent
@@ -78,6 +80,22 @@ def test_recovery_is_measured_for_both() -> None:
     """After each kill something goes on."""
     answer = bench("recovery", "--workflows", "200")
     assert set(answer["details"]) == {"orchestrator_seconds", "worker_seconds"}
+
+
+def test_being_watched_is_compared_with_not() -> None:
+    """With spans that a collector got, a console and a scraper that got their pages."""
+    answer = bench("watched", "--workflows", "1000", "--rounds", "1")
+    assert answer["ratio"] == pytest.approx(answer["steps_per_second"] / answer["ceiling_steps_per_second"], abs=0.01)
+    assert answer["details"]["spans"] > 0
+
+
+async def test_what_cannot_be_seen_is_no_measurement() -> None:
+    """A page that answers with an error, or not at all."""
+    with Collector() as collector:
+        for url in (collector.url, "http://127.0.0.1:9"):
+            page = Page(url, 60.0)
+            with pytest.raises(Unseen, match=re.escape(url)):
+                await page.keep_looking()
 
 
 def test_an_unknown_scenario_is_refused() -> None:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import NamedTuple
 
 from edow.app import System, load_registry
 from edow.bench.model import MODULES, Place
 from edow.client import Client
-from edow.model.execution import Execution
 from edow.store.contract import Store
 from edow.testing.processes import Fleet, Memory
-
-CHUNK = 500  # rows asked for at once
 
 
 class Cluster(NamedTuple):
@@ -25,10 +22,6 @@ class Cluster(NamedTuple):
         """Of the largest process that runs now."""
         services = [*self.fleet.alive("orchestrator"), *self.fleet.alive("worker")]
         return round(max((Memory(service.pid).peak_mb for service in services), default=0.0), 1)
-
-    async def rows(self, ids: Sequence[str]) -> list[Execution]:
-        found = [await self.store.executions_get(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK)]
-        return [row for rows in found for row in rows if row is not None]
 
 
 @asynccontextmanager

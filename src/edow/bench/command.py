@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from edow.bench.model import Measurement, Options
+from edow.bench.onlooker import is_possible
 from edow.bench.run import run
 from edow.bench.scenarios import SCENARIOS
 from edow.cli import options as common
@@ -21,6 +22,7 @@ from edow.testing.command import run_as_command
 from edow.testing.stage import Screen
 
 ALL = "all"
+WATCHED = "watched"  # left out of all of them where OpenTelemetry is not installed
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -67,7 +69,7 @@ def table(measurements: Sequence[Measurement]) -> Table:
 
 def _names(scenario: str) -> list[str]:
     if scenario == ALL:
-        return list(SCENARIOS)
+        return [name for name in SCENARIOS if name != WATCHED or is_possible()]
     if scenario in SCENARIOS:
         return [scenario]
     raise InvalidInput(f"there is no scenario {scenario!r}; use one of {', '.join(SCENARIOS)}, {ALL}")

@@ -83,6 +83,10 @@ class Orchestrator:
         """What it measures of its work."""
         return self._cycle.meter
 
+    def measure_with(self, meter: Meter) -> None:
+        """From now on that one is told, instead of its own."""
+        self._cycle.meter = meter
+
     @property
     def topic_names(self) -> list[str]:
         """All topics that it knows of."""

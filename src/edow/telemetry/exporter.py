@@ -10,16 +10,18 @@ import importlib
 import logging
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from edow.errors import InvalidInput
 from edow.telemetry.spans import Span
-from edow.telemetry.traceparent import Context, parse
+from edow.telemetry.traceparent import Context, parse, text_of
 
 API = "opentelemetry.trace"
+SDK = "opentelemetry.sdk.trace"
+CONTEXTS = "opentelemetry.context"  # imported by the former
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 SCOPE = "edow"
 
@@ -27,43 +29,46 @@ log = logging.getLogger("edow.telemetry")
 
 
 class Exporter:
-    """Give it spans of any time and id; they leave in batches, from a thread of OpenTelemetry's own."""
+    """Give it spans of any time and id; they leave in batches, from a thread of OpenTelemetry's own.
 
-    def __init__(self, provider: Any, ids: Any) -> None:
+    What is given is complete, so it is made what OpenTelemetry reads, without its bookkeeping of spans under way, which
+    costs six times as much. Whether a span is wanted was decided where its trace began.
+    """
+
+    def __init__(self, provider: Any, processor: Any) -> None:
         self._provider = provider
-        self._tracer = provider.get_tracer(SCOPE)
-        self._ids = ids
+        self._processor = processor
         self._api = importlib.import_module(API)
+        self._sdk = importlib.import_module(SDK)
+        self._scope = importlib.import_module("opentelemetry.sdk.util.instrumentation").InstrumentationScope(SCOPE)
 
     def emit(self, spans: Iterable[Span]) -> None:
         """Never blocks; when the collector is away for long, spans are dropped and OpenTelemetry says so."""
         for span in spans:
-            self._emit(span)
+            self._processor.on_end(self._readable(span))
 
     def close(self) -> None:
         """Send what is left."""
         self._provider.shutdown()
 
-    def _emit(self, span: Span) -> None:
-        api = self._api
-        self._ids.chosen.id = span.id
-        made = self._tracer.start_span(
-            span.name,
-            context=api.set_span_in_context(api.NonRecordingSpan(self._context(span.parent))),
+    def _readable(self, span: Span) -> Any:
+        api, sdk = self._api, self._sdk
+        flags = api.TraceFlags(span.parent.flags)
+        status = api.Status(api.StatusCode.ERROR, span.error) if span.error else api.Status()
+        return sdk.ReadableSpan(
+            name=span.name,
+            context=api.SpanContext(span.parent.trace, span.id, is_remote=False, trace_flags=flags),
+            parent=_span_context(span.parent),
+            resource=self._provider.resource,
+            attributes=span.attributes,
+            events=[sdk.Event(name, attributes, 1000 * at) for name, at, attributes in span.events],
+            links=[api.Link(_span_context(span.parent._replace(span=each))) for each in span.links],
             kind=api.SpanKind[span.kind.upper()],
-            attributes=dict(span.attributes),
-            links=[api.Link(self._context(span.parent._replace(span=each))) for each in span.links],
+            status=status,
             start_time=1000 * span.start,
+            end_time=1000 * max(span.start, span.end),
+            instrumentation_scope=self._scope,
         )
-        for name, at, attributes in span.events:
-            made.add_event(name, dict(attributes), timestamp=1000 * at)
-        if span.error:
-            made.set_status(api.StatusCode.ERROR, span.error)
-        made.end(end_time=1000 * max(span.start, span.end))
-
-    def _context(self, context: Context) -> Any:
-        flags = self._api.TraceFlags(context.flags)
-        return self._api.SpanContext(context.trace, context.span, is_remote=True, trace_flags=flags)
 
 
 def is_wanted() -> bool:
@@ -78,7 +83,7 @@ def connect(service: str) -> Exporter:
     """
     try:
         api = importlib.import_module(API)
-        sdk = importlib.import_module("opentelemetry.sdk.trace")
+        sdk = importlib.import_module(SDK)
         export = importlib.import_module("opentelemetry.sdk.trace.export")
         otlp = importlib.import_module("opentelemetry.exporter.otlp.proto.http.trace_exporter")
         resources = importlib.import_module("opentelemetry.sdk.resources")
@@ -86,45 +91,39 @@ def connect(service: str) -> Exporter:
         raise InvalidInput(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install 'edow[otel]'"
         ) from problem
-    ids = _chosen_ids()
     name = {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": service}
-    provider = sdk.TracerProvider(resource=resources.Resource.create(name), id_generator=ids, shutdown_on_exit=False)
-    provider.add_span_processor(export.BatchSpanProcessor(otlp.OTLPSpanExporter()))
+    provider = sdk.TracerProvider(resource=resources.Resource.create(name), shutdown_on_exit=False)
+    processor = export.BatchSpanProcessor(otlp.OTLPSpanExporter())
+    provider.add_span_processor(processor)
     api.set_tracer_provider(provider)
-    return Exporter(provider, ids)
-
-
-def _chosen_ids() -> Any:
-    base = importlib.import_module("opentelemetry.sdk.trace.id_generator").RandomIdGenerator
-
-    class ChosenIds(base):  # type: ignore[misc,valid-type]
-        """A span's id is the one that its thread has chosen for it, if there is one."""
-
-        def __init__(self) -> None:
-            self.chosen = threading.local()
-
-        def generate_span_id(self) -> int:
-            chosen: int | None = getattr(self.chosen, "id", None)
-            self.chosen.id = None
-            return int(super().generate_span_id()) if chosen is None else chosen
-
-    return ChosenIds()
+    return Exporter(provider, processor)
 
 
 def enter(traceparent: str) -> None:
-    """What this thread or task traces from now on becomes part of that span, where anything in the process traces."""
+    """What this thread or task traces from now on becomes part of that span, where anything in the process traces.
+
+    Quick: it is called for every attempt.
+    """
     if API not in sys.modules:
         return
-    contexts = importlib.import_module("opentelemetry.context")
+    contexts = sys.modules[CONTEXTS]
     given = parse(traceparent)
-    contexts.attach(contexts.Context() if given is None else _remote(given))
+    contexts.attach(_nothing() if given is None else _remote(given))
 
 
 def _remote(context: Context) -> Any:
     api = sys.modules[API]
-    flags = api.TraceFlags(context.flags)
-    span = api.NonRecordingSpan(api.SpanContext(context.trace, context.span, is_remote=True, trace_flags=flags))
-    return api.set_span_in_context(span)
+    return api.set_span_in_context(api.NonRecordingSpan(_span_context(context)), _nothing())
+
+
+def _nothing() -> Any:
+    return sys.modules[CONTEXTS].Context()
+
+
+def _span_context(context: Context) -> Any:
+    """Of a span in another process."""
+    api = sys.modules[API]
+    return api.SpanContext(context.trace, context.span, is_remote=True, trace_flags=api.TraceFlags(context.flags))
 
 
 @contextmanager
@@ -133,11 +132,29 @@ def starting(workflow: str, traceparent: str) -> Iterator[str]:
     if API not in sys.modules:
         yield traceparent
         return
-    api = sys.modules[API]
+    api, contexts = sys.modules[API], sys.modules[CONTEXTS]
     given = parse(traceparent)
-    context = None if given is None else _remote(given)
-    tracer = api.get_tracer(SCOPE)
-    attributes = {"edow.workflow": workflow}
-    with tracer.start_as_current_span(f"start {workflow}", context, api.SpanKind.CLIENT, attributes) as span:
-        made = span.get_span_context()
-        yield f"00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}" if made.is_valid else traceparent
+    span = _tracer(api.get_tracer_provider()).start_span(
+        f"start {workflow}", None if given is None else _remote(given), api.SpanKind.CLIENT, {"edow.workflow": workflow}
+    )
+    token = contexts.attach(api.set_span_in_context(span))
+    try:
+        yield _text_of(span.get_span_context()) or traceparent
+    except BaseException as problem:
+        span.record_exception(problem)
+        span.set_status(api.Status(api.StatusCode.ERROR, f"{type(problem).__name__}: {problem}"))
+        raise
+    finally:
+        contexts.detach(token)
+        span.end()
+
+
+@lru_cache(maxsize=1)
+def _tracer(provider: Any) -> Any:
+    """To make one anew for each span would cost more than the span."""
+    return provider.get_tracer(SCOPE)
+
+
+def _text_of(context: Any) -> str:
+    """Empty for a span that is none, as there are where OpenTelemetry is installed but not set up."""
+    return text_of(Context(context.trace_id, context.span_id, context.trace_flags)) if context.is_valid else ""

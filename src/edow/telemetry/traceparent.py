@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import NamedTuple
 
+_FORM = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")  # later versions may say more
 SAMPLED = frozenset("13579bdf")  # the last of the flags' digits, with its lowest bit set
 
 
@@ -23,13 +25,11 @@ def is_sampled(traceparent: str) -> bool:
 
 def parse(traceparent: str) -> Context | None:
     """None for what is no valid traceparent."""
-    parts = traceparent.split("-")
-    if [len(part) for part in parts[:4]] != [2, 32, 16, 2]:
+    found = _FORM.fullmatch(traceparent)
+    if found is None:
         return None
-    try:
-        context = Context(int(parts[1], 16), int(parts[2], 16), int(parts[3], 16))
-    except ValueError:
-        return None
+    trace, span, flags = found.groups()
+    context = Context(int(trace, 16), int(span, 16), int(flags, 16))
     return context if context.trace and context.span else None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from edow.bench.model import Measurement, Options, Place
-from edow.bench.scenarios import fanout, history, latency, recovery, sleepers, steps
+from edow.bench.scenarios import fanout, history, latency, recovery, sleepers, steps, watched
 from edow.testing.stage import Stage
 
 Scenario = Callable[[Options, Place, Stage], Awaitable[Measurement]]
@@ -17,4 +17,5 @@ SCENARIOS: dict[str, Scenario] = {
     "history": history.measure,
     "sleepers": sleepers.measure,
     "recovery": recovery.measure,
+    "watched": watched.measure,
 }

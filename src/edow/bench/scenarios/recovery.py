@@ -28,7 +28,7 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     taken: dict[Role, float] = {}
     enough = options.workflows or ENOUGH
     async with processes(place) as cluster:
-        load = Load(cluster, three_steps, "bench")
+        load = Load(cluster.client, cluster.store, three_steps, "bench")
         warm = await cluster.fleet.during(load.run(enough))
         busy = asyncio.create_task(load.keep_up())
         try:

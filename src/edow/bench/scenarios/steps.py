@@ -11,13 +11,12 @@ from edow.bench.bare import Traffic
 from edow.bench.ceiling import ceiling
 from edow.bench.cluster import processes
 from edow.bench.latency import latency_of, steps_of
-from edow.bench.load import Load, Round
+from edow.bench.load import WARM_UP, Load, Round
 from edow.bench.model import Measurement, Options, Place, ratio_of
 from edow.bench.workflows import three_steps
 from edow.testing.stage import Stage
 
 STEPS = 3
-WARM_UP = 2_000
 DEFAULT_EXECUTIONS = 10_000
 TARGET = "20,000 steps/s, or 0.30 of the ceiling"
 
@@ -26,7 +25,7 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
     rounds: list[Round] = []
     ceilings: list[float] = []
     async with processes(place) as cluster:
-        load = Load(cluster, three_steps, "bench")
+        load = Load(cluster.client, cluster.store, three_steps, "bench")
         warm = await cluster.fleet.during(load.run(WARM_UP))
         executions = _executions(options, warm)
         for number in range(options.rounds):

@@ -105,7 +105,7 @@ def test_what_an_answer_always_has_is_required():
     assert [optional(name) for name in ("ScheduleCounts", "Cost", "Health", "MadeEndpoint")] == [set()] * 4
     assert optional("ExecutionView") == {"input", "result", "attributes", "progress"}
     assert optional("Problem") == {"remedy"}
-    assert optional("NewExecution") == {"id", "if_exists", "input"}
+    assert optional("NewExecution") == {"id", "if_exists", "input", "notify"}
 
 
 def test_there_are_no_examples_of_other_operations():

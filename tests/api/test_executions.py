@@ -140,3 +140,19 @@ async def test_actions_are_accepted_and_written_down(each: Api):
     assert entries[0]["parameters"] == {"reason": "because"}
     assert entries[-1]["parameters"] == {"name": "go", "bytes": 20}
     assert "hunter2" not in str(page)
+
+
+async def test_a_start_names_the_endpoint_that_is_told(api: Api):
+    """One, and a batch; the history says which. One that there is not is refused."""
+    http = api.http()
+    await http.post("/api/v1/endpoints", json={"name": "shop", "url": "https://shop.example/", "workflows": []})
+    assert (await http.post(EXECUTIONS, json={"workflow": "w", "id": "a", "notify": "shop"})).status_code == 201
+    batch = {"workflow": "w", "executions": [{"id": "b"}, {"id": "c"}], "notify": "shop"}
+    assert (await http.post(f"{EXECUTIONS}/batch", json=batch)).status_code == 200
+    for id in "abc":
+        [began] = (await http.get(f"{EXECUTIONS}/{id}/history")).json()["events"]
+        assert began["details"]["notify"] == "shop"
+    for path, body in ((EXECUTIONS, {"workflow": "w", "id": "d"}), (f"{EXECUTIONS}/batch", batch)):
+        answer = await http.post(path, json=body | {"notify": "shops"})
+        assert (answer.status_code, "edow endpoint list" in answer.json()["remedy"]) == (400, True)
+    assert (await http.get(f"{EXECUTIONS}/d")).status_code == 404

@@ -32,6 +32,16 @@ def test_a_secret_of_one_s_own_is_a_reference(run):
     assert (shown["secrets"], shown["workflows"]) == (["env:SHOP"], [])
 
 
+def test_one_start_names_an_endpoint(run):
+    """By name; one that nobody has made is refused, and nothing is started."""
+    run(*CREATE, "--no-ends")
+    assert run("start", "fulfil", "--id", "a", "--notify", "shop").code == 0
+    assert '"notify":"shop"' in run("show", "a", "--history", "--json").out
+    result = run("start", "fulfil", "--id", "b", "--notify", "shops")
+    assert (result.code, "edow endpoint list" in result.err) == (1, True)
+    assert run("show", "b").code == 1
+
+
 def test_what_cannot_be_is_refused(run):
     """With what may be instead."""
     run(*CREATE)

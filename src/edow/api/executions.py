@@ -45,13 +45,15 @@ StartOutcome = Literal["started", "attached", "exists"]
 
 class NewExecution(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`input`: JSON values by parameter name. `id`: made up if it is left out. `if_exists`: when the id is taken,
-    *attach* answers the execution that has it, *reject* is an error, *replace* terminates it and begins anew.
+    *attach* answers the execution that has it, *reject* is an error, *replace* terminates it and begins anew. `notify`:
+    the name of an endpoint that is told of the end, besides those that are told of every end.
     """
 
     workflow: str
     input: dict[str, object] = {}
     id: str | None = None
     if_exists: IfExists = "attach"
+    notify: str = ""
 
 
 class BatchItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -60,11 +62,12 @@ class BatchItem(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExecutionBatch(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """All in one transaction; an id that is taken stops none of the others."""
+    """All in one transaction; an id that is taken stops none of the others. `notify`: as of one, for all."""
 
     workflow: str
     executions: Annotated[list[BatchItem], msgspec.Meta(min_length=1, max_length=MOST_STARTED)]
     if_exists: IfExists = "attach"
+    notify: str = ""
 
 
 class StartedExecution(msgspec.Struct, kw_only=True):
@@ -129,7 +132,11 @@ async def start_execution(
     until one does, the execution waits.
     """
     [(id, answer)] = await client.submit_named(
-        data.workflow, [(data.id, data.input)], if_exists=data.if_exists, traceparent=trace_of(traceparent)
+        data.workflow,
+        [(data.id, data.input)],
+        if_exists=data.if_exists,
+        traceparent=trace_of(traceparent),
+        notify=data.notify,
     )
     if answer.outcome == "exists":
         raise AlreadyExists(f"execution {id!r} exists already ({answer.status}); choose another id, attach or replace")
@@ -143,7 +150,7 @@ async def start_executions(
     """For each execution what became of it, in order."""
     inputs = [(each.id, each.input) for each in data.executions]
     found = await client.submit_named(
-        data.workflow, inputs, if_exists=data.if_exists, traceparent=trace_of(traceparent)
+        data.workflow, inputs, if_exists=data.if_exists, traceparent=trace_of(traceparent), notify=data.notify
     )
     return [started(id, answer) for id, answer in found]
 

@@ -26,6 +26,9 @@ def start(  # noqa: PLR0913  # options
     if_exists: Annotated[
         str, typer.Option("--if-exists", help="When the id is taken: attach, reject or replace.")
     ] = "attach",
+    notify: Annotated[
+        str, typer.Option("--notify", metavar="ENDPOINT", help="Name of an endpoint that is told of its end.")
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait", help="Wait for the result and print it as JSON.")] = False,
     timeout: Annotated[float | None, typer.Option("--timeout", help="Seconds to wait at most.", min=0)] = None,
     store: options.Store = None,
@@ -39,7 +42,7 @@ def start(  # noqa: PLR0913  # options
     how = one_of("--if-exists", if_exists, get_args(IfExists))
 
     async def work(client: Client) -> None:
-        handle = await client.start_named(name, values, id=id, if_exists=how)
+        handle = await client.start_named(name, values, id=id, if_exists=how, notify=notify)
         if wait:
             note(f"waiting for {handle.id}")
             print_json(await handle.result(timeout))

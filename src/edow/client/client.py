@@ -126,13 +126,15 @@ class Client:
     # starting
 
     async def start(self, workflow: Workflow[P, R], *args: P.args, **kwargs: P.kwargs) -> Handle[R]:
-        """Start an execution; returns after it is on disk. Options (id, if_exists) come from `workflow.with_options`.
+        """Start an execution; returns after it is on disk. Options (id, if_exists, notify) come from
+        `workflow.with_options`.
 
         Raises SignatureMismatch, AlreadyExists, PayloadTooLarge, InvalidInput.
         """
         link = self._link
         body = workflow.signature.encode_call(args, kwargs)
         options = options_of(workflow)
+        await link.check_notify(options.notify)
         with starting(workflow.name, options.trace) as trace:
             request = start_request(link, workflow.name, body, msgspec.structs.replace(options, trace=trace))
             return await self._started(request, workflow.signature.decode_result)
@@ -148,6 +150,7 @@ class Client:
         Stops at the first input that does not fit; the error says how many had been started, and those go on.
         """
         link = self._link
+        await link.check_notify(workflow.notify)
         requests = start_requests(link, workflow, inputs, ids)
         answers = await start_in_batches(link, requests)
         return [Handle(link, execution, run, workflow.signature.decode_result) for execution, run in answers]
@@ -160,14 +163,17 @@ class Client:
         id: str | None = None,
         if_exists: IfExists = "attach",
         traceparent: str = "",
+        notify: str = "",
     ) -> Handle[object]:
-        """Start by name, without the workflow's code; `values` are JSON values by parameter name.
+        """Start by name, without the workflow's code; `values` are JSON values by name. `notify`: the endpoint
+        that is told of the end, besides those that are told of every end.
 
         An orchestrator that knows the workflow checks them when it begins.
         """
         definition_name(workflow, "workflow")
         body = parameters(values, f"the input of {workflow!r}")
-        options = StartOptions(id, if_exists, traceparent).checked()
+        options = StartOptions(id, if_exists, traceparent, notify=notify).checked()
+        await self._link.check_notify(notify)
         with starting(workflow, traceparent) as trace:
             options = msgspec.structs.replace(options, trace=trace)
             return await self._started(start_request(self._link, workflow, body, options), msgspec.json.decode)
@@ -179,15 +185,17 @@ class Client:
         *,
         if_exists: IfExists = "attach",
         traceparent: str = "",
+        notify: str = "",
     ) -> builtins.list[tuple[str, Answer]]:
         """Start executions by name in one transaction; for each its id, and what became of it. `inputs`: an id, or
         None for one made up, and JSON values by parameter name.
         """
         definition_name(workflow, "workflow")
         link, requests = self._link, []
+        await link.check_notify(notify)
         for id, values in inputs:
             body = parameters(values, f"the input of {workflow!r}")
-            options = StartOptions(id, if_exists, traceparent).checked()
+            options = StartOptions(id, if_exists, traceparent, notify=notify).checked()
             with starting(workflow, traceparent) as trace:
                 requests.append(start_request(link, workflow, body, msgspec.structs.replace(options, trace=trace)))
         if if_exists == "replace":

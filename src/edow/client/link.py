@@ -17,10 +17,11 @@ from edow.client.actor import Actor
 from edow.client.ids import IdSource
 from edow.client.submitter import Submitter
 from edow.client.waiter import EndWaiter
-from edow.errors import AlreadyExists, NotAccepted, NotFound, WrongState
+from edow.errors import AlreadyExists, InvalidInput, NotAccepted, NotFound, WrongState
 from edow.model import inbox
 from edow.model.execution import Execution
 from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, Store
+from edow.trigger.outgoing import is_endpoint
 
 
 def wall_clock() -> int:
@@ -102,6 +103,13 @@ class Link:
         """Write down what an operator is about to do that cannot be in one transaction with the entry."""
         if self.actor is not None:
             await self.act(action, target, parameters)
+
+    async def check_notify(self, endpoint: str) -> None:
+        """Raises InvalidInput unless an operator has made this endpoint; "" is none."""
+        if endpoint and not await is_endpoint(self.store, endpoint):
+            raise InvalidInput(
+                f"notify: there is no endpoint {endpoint!r:.120}; `edow endpoint list` shows what there is"
+            )
 
     async def check(self, execution: str, answer: Answer) -> None:
         """Raise what the answer means, if it is not an acceptance."""

@@ -29,12 +29,15 @@ def is_traceparent(text: str) -> bool:
 
 
 class StartOptions(msgspec.Struct, frozen=True):
-    """How one execution is started. `id` None: made up; `trace`: a W3C traceparent; `correlation` "": the id."""
+    """How one execution is started. `id` None: made up; `trace`: a W3C traceparent; `correlation` "": the id; `notify`:
+    the endpoint that is told of its end.
+    """
 
     id: str | None = None
     if_exists: IfExists = "attach"
     trace: str = ""
     correlation: str = ""
+    notify: str = ""
 
     def checked(self) -> StartOptions:
         """Itself, if every option can be. Raises InvalidInput."""
@@ -49,7 +52,7 @@ class StartOptions(msgspec.Struct, frozen=True):
 
 def options_of(workflow: Workflow[..., Any]) -> StartOptions:
     """As given to `workflow.with_options`."""
-    return StartOptions(workflow.child_id, workflow.if_exists).checked()
+    return StartOptions(workflow.child_id, workflow.if_exists, notify=workflow.notify).checked()
 
 
 def start_request(link: Link, workflow: str, body: msgspec.Raw, options: StartOptions) -> StartRequest:
@@ -63,7 +66,13 @@ def new_start(
 ) -> StartRequest:
     """Of an execution whose id is known. `place`: how many shards there are, and what time it is."""
     row = Execution(
-        id=execution, workflow=workflow, shard=0, input=body, correlation=options.correlation, trace=options.trace
+        id=execution,
+        workflow=workflow,
+        shard=0,
+        input=body,
+        correlation=options.correlation,
+        trace=options.trace,
+        notify=options.notify,
     )
     return start_of(row, place, options.if_exists)
 

@@ -80,3 +80,4 @@ class Execution(msgspec.Struct, kw_only=True, omit_defaults=True):
     ended_at: int | None = None
     wake_at: int | None = None  # not later than the next moment at which the engine must look at it
     events: int = 0  # length of this run's history
+    notify: str = ""  # endpoint that is told of the end, besides those that ask for it; only the history has it

@@ -29,6 +29,7 @@ class Started(Event, frozen=True, tag="started"):
     workflow: str
     input: msgspec.Raw
     parent: Parent | None = None
+    notify: str = ""  # an endpoint, by name
 
 
 class TaskCompleted(Event, frozen=True, tag="task_completed"):

@@ -126,6 +126,7 @@ class Decider:
             return True
         try:
             segments = [history.decoder.decode(segment) for segment in item.segments]
+            row.notify = _notified(segments)
             machine = Machine(self._registry.workflows.get(row.workflow), row, self._limits)
             machine.rebuild(segments, item.heartbeats)
         except Exception as problem:
@@ -166,6 +167,12 @@ class Decider:
 
 def _replaces(item: EngineInput, run: int) -> bool:
     return isinstance(item, inbox.Start) and item.run > run and not item.continued
+
+
+def _notified(segments: Sequence[Sequence[history.AnyEvent]]) -> str:
+    """The endpoint that the start has named."""
+    first = segments[0][0] if segments else None
+    return first.notify if isinstance(first, history.Started) else ""
 
 
 def _renews(item: EngineInput, run: int) -> bool:

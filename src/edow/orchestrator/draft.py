@@ -318,9 +318,10 @@ class Draft:
         row.input = event.input
         row.status = Status.RUNNING
         row.wake_at = self.now + FIRST_LOOK_US
-        begin: list[history.AnyEvent] = [
-            history.Started(at=self.now, workflow=row.workflow, input=event.input, parent=row.parent)
-        ]
+        started = history.Started(
+            at=self.now, workflow=row.workflow, input=event.input, parent=row.parent, notify=row.notify
+        )
+        begin: list[history.AnyEvent] = [started]
         for name, payload in hot.machine.unread():  # signals that came and that this run did not wait for
             begin.append(history.SignalReceived(at=self.now, name=name, payload=payload))
         late = hot.machine.late  # so did these, in the same batch, and behind the end

@@ -23,5 +23,6 @@ def start_of(row: Execution, place: tuple[int, int], if_exists: IfExists = "atta
     row.started_at = now
     row.wake_at = now + SAFETY_NET
     row.events = 1
-    segment = history.encoder.encode([history.Started(at=now, workflow=row.workflow, input=row.input)])
+    begin = history.Started(at=now, workflow=row.workflow, input=row.input, notify=row.notify)
+    segment = history.encoder.encode([begin])
     return StartRequest(row, segment, if_exists)

@@ -21,7 +21,7 @@ from edow.model.times import rfc3339
 from edow.store.contract import Put, Store
 from edow.trigger import addresses, references, signatures
 from edow.trigger.action import digest
-from edow.trigger.hooks import MAX_SECRETS, checked_name
+from edow.trigger.hooks import MAX_SECRETS, NAME, checked_name
 from edow.workflow import codec
 
 OUTGOING = "outgoing"  # kind of records
@@ -109,24 +109,32 @@ def message(endpoint: str, type: str, data: object, now: int, id: str | None = N
 
 async def enqueue(store: Store, endpoint: str, type: str, data: object, now: int, id: str | None = None) -> None:
     """Send it, from now on, by whichever orchestrator comes first. Raises NotFound."""
-    [record] = await store.records_get(OUTGOING, [ENDPOINTS + endpoint])
-    if record is None:
+    if not await is_endpoint(store, endpoint):
         raise NotFound(f"there is no endpoint {endpoint!r}; `edow endpoint list` shows what there is")
     await store.records_put(message(endpoint, type, data, now, id), now)
 
 
+async def is_endpoint(store: Store, name: str) -> bool:
+    """Whether an operator has made it."""
+    [record] = await store.records_get(OUTGOING, [ENDPOINTS + name]) if NAME.fullmatch(name) else [None]
+    return record is not None
+
+
 def of_end(row: Execution, endpoints: Sequence[Endpoint], now: int) -> list[Put]:
-    """What tells the endpoints that want to know that this run has ended: a part of the commit that ends it."""
+    """What tells the endpoints that want to know, and the one that the start has named, that this run has ended: a part
+    of the commit that ends it.
+    """
+    told = {endpoint.name: endpoint.results for endpoint in endpoints if endpoint.wants(row)}
+    if row.notify:  # known here or not: one that is not there by then is a dead letter, and no silence
+        told[row.notify] = any(endpoint.results for endpoint in endpoints if endpoint.name == row.notify)
     puts: list[Put] = []
-    for endpoint in endpoints:
-        if not endpoint.wants(row):
-            continue
+    for name, results in told.items():
         id = f"{row.id}/{row.run}"
         kind = f"execution.{row.status}"
         try:
-            puts += message(endpoint.name, kind, _data(row, endpoint.results), now, id)
+            puts += message(name, kind, _data(row, results), now, id)
         except InvalidInput:
-            puts += message(endpoint.name, kind, _data(row, False), now, id)
+            puts += message(name, kind, _data(row, False), now, id)
     return puts
 
 

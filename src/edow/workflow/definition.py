@@ -25,11 +25,12 @@ IfExists = Literal["attach", "reject", "replace"]
 
 
 class ChildOptions(TypedDict, total=False):
-    """What `Workflow.with_options` takes. `id` is for a child and for Client.start, `if_exists` for Client.start alone,
-    the others for a child."""
+    """What `Workflow.with_options` takes. `id` is for a child and for Client.start, `if_exists` and `notify` for
+    Client.start alone, the others for a child."""
 
     id: str
     if_exists: IfExists
+    notify: str
     on_close: OnClose
     step: str
 
@@ -45,6 +46,7 @@ class Workflow(Generic[P, R]):
         self.step: str | None = None
         self.child_id: str | None = None
         self.if_exists: IfExists = "attach"
+        self.notify = ""
         self.on_close: OnClose = "cancel"
         self._signature: Signature[R] | None = None
         functools.update_wrapper(self, fn, updated=())
@@ -65,6 +67,10 @@ class Workflow(Generic[P, R]):
         runtime = current.get()
         if runtime is None:
             return self.fn(*args, **kwargs)
+        if self.notify:
+            raise InvalidInput(
+                f"{self.what}: notify={self.notify!r} is for Client.start; a child's parent knows its end"
+            )
         return runtime.call_child(self, self.signature.encode_call(args, kwargs))
 
     def with_options(self, **options: Unpack[ChildOptions]) -> Workflow[P, R]:
@@ -76,6 +82,7 @@ class Workflow(Generic[P, R]):
         self.signature  # noqa: B018  # built once here, shared by all variants
         variant = copy.copy(self)
         variant.if_exists = options.get("if_exists", self.if_exists)
+        variant.notify = options.get("notify", self.notify)
         if "step" in options:
             variant.step = step_name(options["step"])
         if "id" in options:

@@ -279,6 +279,16 @@ def test_an_endpoint_is_told_of_the_ends_that_it_wants():
     assert told(msgspec.structs.replace(endpoint, statuses=("completed",)), failed) == []
 
 
+def test_an_endpoint_that_the_start_has_named_is_told_once():
+    """Whatever it is told of else, and also where it is not known here: then it is a dead letter, not silence."""
+    aside = Endpoint(name="e", url="https://h", secrets=(SECRET,), workflows=(), results=True)
+    done = row(Status.COMPLETED, result=msgspec.Raw(b"7"), notify="e")
+    assert [body["data"]["result"] for body in told(aside, done)] == [7]
+    assert len(told(msgspec.structs.replace(aside, workflows=("*",)), done)) == 1
+    [unknown] = [json.loads(put.body) for put in outgoing.of_end(done, [], T0) if put.body]
+    assert (unknown["endpoint"], "result" in unknown["body"]["data"]) == ("e", False)
+
+
 def test_a_result_that_is_too_large_is_left_out():
     """Its end is told all the same."""
     endpoint = Endpoint(name="e", url="https://h", secrets=(SECRET,), results=True)
@@ -313,11 +323,12 @@ asyncio.run(main())
 """
 
 
-async def messages_by_execution(store: Store) -> list[str]:
+async def messages_by_execution(store: Store, endpoint: str) -> list[str]:
     found: list[str] = []
     after: str | None = None
     while records := await store.records_list(RecordFilter(OUTGOING, MESSAGES, after)):
-        found += [json.loads(each.body)["body"]["data"]["id"] for each in records]
+        messages = [json.loads(each.body) for each in records]
+        found += [each["body"]["data"]["id"] for each in messages if each["endpoint"] == endpoint]
         after = records[-1].key
     return sorted(found)
 
@@ -325,13 +336,14 @@ async def messages_by_execution(store: Store) -> list[str]:
 @pytest.mark.timeout(360)
 async def test_every_end_is_told_whatever_dies(tmp_path: Path):
     """The orchestrator's process is killed with kill -9 in the middle of 400 executions: what has ended has its
-    message, and what has not has none.
+    message, and what has not has none; to an endpoint that every third start has named goes every third.
     """
     (tmp_path / "jobs.py").write_text(CODE)
     url = f"sqlite:///{tmp_path}/store.db"
     async with System(url) as system, edow.Client(store=system.store) as client:
         store = system.store
         await client.endpoints().create(EndpointSpec(name="down", url="https://127.0.0.1:1/"))
+        await client.endpoints().create(EndpointSpec(name="named", url="https://127.0.0.1:1/", workflows=()))
 
         async def child() -> asyncio.subprocess.Process:
             made = await asyncio.create_subprocess_exec(
@@ -350,17 +362,20 @@ async def test_every_end_is_told_whatever_dies(tmp_path: Path):
 
         first = await child()
         for n in range(400):
-            await client.start_named("job", {"n": n}, id=f"j-{n}")
+            await client.start_named("job", {"n": n}, id=f"j-{n}", notify="" if n % 3 else "named")
         await ended(40)
         first.kill()
         await first.wait()
         page = await client.page(ExecutionFilter(status=ENDED, limit=1000))
-        assert await messages_by_execution(store) == sorted(each.id for each in page.executions)
+        ids = [each.id for each in page.executions]
+        assert await messages_by_execution(store, "down") == sorted(ids)
+        assert await messages_by_execution(store, "named") == sorted(id for id in ids if int(id[2:]) % 3 == 0)
         second = await child()
         await ended(400)
         second.kill()
         await second.wait()
-        assert await messages_by_execution(store) == sorted(f"j-{n}" for n in range(400))
+        assert await messages_by_execution(store, "down") == sorted(f"j-{n}" for n in range(400))
+        assert await messages_by_execution(store, "named") == sorted(f"j-{n}" for n in range(0, 400, 3))
 
 
 async def test_an_end_that_cannot_be_told_ends_all_the_same(store, clock, monkeypatch, caplog):

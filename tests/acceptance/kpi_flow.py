@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import edow
+from edow.testing.polling import until
 
 
 @edow.task
 async def count(number: int) -> int:
     return number
+
+
+@edow.task
+async def gate(path: str) -> bool:
+    """Is at it until there is such a file."""
+
+    async def opened() -> bool:
+        return Path(path).exists()
+
+    await until(opened)
+    return True
+
+
+@edow.workflow
+async def gated(path: str) -> bool:
+    return await gate(path)
 
 
 @edow.workflow

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,12 @@ from edow.client.kpis import IncidentView
 from edow.kpi.figures import Figures
 from edow.kpi.series import HOUR, SECOND
 from edow.monitor import reading
+from edow.monitor.monitor import Monitor
 from edow.testing.polling import until
-from edow.testing.processes import Fleet
-from tests.acceptance.kpi_flow import counted
+from edow.testing.processes import Fleet, Service
+from edow.workflow.registry import collect
+from tests.acceptance import kpi_flow
+from tests.acceptance.kpi_flow import counted, gated
 from tests.conformance.postgresql import own_schema
 
 MODULE = "tests.acceptance.kpi_flow"
@@ -92,3 +96,88 @@ def check(incident: IncidentView, killed_at: int) -> None:
     assert incident.fault_at.timestamp() * SECOND <= killed_at < incident.first_progress_at.timestamp() * SECOND
     assert incident.first_progress_at <= incident.drained_at
     assert incident.seconds_to_recover == (incident.drained_at - incident.fault_at).total_seconds()
+
+
+@asynccontextmanager
+async def overseen(url: str, tmp_path: Path) -> AsyncIterator[tuple[System, edow.Client, Fleet, Monitor]]:
+    """Orchestrator and monitor in this process; workers are others."""
+    async with (
+        System(url, None, collect([kpi_flow])) as system,
+        edow.Client(store=system.store) as client,
+        Fleet([MODULE], url, tmp_path) as fleet,
+    ):
+        orchestrator = system.orchestrator()
+        monitor = system.monitor(orchestrator)
+        await monitor.start()
+        await orchestrator.start()
+        try:
+            yield system, client, fleet, monitor
+            await fleet.stop()
+        finally:
+            await orchestrator.stop()
+            await monitor.stop()
+
+
+def busy(monitor: Monitor, worker: Service, tasks: int) -> Callable[[], Awaitable[bool]]:
+    """Whether the monitor has heard that the worker has so many in hand."""
+
+    async def heard() -> bool:
+        said = monitor._duties._watch._heard
+        return any(f":{worker.pid}" in name and each.running == tasks for name, (_, each) in said.items())
+
+    return heard
+
+
+@pytest.mark.timeout(180)
+async def test_a_killed_worker_is_an_incident_with_what_it_had_in_hand(url: str, tmp_path: Path) -> None:
+    """Told with its number of tasks; the first progress is when another begins or answers one of them, and it is over
+    when all of them went on.
+    """
+    path = str(tmp_path / "open")
+    async with overseen(url, tmp_path) as (_, client, fleet, monitor):
+        victim = await fleet.start("worker")
+        handles = await client.start_many(gated, [(path,)] * 3, ["a", "b", "c"])
+        await fleet.during(until(busy(monitor, victim, 3)))
+        killed_at = now()
+        await victim.kill()
+
+        async def told() -> bool:
+            return bool(await client.kpis().incidents())
+
+        async def recovered() -> bool:
+            return (await client.kpis().incidents())[0].drained_at is not None
+
+        await fleet.during(until(told, every_seconds=0.2))
+        [incident] = await client.kpis().incidents()
+        assert f":{victim.pid} was lost with 3 tasks in hand" in incident.cause
+        assert (incident.first_progress_at, incident.drained_at) == (None, None)
+        Path(path).touch()
+        await fleet.start("worker")
+        assert await asyncio.gather(*(handle.result() for handle in handles)) == [True] * 3
+        await fleet.during(until(recovered, every_seconds=0.2))
+        [incident] = await client.kpis().incidents()
+        assert incident.first_progress_at is not None
+        assert incident.drained_at is not None
+        assert incident.fault_at.timestamp() * SECOND <= killed_at < incident.first_progress_at.timestamp() * SECOND
+        assert incident.first_progress_at <= incident.drained_at
+
+
+@pytest.mark.timeout(180)
+async def test_a_worker_that_stops_is_no_incident(url: str, tmp_path: Path) -> None:
+    """Though it was seen with tasks in hand a moment ago, and hands them back: it has said goodbye."""
+    path = str(tmp_path / "open")
+    async with overseen(url, tmp_path) as (_, client, fleet, monitor):
+        leaver = await fleet.start("worker")
+        [handle] = await client.start_many(gated, [(path,)], ["a"])
+        await fleet.during(until(busy(monitor, leaver, 1)))
+        stopping = asyncio.create_task(leaver.stop())
+        Path(path).touch()
+        assert await handle.result()
+        await stopping
+
+        async def forgotten() -> bool:
+            return not monitor._duties._watch._heard
+
+        await until(forgotten)
+        await monitor.oversee_once()
+        assert await client.kpis().incidents() == []

@@ -6,10 +6,10 @@ import msgspec
 
 from edow.console.look import Look, now_us
 from edow.console.performance import Trouble, trouble
-from edow.console.roll import Seen
 from edow.errors import EdowError
 from edow.kpi.incident import Presence
 from edow.monitor.incidents import orchestrators
+from edow.monitor.roll import Seen
 
 
 class Owner(msgspec.Struct, frozen=True):

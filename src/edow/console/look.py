@@ -15,12 +15,12 @@ from edow.cli import findings
 from edow.cli.findings import Finding
 from edow.client import Client
 from edow.console.masking import Masking
-from edow.console.roll import Roll
 from edow.console.shared import Shared
 from edow.errors import EdowError, InvalidInput, NotFound
 from edow.model import history, topics
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.history import AnyEvent
+from edow.monitor.roll import Roll
 from edow.store.contract import Counts, DeadLetter, DeadLetterFilter, ExecutionFilter, Lease, Page, Store
 from edow.transport.contract import GroupStats, TopicStats, Transport
 from edow.workflow.registry import Registry
@@ -83,7 +83,7 @@ class Look:
         self.transport = transport
         self.registry = registry or Registry()
         self.masking = masking or Masking()
-        self.roll = None if transport is None else Roll(transport)
+        self.roll = None if transport is None else Roll(transport, "console")
         self.shared = Shared()
         self.samples: deque[Sample] = deque(maxlen=SAMPLES)
         self._described: deque[Carried] = deque(maxlen=8)

@@ -7,16 +7,25 @@ was *drained*: no more waited than had waited before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+LEASES_OVER = 60_000_000  # microseconds after a worker's death, at the latest
 SLACK = 10  # messages above what waited before that are not a backlog yet
 
 
+class Attempt(msgspec.Struct, frozen=True):
+    """That a worker had in hand."""
+
+    execution: str
+    run: int
+    step: str
+
+
 class Incident(msgspec.Struct, kw_only=True):
-    """Times in microseconds; None: not yet."""
+    """Times in microseconds; None: not yet. `worker` was lost with `held` in hand; those that went on are left out."""
 
     id: str
     cause: str
@@ -27,6 +36,8 @@ class Incident(msgspec.Struct, kw_only=True):
     backlog_most: int = 0
     progress_at: int | None = None
     drained_at: int | None = None
+    worker: str = ""
+    held: list[Attempt] = []
 
     @property
     def over(self) -> bool:
@@ -57,6 +68,16 @@ class Sight(NamedTuple):
     at: int
     present: Sequence[Presence]
     backlog: int | None
+    oldest_at: int | None = None  # when the oldest message was published that some worker has not answered
+
+
+class Lost(NamedTuple):
+    """A worker that was heard of and said nothing any more. `held`: of what it had in hand, as far as it has told."""
+
+    name: str
+    heard_at: int
+    tasks: int
+    held: Sequence[Attempt]
 
 
 def of_lost(presence: Presence, now: int, backlog_before: int) -> Incident:
@@ -65,9 +86,33 @@ def of_lost(presence: Presence, now: int, backlog_before: int) -> Incident:
     return _incident(presence, presence.at, cause, now, backlog_before)
 
 
+def of_worker(lost: Lost, now: int, backlog_before: int) -> Incident:
+    """It was called two seconds later at most: the fault is told at most that much too early."""
+    return Incident(
+        id=f"{lost.heard_at:020d}/{lost.name}",
+        cause=f"worker {lost.name} was lost with {lost.tasks} task{'s' if lost.tasks != 1 else ''} in hand",
+        fault_at=lost.heard_at,
+        found_at=now,
+        backlog_before=backlog_before,
+        worker=lost.name,
+        held=list(lost.held),
+    )
+
+
 def of_outage(presence: Presence, now: int, backlog_before: int) -> Incident:
     cause = f"orchestrator {presence.process} could not reach the store or the broker"
     return _incident(presence, presence.outage_at, cause, now, backlog_before)
+
+
+def went_on(incident: Incident, attempts: Mapping[Attempt, int | None]) -> bool:
+    """These, of what a lost worker held, have been begun again or answered, at that moment by somebody else; None: it
+    had answered them itself. Whether that is news.
+    """
+    moments = [at for at in attempts.values() if at is not None]
+    incident.held = [each for each in incident.held if each not in attempts]
+    if moments:
+        incident.progress_at = min([*moments, *([] if incident.progress_at is None else [incident.progress_at])])
+    return bool(attempts)
 
 
 def follow(incident: Incident, sight: Sight) -> bool:
@@ -76,10 +121,10 @@ def follow(incident: Incident, sight: Sight) -> bool:
     backlog = sight.backlog
     if backlog is not None:
         incident.backlog_most = max(incident.backlog_most, backlog)
-    if incident.progress_at is None:
-        incident.progress_at = _progress(incident, sight)
+    if incident.progress_at is None and not incident.held:
+        incident.progress_at = _answered(incident, sight) if incident.worker else _progress(incident, sight)
     progress = incident.progress_at
-    if progress is not None and not incident.over:
+    if progress is not None and not incident.over and not incident.held:
         if backlog is None:
             incident.drained_at = progress
         elif backlog <= incident.backlog_before + SLACK:
@@ -96,6 +141,13 @@ def _incident(presence: Presence, fault_at: int, cause: str, now: int, backlog_b
         shards=list(presence.shards),
         backlog_before=backlog_before,
     )
+
+
+def _answered(incident: Incident, sight: Sight) -> int | None:
+    """Nobody knows what it had in hand at the end: when nothing of that time is left, or every lease is over."""
+    none_left = sight.oldest_at is None or sight.oldest_at > incident.fault_at
+    known = sight.backlog is not None and none_left
+    return sight.at if known or sight.at - incident.fault_at > LEASES_OVER else None
 
 
 def _progress(incident: Incident, sight: Sight) -> int | None:

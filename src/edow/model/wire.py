@@ -99,10 +99,13 @@ class Presence(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ended: int = 0  # attempts since it began
     stuck: int = 0  # threads and task loops left behind
     busy: list[Busy] = []
+    leaving: bool = False  # said unasked, by a worker that has finished and stops
 
 
 class PresenceEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """Broadcast, in answer to a roll call: a worker is there, and what it does."""
+    """Broadcast, in answer to a roll call: a worker is there, and what it does. Who has ever answered says when it
+    leaves: a worker that is silent is taken for lost.
+    """
 
     id: str
     source: str  # /edow/worker/NAME

@@ -13,6 +13,7 @@ from edow.model import topics as topics_of
 from edow.monitor import alerts, incidents, objectives, reading, topics
 from edow.monitor.alerts import Announce, nobody
 from edow.monitor.compactor import Compactor
+from edow.monitor.workers import Watch
 from edow.store.contract import Store
 from edow.transport.contract import Transport
 
@@ -20,6 +21,7 @@ SECOND = 1_000_000
 LOOK = 5 * SECOND  # between two looks at the topics
 MERGE = 30 * SECOND
 JUDGE = 15 * SECOND
+BUSY = 60 * SECOND  # since the last commit: a longer silence is no work, and workers need not be asked
 LETTERS = 600 * SECOND  # over which dead letters are counted
 LAG = 30 * SECOND
 PATIENCE_SECONDS = 10.0  # with a broker
@@ -53,6 +55,7 @@ class Duties:
         self._announce = announce
         self._compactor = Compactor(store)
         self._evaluator = objectives.Evaluator(store)
+        self._watch = Watch(transport)
         self._judged = True  # there may be what another has kept
         self._look, self._merge, self._judge = Interval(LOOK), Interval(MERGE), Interval(JUDGE)
 
@@ -88,11 +91,14 @@ class Duties:
     async def _follow_incidents(self, now: int) -> Figures | None:
         said = await incidents.orchestrators(self._store)
         await incidents.open_new(self._store, said, now)
+        if any(now - each.progress_at < BUSY for each in said):
+            await incidents.open_lost(self._store, await self._watch.call(now), now)
         if not await incidents.open_ones(self._store, now):
             return None
         seen = await self._see(now)
         present = [each for each in said if now - each.at <= incidents.PATIENCE]
-        await incidents.follow_all(self._store, Sight(now, present, await self._backlog(seen, now)))
+        sight = Sight(now, present, await self._backlog(seen, now), _oldest_task(seen, now))
+        await incidents.follow_all(self._store, sight)
         return seen
 
     async def _backlog(self, seen: Figures, now: int) -> int | None:
@@ -108,3 +114,9 @@ class Duties:
                 return await topics.look(self._transport, sorted({*self._topic_names(), *self._published}), now)
         except TimeoutError:
             raise TransportUnavailable(f"no answer within {PATIENCE_SECONDS:g} s") from None
+
+
+def _oldest_task(seen: Figures, now: int) -> int | None:
+    """When the oldest message was published that a worker has not answered yet."""
+    ages = [lag.oldest for lag in seen.lag.values() if lag.group == topics_of.WORKERS and lag.oldest is not None]
+    return now - max(ages) if ages else None

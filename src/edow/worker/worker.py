@@ -92,6 +92,8 @@ class Worker:
         self._stopping: asyncio.Task[None] | None = None
         self._started = False
         self._started_at = 0
+        self._called = False  # somebody wants to know who is there
+        self._left = False
 
     # ── start ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -101,6 +103,7 @@ class Worker:
         self._started = True
         self._started_at = self._clock()
         self._hurry.clear()
+        self._called = self._left = False
         try:
             await self._start()
         except BaseException:
@@ -237,7 +240,8 @@ class Worker:
                 continue
             if event.type == wire.CANCEL_TYPE:
                 self._floor.cancel(event.data)
-            elif event.type == wire.ROLL_CALL_TYPE:
+            elif event.type == wire.ROLL_CALL_TYPE and not self._left:
+                self._called = True
                 self._publisher.add(self._reporter.present(self._presence()))
 
     def _presence(self) -> wire.Presence:
@@ -309,6 +313,11 @@ class Worker:
             floor.stop_all()
             await self._until_idle(self.config.cancel_grace_seconds, hurry=False)
             floor.abandon_all()
+        self._left = True
+        if self._called:
+            self._publisher.add(
+                self._reporter.present(wire.Presence(startedat=rfc3339(self._started_at), leaving=True))
+            )
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._publisher.flushed()

@@ -1,6 +1,7 @@
 """Which workers there are, and what each does now: asked over the broker, where they are, when somebody looks.
 
-A roll call is broadcast, and every worker answers at once. Nothing is sent while nobody looks, and nothing is stored.
+A roll call is broadcast, and every worker answers at once; one that stops says so, if it was ever called. Nothing is
+sent while nobody looks, and nothing is stored.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 
 import msgspec
 
@@ -21,7 +23,6 @@ WAIT_SECONDS = 0.4  # for answers to a call; later ones are there with the next
 FORGET_SECONDS = 8.0  # after its last answer a worker is called gone
 GONE_SECONDS = 4.0
 BATCH = 500
-SOURCE = "/edow/console"
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -37,12 +38,14 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Roll:
-    """Of one transport, which closes what it has opened."""
+    """Of one transport, which closes what it has opened. `who`: calls."""
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, who: str) -> None:
         self._transport = transport
+        self._who = who
         self._subscriber: Subscriber | None = None
         self._heard: dict[str, tuple[float, wire.Presence]] = {}
+        self.hear: Callable[[str, wire.Presence], None] = _nobody  # gets every word, by the worker's name
 
     @property
     def possible(self) -> bool:
@@ -52,11 +55,11 @@ class Roll:
         """Call, and wait a moment for answers. Raises Unavailable."""
         if self._subscriber is None:
             await self._transport.ensure([TopicSpec(topics.ROLL, ()), TopicSpec(topics.CONTROL, ())])
-            subscription = Subscription(topics=(topics.ROLL,), group="", mode="broadcast", member="edow console")
+            subscription = Subscription(topics=(topics.ROLL,), group="", mode="broadcast", member=f"edow {self._who}")
             self._subscriber = await self._transport.subscribe(subscription)
         event = wire.CancelEvent(
             id=f"rollcall/{secrets.token_hex(6)}",
-            source=SOURCE,
+            source=f"/edow/{self._who}",
             type=wire.ROLL_CALL_TYPE,
             specversion=wire.SPEC_VERSION,
             time=rfc3339(time.time_ns() // 1000),
@@ -81,8 +84,17 @@ class Roll:
             event = wire.decode_presence(body)
         except (msgspec.MsgspecError, ValueError):
             return  # of another release
-        self._heard[event.source.removeprefix("/edow/worker/")] = time.monotonic(), event.data
+        name = event.source.removeprefix("/edow/worker/")
+        self.hear(name, event.data)
+        if event.data.leaving:
+            self._heard.pop(name, None)
+        else:
+            self._heard[name] = time.monotonic(), event.data
 
     def _seen(self, now: float) -> list[Seen]:
         self._heard = {name: heard for name, heard in self._heard.items() if now - heard[0] < FORGET_SECONDS}
         return [Seen(name, presence, now - at) for name, (at, presence) in sorted(self._heard.items())]
+
+
+def _nobody(name: str, presence: wire.Presence) -> None:
+    """Hears."""

@@ -148,6 +148,28 @@ def test_failed_attempts_and_the_pauses_between_them() -> None:
     assert bars(events, "a") == [("failed", 10, 20), ("backoff", 20, 50), ("failed", 50, 60), ("parked", 60, None)]
 
 
+def test_a_failed_attempt_that_a_worker_has_begun_is_drawn_as_long_as_it_ran() -> None:
+    """Waiting before it, and the way back after it; one that was discarded while it was parked did not run."""
+    failure = Failure(type="ValueError", message="no")
+    events = [
+        STARTED,
+        history.TaskScheduled(at=10, step="a", task="a", args=RAW),
+        history.AttemptFailed(at=30, step="a", attempt=1, failure=failure, retry_at=50, started_at=15, duration=10),
+        history.TaskRetried(at=50, step="a", attempt=2),
+        history.TaskParked(at=60, step="a", attempt=2, failure=failure, started_at=51, duration=9),
+        history.TaskFailed(at=90, step="a", attempt=2, failure=failure),
+    ]
+    assert bars(events, "a") == [
+        ("waiting", 10, 15),
+        ("failed", 15, 25),
+        ("done", 25, 30),
+        ("backoff", 30, 50),
+        ("waiting", 50, 51),
+        ("failed", 51, 60),
+        ("parked", 60, 90),
+    ]
+
+
 def test_what_nobody_waits_for_any_more_ends_with_the_execution() -> None:
     """A timer of a wait that was answered has an end."""
     events = [STARTED, history.TimerStarted(at=5, step="t", due=900), history.Completed(at=30, result=RAW)]

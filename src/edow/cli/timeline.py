@@ -81,11 +81,12 @@ class _Builder:
                 self._update(step, state="running", attempts=attempt, detail=worker)
             case history.AttemptFailed(step=step, attempt=attempt, failure=failure):
                 self._failed(step, "retrying", attempt, failure)
-                self._update(step, due=event.retry_at)
+                self._update(step, due=event.retry_at, ran=event.duration or None)
             case history.TaskRetried(step=step):
                 self._update(step, state="scheduled", due=None)
             case history.TaskParked(step=step, attempt=attempt, failure=failure):
                 self._failed(step, "parked", attempt, failure)
+                self._update(step, ran=event.duration or None)
             case history.TaskRedriven(step=step, args=args):
                 self._update(step, state="scheduled", detail="redriven" + (" with new arguments" if args else ""))
             case _:
@@ -98,6 +99,7 @@ class _Builder:
                 self._update(step, state="done", attempts=attempt, ran=ran, ended_at=event.at)
             case history.TaskFailed(step=step, attempt=attempt, failure=failure):
                 self._failed(step, "failed", attempt, failure, event.at)
+                self._update(step, ran=event.duration or None)
             case history.TimerFired(step=step):
                 self._update(step, state="done", ended_at=event.at)
             case history.ChildCompleted(step=step):

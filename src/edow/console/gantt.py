@@ -1,7 +1,7 @@
 """From a history to bars over time: each step with its attempts, and when each of them waited and ran.
 
-Pure: events in, rows out. A worker tells when it began an attempt only with the result, so the bar of an attempt that
-goes on, or failed, is drawn whole unless its beginning was recorded.
+Pure: events in, rows out. A worker tells when it began an attempt only with what came of it, so the bar of one that
+goes on is drawn whole unless its beginning was recorded.
 """
 
 from __future__ import annotations
@@ -59,16 +59,16 @@ class _Drawer:
             case history.TaskStarted(step=step, worker=worker):
                 self._turn(step, "running", event.at, worker)
             case history.AttemptFailed(step=step, attempt=attempt, failure=failure):
-                self._end(step, event.at, "failed", f"attempt {attempt} failed: {failure.message}")
+                self._attempted(event, "failed", f"attempt {attempt} failed: {failure.message}")
                 self._turn(step, "backoff", event.at, f"attempt {attempt + 1} follows")
             case history.TaskRetried(step=step, attempt=attempt):
                 self._turn(step, "attempt", event.at, f"attempt {attempt}")
-            case history.TaskCompleted(step=step):
-                self._completed(step, event)
-            case history.TaskFailed(step=step, failure=failure):
-                self._end(step, event.at, "failed", failure.message)
+            case history.TaskCompleted(attempt=attempt, worker=worker):
+                self._attempted(event, "running", f"attempt {attempt} by {worker}")
+            case history.TaskFailed(failure=failure):
+                self._attempted(event, "failed", failure.message)
             case history.TaskParked(step=step, failure=failure):
-                self._end(step, event.at, "failed", failure.message)
+                self._attempted(event, "failed", failure.message)
                 self._turn(step, "parked", event.at, "waits for its dead letter")
             case history.TimerStarted(step=step):
                 self._turn(step, "sleeping", event.at)
@@ -88,17 +88,22 @@ class _Drawer:
             doing, since, said = self._open.pop(step)
             self.bars.setdefault(step, []).append(Bar(doing, since, end, said))
 
-    def _completed(self, step: str, event: history.TaskCompleted) -> None:
-        """Where the worker's clock fits in, it tells the waiting from the running."""
-        opened = self._open.get(step)
+    def _attempted(self, event: history.AttemptEnded, became: Doing, said: str) -> None:
+        """Where the worker's clock fits in, it tells the waiting from the running. One that is parked or waits for its
+        next attempt is not at it: it ends as it was, discarded or answered by an attempt that had been given up.
+        """
+        step, opened = event.step, self._open.get(event.step)
         since = opened[1] if opened else event.at
+        if became == "failed" and not event.started_at:
+            self._end(step, event.at, became if opened and opened[0] != "parked" else None, said)
+            return
         began = min(max(event.started_at or since, since), event.at)
         ended = min(began + event.duration, event.at) if event.duration else event.at
         if opened is not None and opened[0] == "running":
-            self._end(step, ended, None, f"attempt {event.attempt} by {event.worker}")
+            self._end(step, ended, became, said)
         else:
-            self._end(step, began, "waiting")
-            self._append(step, Bar("running", began, ended, f"attempt {event.attempt} by {event.worker}"))
+            self._end(step, began, "waiting" if opened and opened[0] == "attempt" else None)
+            self._append(step, Bar(became, began, ended, said))
         if event.at > ended:
             self._append(step, Bar("done", ended, event.at, "on its way back"))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from edow.engine.agenda import Due
 from edow.engine.decision import Dispatch, EngineInput, LetterClosed, Tick
-from edow.engine.results import child_ended, completed, discarded, failure_in, worker_of
+from edow.engine.results import child_ended, completed, discarded, failure_in, times_of, worker_of
 from edow.engine.run import Run
 from edow.engine.steps import State, Step, is_answer, timed_out
 from edow.model import history as h
@@ -142,9 +142,17 @@ class Conduct:
         run, now = self._run, self._run.now
         retry_at = None if final else step.retry_time(failure, f"{run.identity}/{step.key}", now)
         run.decision.attempts.append(_came_to_nothing(step, given, "failed" if retry_at is None else "retried"))
+        started_at, duration = times_of(given)
         if retry_at is not None:
             return h.AttemptFailed(
-                at=now, step=step.key, attempt=step.attempt, failure=failure, retry_at=retry_at, worker=worker
+                at=now,
+                step=step.key,
+                attempt=step.attempt,
+                failure=failure,
+                retry_at=retry_at,
+                worker=worker,
+                started_at=started_at,
+                duration=duration,
             )
         answer = is_answer(failure, step.policy)
         parks = step.policy.exhausted == "park" and not answer
@@ -153,7 +161,15 @@ class Conduct:
         if not parks:
             run.forget_heartbeat(step)
         kind = h.TaskParked if parks else h.TaskFailed
-        return kind(at=now, step=step.key, attempt=step.attempt, failure=failure, worker=worker)
+        return kind(
+            at=now,
+            step=step.key,
+            attempt=step.attempt,
+            failure=failure,
+            worker=worker,
+            started_at=started_at,
+            duration=duration,
+        )
 
     # Moments
 
@@ -203,11 +219,8 @@ class Conduct:
 
 
 def _came_to_nothing(step: Step, given: ResultEvent | None, became: Became) -> Attempted:
-    if given is None:
-        return Attempted(step.task, became, step.dispatched_at, 0, 0, len(step.args))
-    event = completed(given, 0)  # tells when it ran, whatever came of it
-    payload = len(step.args) + len(given.data)
-    return Attempted(step.task, became, step.dispatched_at, event.started_at, event.duration, payload)
+    payload = len(step.args) + (0 if given is None else len(given.data))
+    return Attempted(step.task, became, step.dispatched_at, *times_of(given), payload)
 
 
 def _nowhere(event: h.AnyEvent) -> None:

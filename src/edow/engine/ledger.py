@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from edow.engine.decision import EngineInput
 from edow.engine.outcome import STATUS
-from edow.engine.results import child_ended, completed, discarded, failure_in, worker_of
+from edow.engine.results import child_ended, completed, discarded, failure_in, times_of, worker_of
 from edow.engine.steps import State, Step
 from edow.model import history as h
 from edow.model import inbox
@@ -114,6 +114,7 @@ class Ledger:
             return h.TaskStarted(at=now, step=given.step, attempt=given.attempt, worker=worker_of(given))
         if not current or given.outcome not in ("failed", "cancelled"):
             return None
+        started_at, duration = times_of(given)
         # The policy is in code that cannot be asked; one attempt more is the careful answer.
         return h.AttemptFailed(
             at=now,
@@ -122,4 +123,6 @@ class Ledger:
             failure=failure_in(given),
             retry_at=now,
             worker=worker_of(given),
+            started_at=started_at,
+            duration=duration,
         )

@@ -37,15 +37,21 @@ def failure_in(given: ResultEvent) -> Failure:
 
 
 def completed(given: ResultEvent, now: int) -> h.TaskCompleted:
+    started_at, duration = times_of(given)
     return h.TaskCompleted(
         at=now,
         step=given.step,
         attempt=given.attempt,
         result=given.data,
         worker=worker_of(given),
-        started_at=microseconds_or(given.startedat, 0),
-        duration=_duration(given),
+        started_at=started_at,
+        duration=duration,
     )
+
+
+def times_of(given: ResultEvent | None) -> tuple[int, int]:
+    """When the attempt was begun, by the worker's clock, and for how long it ran; zeros if no worker says so."""
+    return (0, 0) if given is None else (microseconds_or(given.startedat, 0), _duration(given))
 
 
 def _duration(given: ResultEvent) -> int:

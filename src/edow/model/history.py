@@ -32,23 +32,25 @@ class Started(Event, frozen=True, tag="started"):
     notify: str = ""  # an endpoint, by name
 
 
-class TaskCompleted(Event, frozen=True, tag="task_completed"):
+class AttemptEnded(Event, frozen=True, kw_only=True):
+    """What a worker tells of an attempt, whatever came of it; nothing, if no worker has begun it."""
+
     step: str
     attempt: int
-    result: msgspec.Raw
     worker: str = ""
     started_at: int = 0  # by the worker's clock
     duration: int = 0  # microseconds that the attempt ran
 
 
-class AttemptFailed(Event, frozen=True, tag="attempt_failed"):
+class TaskCompleted(AttemptEnded, frozen=True, kw_only=True, tag="task_completed"):
+    result: msgspec.Raw
+
+
+class AttemptFailed(AttemptEnded, frozen=True, kw_only=True, tag="attempt_failed"):
     """An attempt failed and another follows at `retry_at`."""
 
-    step: str
-    attempt: int
     failure: Failure
     retry_at: int
-    worker: str = ""
 
 
 class TaskStarted(Event, frozen=True, tag="task_started"):
@@ -66,22 +68,16 @@ class TaskRetried(Event, frozen=True, tag="task_retried"):
     attempt: int
 
 
-class TaskFailed(Event, frozen=True, tag="task_failed"):
+class TaskFailed(AttemptEnded, frozen=True, kw_only=True, tag="task_failed"):
     """The step's failure is delivered to the workflow."""
 
-    step: str
-    attempt: int
     failure: Failure
-    worker: str = ""
 
 
-class TaskParked(Event, frozen=True, tag="task_parked"):
+class TaskParked(AttemptEnded, frozen=True, kw_only=True, tag="task_parked"):
     """Attempts have ended; the step waits for its dead letter to be redriven or discarded."""
 
-    step: str
-    attempt: int
     failure: Failure
-    worker: str = ""
 
 
 class TaskRedriven(Event, frozen=True, tag="task_redriven"):

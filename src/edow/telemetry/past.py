@@ -82,21 +82,19 @@ class _Past:
             case history.SignalReceived(name=name, at=at):
                 self._note("signal", at, name)
 
-    def _task(
-        self, event: history.TaskCompleted | history.AttemptFailed | history.TaskFailed | history.TaskParked
-    ) -> None:
+    def _task(self, event: history.AttemptEnded) -> None:
         step = self._open.get(event.step)
         if step is None:
             return
+        self._came_back(event)
         if isinstance(event, history.TaskCompleted):
-            self._came_back(event)
             self._close(event.step, event.at, "")
         elif isinstance(event, history.TaskFailed):
             self._close(event.step, event.at, _error(event.failure))
         else:
             self._note("attempt failed" if isinstance(event, history.AttemptFailed) else "parked", event.at, event.step)
 
-    def _came_back(self, event: history.TaskCompleted) -> None:
+    def _came_back(self, event: history.AttemptEnded) -> None:
         """From the worker's end to the decision upon it."""
         ended = event.started_at + event.duration
         if not event.started_at or ended > event.at:  # clocks that are apart tell nothing

@@ -42,6 +42,19 @@ def test_one_start_names_an_endpoint(run):
     assert run("show", "b").code == 1
 
 
+def test_a_secret_is_rotated(run):
+    """One that was made up is shown once; of what still signs, where it is. Both are in the audit log."""
+    run(*CREATE)
+    made = json.loads(run("endpoint", "rotate", "shop", "--keep", "2h", "--json").out)
+    assert made["new_secret"].startswith("whsec_")
+    [old] = json.loads(run("endpoint", "show", "shop", "--json").out)["retiring"]
+    assert old["secret"] == "(kept in the store)"
+    result = run("endpoint", "rotate", "shop", "--secret", "env:SHOP", "--keep", "0s")
+    assert ("env:SHOP" in result.out, "whsec_" in result.err) == (True, False)
+    entries = json.loads(run("audit", "--action", "endpoint.rotate", "--json").out)
+    assert [each["parameters"] for each in entries] == [{"keep_seconds": 0.0}, {"keep_seconds": 7200.0}]
+
+
 def test_what_cannot_be_is_refused(run):
     """With what may be instead."""
     run(*CREATE)
@@ -52,6 +65,9 @@ def test_what_cannot_be_is_refused(run):
         (*CREATE[:2], "x", "--url", "https://h", "-s", "running"): "completed, failed",
         (*CREATE[:2], "x", "--url", "https://h", "--secret", "abc"): "env:NAME",
         ("endpoint", "test", "nothing"): "edow endpoint list",
+        ("endpoint", "rotate", "nothing"): "edow endpoint list",
+        ("endpoint", "rotate", "shop", "--keep", "soon"): "--keep",
+        ("endpoint", "rotate", "shop", "--secret", "abc"): "env:NAME",
     }.items():
         result = run(*words)
         assert result.code == 1, words

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from edow.api.audit import AuditOutcome
 from edow.api.dead_letters import AnyState, LetterState
 from edow.api.executions import IfExists, StartOutcome
-from edow.api.views import StatusName
+from edow.api.views import StandingName, StatusName
 from edow.client import jobs
 from edow.client.actor import Role
 from edow.kpi import alert, slo
@@ -22,6 +22,7 @@ ENUMS: dict[str, Any] = {
     "AlertKind": alert.Kind,
     "AlertSeverity": slo.Severity,
     "AuditOutcome": AuditOutcome,
+    "ExecutionStanding": StandingName,
     "ExecutionStatus": StatusName,
     "HmacAlgorithm": signatures.Algorithm,
     "HmacEncoding": signatures.Encoding,
@@ -88,9 +89,10 @@ class _Namer:
 
     def _enum(self, node: dict[str, Any]) -> dict[str, Any] | None:
         values = node.get("enum")
-        if not isinstance(values, list):
+        name = self._enums.get(tuple(each for each in values if each is not None)) if isinstance(values, list) else None
+        if values is None or name is None:
             return None
-        reference = self._reference(self._enums[tuple(each for each in values if each is not None)])
+        reference = self._reference(name)
         rest = {name: each for name, each in node.items() if name not in ("type", "enum")}
         if None in values:
             return {"oneOf": [reference, NULL]} | rest

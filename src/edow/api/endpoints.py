@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from edow.api.routes import Acting, allows
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
+from edow.workflow.duration import seconds
 
 TAGS = ["endpoints"]
+
+
+class EndpointRotation(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`secret`: the new one, as env:NAME, file:/PATH, or itself; without it one is made up. `keep`: for how long those
+    that there are sign, too, like 1d.
+    """
+
+    secret: str | None = None
+    keep: str = "1d"
 
 
 @get("/endpoints", tags=TAGS, summary="List endpoints", **allows("read"))
@@ -35,10 +46,22 @@ async def test_endpoint(client: Acting, name: FromPath[str]) -> None:
     await client.endpoints().test(name)
 
 
+@post(
+    "/endpoints/{name:str}/rotate",
+    status_code=200,
+    tags=TAGS,
+    summary="Rotate an endpoint's secret",
+    **allows("admin", 404, 409),
+)
+async def rotate_endpoint(client: Acting, name: FromPath[str], data: JSONBody[EndpointRotation]) -> MadeEndpoint:
+    """A new secret signs; the old ones sign beside it for a while, so that the receiver may change in between."""
+    return await client.endpoints().rotate(name, data.secret, seconds(data.keep, "keep"))
+
+
 @delete("/endpoints/{name:str}", tags=TAGS, summary="Delete an endpoint", **allows("admin", 404, 409))
 async def delete_endpoint(client: Acting, name: FromPath[str]) -> None:
     """What is still to be sent to it becomes dead letters."""
     await client.endpoints().delete(name)
 
 
-ROUTES = (list_endpoints, create_endpoint, show_endpoint, test_endpoint, delete_endpoint)
+ROUTES = (list_endpoints, create_endpoint, show_endpoint, test_endpoint, rotate_endpoint, delete_endpoint)

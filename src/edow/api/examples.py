@@ -42,5 +42,6 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "set_prices": {"worker_hour": 0.05, "million_messages": 0.4, "currency": "EUR"},
     "create_token": {"name": "ci", "role": "operate", "expires_in": "90d"},
     "create_trigger": {"name": "orders", "topic": "orders", "workflow": "fulfil", "input": "{order: body.id}"},
+    "rotate_endpoint": {"keep": "2d"},
     "create_endpoint": {"name": "shop", "url": "https://shop.example/edow", "workflows": ["fulfil"]},
 }

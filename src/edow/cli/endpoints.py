@@ -13,8 +13,9 @@ from edow.cli.failure import note
 from edow.cli.hooks import secret_of
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
-from edow.client.endpoints import EndpointSpec, EndpointView
+from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
 from edow.trigger.outgoing import STATUSES
+from edow.workflow.duration import seconds
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the endpoint.", show_default=False)]
 
@@ -23,7 +24,14 @@ def build() -> typer.Typer:
     """The group of commands."""
     return group(
         "Outgoing webhooks: who is told of ends and alerts.",
-        {"create": create, "list": list_endpoints, "show": show, "test": send_ping, "delete": delete},
+        {
+            "create": create,
+            "list": list_endpoints,
+            "show": show,
+            "test": send_ping,
+            "rotate": rotate,
+            "delete": delete,
+        },
     )
 
 
@@ -54,10 +62,7 @@ def create(  # noqa: PLR0913  # options
         statuses=tuple(status or STATUSES),
         results=results,
     )
-    made = with_client(store, lambda client: client.endpoints().create(spec), create=True)
-    _print(made, as_json)
-    if made.new_secret is not None and not as_json:
-        note(f"the receiver needs this secret, which is not shown again: {made.new_secret}")
+    _print_made(with_client(store, lambda client: client.endpoints().create(spec), create=True), as_json)
 
 
 def list_endpoints(store: options.Store = None, as_json: options.Json = False) -> None:
@@ -82,10 +87,31 @@ def send_ping(name: Name, store: options.Store = None, as_json: options.Json = F
     answer({"name": name, "enqueued": True}, f"a ping for endpoint {name} is enqueued", as_json)
 
 
+def rotate(
+    name: Name,
+    secret: Annotated[
+        str | None, typer.Option("--secret", metavar="REF", help="The new one: env:NAME, file:/PATH, or - for stdin.")
+    ] = None,
+    keep: Annotated[str, typer.Option("--keep", help="For how long the old secrets sign, too.")] = "1d",
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Give an endpoint a new secret; the old ones sign beside it for a while. Without --secret one is made up."""
+    new = secret_of(secret) if secret is not None else None
+    lasts = seconds(keep, "--keep")
+    _print_made(with_client(store, lambda client: client.endpoints().rotate(name, new, lasts)), as_json)
+
+
 def delete(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Delete an endpoint; what is still to be sent to it becomes dead letters."""
     with_client(store, lambda client: client.endpoints().delete(name))
     answer({"name": name, "deleted": True}, f"endpoint {name} deleted", as_json)
+
+
+def _print_made(made: MadeEndpoint, as_json: bool) -> None:
+    _print(made, as_json)
+    if made.new_secret is not None and not as_json:
+        note(f"the receiver needs this secret, which is not shown again: {made.new_secret}")
 
 
 def _print(view: EndpointView, as_json: bool) -> None:
@@ -96,6 +122,8 @@ def _print(view: EndpointView, as_json: bool) -> None:
         "endpoint": view.name,
         "url": view.url,
         "secrets": ", ".join(view.secrets),
+        "retiring": ", ".join(f"{each.secret} until {each.until:%Y-%m-%d %H:%M} UTC" for each in view.retiring)
+        or "none",
         "workflows": ", ".join(view.workflows) or "none",
         "statuses": ", ".join(view.statuses),
         "results": "sent, too" if view.results else "not sent",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 import msgspec
 
 from edow.client.definitions import Definitions
 from edow.client.link import Link
+from edow.errors import InvalidInput
 from edow.trigger import outgoing, references
 from edow.trigger.outgoing import ENDPOINTS, OUTCOMES, OUTGOING, STATUSES, Endpoint
+from edow.trigger.schedules.definition import utc
 from edow.trigger.tally import shown, totals
+
+KEEP_SECONDS = 86_400.0
+MOST_KEEP_SECONDS = 90 * 86_400
 
 
 class EndpointSpec(msgspec.Struct, kw_only=True, frozen=True):
@@ -26,12 +32,20 @@ class EndpointSpec(msgspec.Struct, kw_only=True, frozen=True):
     results: bool = False
 
 
+class RetiringView(msgspec.Struct, frozen=True):
+    """A secret that has been replaced, and signs beside the new one until then."""
+
+    secret: str
+    until: datetime
+
+
 class EndpointView(msgspec.Struct, kw_only=True, frozen=True):
     """An endpoint as it is shown: where its secrets are, not what they are; and what became of its messages."""
 
     name: str
     url: str
     secrets: list[str]
+    retiring: list[RetiringView]
     workflows: list[str]
     statuses: list[str]
     results: bool
@@ -39,7 +53,7 @@ class EndpointView(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class MadeEndpoint(EndpointView, kw_only=True, frozen=True):
-    """Just made: with the secret, if one was made up, for the receiver; it is shown this once."""
+    """Just made, or rotated: with the secret, if one was made up, for the receiver; it is shown this once."""
 
     new_secret: str | None = None
 
@@ -63,17 +77,29 @@ class Endpoints:
             results=spec.results,
         ).checked()
         await self._all.make(endpoint.name, endpoint, {"workflows": ", ".join(spec.workflows)[:200]})
-        return MadeEndpoint(**msgspec.structs.asdict(_view(endpoint, {})), new_secret=made_up)
+        return _made(_view(endpoint, {}, self._link.clock()), made_up)
 
     async def list(self) -> list[EndpointView]:
         """All of them, by name."""
         counts = await totals(self._link.store, "endpoints")
-        return [_view(endpoint, counts.get(endpoint.name, {})) for endpoint in await self._all.list()]
+        now = self._link.clock()
+        return [_view(endpoint, counts.get(endpoint.name, {}), now) for endpoint in await self._all.list()]
 
     async def get(self, name: str) -> EndpointView:
         """Raises NotFound."""
-        counts = await totals(self._link.store, "endpoints", name)
-        return _view(await self._all.get(name), counts.get(name, {}))
+        return await self._seen(await self._all.get(name))
+
+    async def rotate(self, name: str, secret: str | None = None, keep: float = KEEP_SECONDS) -> MadeEndpoint:
+        """Give it a new secret, made up unless there is one; for `keep` seconds those that it had sign, too.
+        Raises NotFound, InvalidInput, RecordChanged.
+        """
+        if not 0 <= keep <= MOST_KEEP_SECONDS:
+            raise InvalidInput(f"keep must be from 0 to {MOST_KEEP_SECONDS // 86_400} days, not {keep:g} s")
+        new, now = secret or outgoing.new_secret(), self._link.clock()
+        keep_us = round(keep * 1_000_000)
+        told = {"keep_seconds": keep}
+        endpoint = await self._all.change(name, lambda each: each.rotated(new, now, keep_us), "rotate", told)
+        return _made(await self._seen(endpoint), None if secret else new)
 
     async def test(self, name: str) -> None:
         """Send it a message of the type `ping`, from the next orchestrator that looks. Raises NotFound."""
@@ -85,12 +111,22 @@ class Endpoints:
         """What is still to be sent becomes dead letters. Raises NotFound."""
         await self._all.delete(name)
 
+    async def _seen(self, endpoint: Endpoint) -> EndpointView:
+        counts = await totals(self._link.store, "endpoints", endpoint.name)
+        return _view(endpoint, counts.get(endpoint.name, {}), self._link.clock())
 
-def _view(endpoint: Endpoint, counts: Mapping[str, int]) -> EndpointView:
+
+def _made(view: EndpointView, new_secret: str | None) -> MadeEndpoint:
+    return MadeEndpoint(**{name: getattr(view, name) for name in view.__struct_fields__}, new_secret=new_secret)
+
+
+def _view(endpoint: Endpoint, counts: Mapping[str, int], now: int) -> EndpointView:
+    retiring = [each for each in endpoint.retiring if each.until > now]
     return EndpointView(
         name=endpoint.name,
         url=endpoint.url,
         secrets=[references.shown(secret) for secret in endpoint.secrets],
+        retiring=[RetiringView(references.shown(each.secret), utc(each.until)) for each in retiring],
         workflows=list(endpoint.workflows),
         statuses=list(endpoint.statuses),
         results=endpoint.results,

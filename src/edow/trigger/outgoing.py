@@ -37,6 +37,13 @@ MAX_BODY = 256 * 1024
 _json = msgspec.json.encode
 
 
+class Retiring(msgspec.Struct, frozen=True):
+    """A secret that has been replaced, and signs beside the new one until then."""
+
+    secret: str
+    until: int
+
+
 class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A definition. `workflows` and `statuses`: of which ends it is told; of none if it is for alerts alone."""
 
@@ -46,13 +53,15 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     workflows: tuple[str, ...] = ("*",)  # names, or a beginning with * behind it
     statuses: tuple[str, ...] = STATUSES
     results: bool = False  # whether results are sent, too
+    retiring: tuple[Retiring, ...] = ()
 
     def checked(self) -> Endpoint:
         """Itself, if it can be. Raises InvalidInput, without repeating a secret."""
         checked_name(self.name, "endpoint")
         addresses.checked(self.url)
-        if not 1 <= len(self.secrets) <= MAX_SECRETS:
-            raise InvalidInput(f"endpoint {self.name!r} needs 1 to {MAX_SECRETS} secrets, not {len(self.secrets)}")
+        count = len(self.secrets) + len(self.retiring)
+        if not self.secrets or count > MAX_SECRETS:
+            raise InvalidInput(f"endpoint {self.name!r} needs 1 to {MAX_SECRETS} secrets, not {count}")
         for secret in self.secrets:
             references.checked(secret)
             if not references.is_elsewhere(secret):
@@ -61,6 +70,13 @@ class Endpoint(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             if status not in STATUSES:
                 raise InvalidInput(f"status {status!r} is no end of an execution: use {', '.join(STATUSES)}")
         return self
+
+    def rotated(self, secret: str, now: int, keep_us: int) -> Endpoint:
+        """With a new secret, which those that there were sign beside for so long. Raises InvalidInput."""
+        old = [each for each in self.retiring if each.until > now]
+        if keep_us:
+            old += [Retiring(each, now + keep_us) for each in self.secrets]
+        return msgspec.structs.replace(self, secrets=(secret,), retiring=tuple(old)).checked()
 
     def wants(self, row: Execution) -> bool:
         """Whether it is told of this end."""

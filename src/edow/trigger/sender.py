@@ -127,7 +127,7 @@ class Sender:
         """`sending` as it is after this attempt."""
         endpoint = self._endpoints[sending.endpoint]
         try:
-            keys = [signatures.standard_key(references.read(secret)) for secret in endpoint.secrets]
+            keys = _keys(endpoint, self._clock())
         except (NotFound, InvalidInput) as problem:
             log.error("endpoint %s: %s", endpoint.name, problem)
             self.tally.add(endpoint.name, "failed_attempt")
@@ -165,6 +165,18 @@ class Sender:
 
     async def _send_forever(self) -> None:
         await forever(self.send_once, "webhooks were not sent", POLL_SECONDS, lambda seconds: max(seconds, 0.05))
+
+
+def _keys(endpoint: Endpoint, now: int) -> list[bytes]:
+    """Of its secrets and of those that retire, as far as these are still there. Raises NotFound, InvalidInput."""
+    keys = [signatures.standard_key(references.read(secret)) for secret in endpoint.secrets]
+    for each in endpoint.retiring:
+        if each.until > now:
+            try:
+                keys.append(signatures.standard_key(references.read(each.secret)))
+            except (NotFound, InvalidInput) as problem:
+                log.warning("endpoint %s: signed without the old secret: %s", endpoint.name, problem)
+    return keys
 
 
 def _time_of(index: Record) -> int:

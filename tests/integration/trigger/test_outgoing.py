@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -16,14 +17,14 @@ import pytest
 import edow
 from edow.app import System
 from edow.client.endpoints import EndpointSpec
-from edow.errors import StoreUnavailable
+from edow.errors import InvalidInput, StoreUnavailable
 from edow.model.execution import ENDED, Execution, Status
 from edow.store.contract import DeadLetterFilter, ExecutionFilter, Put, RecordFilter, Store
 from edow.trigger import outgoing, post
 from edow.trigger.addresses import networks
 from edow.trigger.outgoing import BACKOFF, DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint
 from edow.trigger.sender import Sender
-from edow.trigger.signatures import Hmac, Request, verify
+from edow.trigger.signatures import Hmac, Refused, Request, verify
 from tests.integration.trigger.stores import STORES, T0, Clock, Opener, opener
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
@@ -120,6 +121,58 @@ async def test_a_message_is_signed_so_that_any_library_verifies_it(store, clock,
     assert json.loads(body)["data"] == {"slo": "x"}
     assert headers["host"] in receiver.url
     assert await left(store) == 0
+
+
+async def test_the_old_secret_signs_beside_the_new_one_for_a_while(store, clock, receiver, monkeypatch):
+    """In one header, so that receivers with either verify it; from then on the new one alone. One that is rotated twice
+    in that time signs with three. An old secret that is not there any more stops nothing.
+    """
+    await define(store, receiver.url)
+    client = edow.Client(store=store)
+
+    async def keys_that_verify(*secrets: str) -> list[bool]:
+        receiver.got.clear()
+        await outgoing.enqueue(store, "shop", "t", {}, clock.now)
+        await send(await ready(store, clock))
+        [(headers, body)] = receiver.got
+        request = Request(headers, body, clock.now // 1_000_000, 300)
+        found = []
+        for secret in secrets:
+            try:
+                verify("standard-webhooks", request, [secret.encode()], Hmac())
+                found.append(True)
+            except Refused:
+                found.append(False)
+        return found
+
+    async with client:
+        client._link.clock = clock
+        made = await client.endpoints().rotate("shop", keep=60)
+        assert (made.secrets, [each.secret for each in made.retiring]) == (
+            ["(kept in the store)"],
+            ["(kept in the store)"],
+        )
+        new = made.new_secret or ""
+        assert await keys_that_verify(SECRET, new, outgoing.new_secret()) == [True, True, False]
+        clock.forward(30)
+        monkeypatch.setenv("SHOP", outgoing.new_secret())
+        assert (await client.endpoints().rotate("shop", "env:SHOP", 60)).new_secret is None
+        assert await keys_that_verify(SECRET, new, os.environ["SHOP"]) == [True, True, True]
+        clock.forward(31)
+        assert await keys_that_verify(SECRET, new, os.environ["SHOP"]) == [False, True, True]
+        assert len((await client.endpoints().get("shop")).retiring) == 1
+        third = (await client.endpoints().rotate("shop", keep=60)).new_secret or ""
+        monkeypatch.delenv("SHOP")
+        assert await keys_that_verify(new, third) == [True, True]
+        fourth = (await client.endpoints().rotate("shop", keep=0)).new_secret or ""
+        assert await keys_that_verify(third, fourth) == [False, True]
+        clock.forward(61)
+        for _ in range(7):
+            await client.endpoints().rotate("shop")
+        with pytest.raises(InvalidInput, match="1 to 8 secrets"):
+            await client.endpoints().rotate("shop")
+        with pytest.raises(InvalidInput, match="90 days"):
+            await client.endpoints().rotate("shop", keep=1e9)
 
 
 async def test_what_is_not_taken_is_sent_again_under_the_same_id(store, clock, receiver):

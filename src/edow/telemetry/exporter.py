@@ -106,18 +106,23 @@ def enter(traceparent: str) -> None:
     """
     if API not in sys.modules:
         return
-    contexts = sys.modules[CONTEXTS]
-    given = parse(traceparent)
-    contexts.attach(_nothing() if given is None else _remote(given))
+    api, contexts = sys.modules[API], sys.modules[CONTEXTS]
+    contexts.attach(api.set_span_in_context(_remote_span(api)(traceparent), contexts.Context()))
 
 
-def _remote(context: Context) -> Any:
-    api = sys.modules[API]
-    return api.set_span_in_context(api.NonRecordingSpan(_span_context(context)), _nothing())
+@lru_cache(maxsize=1)
+def _remote_span(api: Any) -> Any:
+    """The class of a span that is read when somebody asks for it: few tasks trace, and all of them are entered."""
 
+    class RemoteSpan(api.NonRecordingSpan):  # type: ignore[misc]
+        def __init__(self, traceparent: str) -> None:
+            self._traceparent = traceparent
 
-def _nothing() -> Any:
-    return sys.modules[CONTEXTS].Context()
+        def get_span_context(self) -> Any:
+            given = parse(self._traceparent)
+            return api.INVALID_SPAN_CONTEXT if given is None else _span_context(given)
+
+    return RemoteSpan
 
 
 def _span_context(context: Context) -> Any:
@@ -133,10 +138,9 @@ def starting(workflow: str, traceparent: str) -> Iterator[str]:
         yield traceparent
         return
     api, contexts = sys.modules[API], sys.modules[CONTEXTS]
-    given = parse(traceparent)
-    span = _tracer(api.get_tracer_provider()).start_span(
-        f"start {workflow}", None if given is None else _remote(given), api.SpanKind.CLIENT, {"edow.workflow": workflow}
-    )
+    around = api.set_span_in_context(_remote_span(api)(traceparent), contexts.Context()) if traceparent else None
+    tracer, attributes = _tracer(api.get_tracer_provider()), {"edow.workflow": workflow}
+    span = tracer.start_span(f"start {workflow}", around, api.SpanKind.CLIENT, attributes)
     token = contexts.attach(api.set_span_in_context(span))
     try:
         yield _text_of(span.get_span_context()) or traceparent

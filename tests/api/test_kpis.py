@@ -50,6 +50,10 @@ async def test_an_objective_is_made_looked_at_and_deleted(api: Api):
     assert (made.status_code, made.json()["good"], made.json()["total"]) == (201, 0, 10)
     assert (await http.post(f"{BASE}/slos", json=slo)).status_code == 409
     assert (await http.post(f"{BASE}/slos", json=slo | {"name": "x", "target": 99.9})).status_code == 400
+    alert = {"severity": "page", "budget": 0.02, "long": "1h"}
+    assert (
+        await http.post(f"{BASE}/slos", json=slo | {"name": "x", "alerts": [alert | {"budget": 2}]})
+    ).status_code == 400
     found = (await http.get(f"{BASE}/slos/orders")).json()
     assert found["severity"] == "page"
     assert [each["name"] for each in (await http.get(f"{BASE}/slos")).json()] == ["orders"]
@@ -69,6 +73,19 @@ async def test_costs_are_told_in_money_once_there_are_prices(api: Api):
     assert (await http.put(f"{BASE}/prices", json=prices | {"gigabyte": -1})).status_code == 400
     assert (await http.get(f"{BASE}/kpis")).json()["workflows"][0]["cost"]["money"] > 0
     assert (await http.get(f"{BASE}/prices")).json()["worker_hour"] == 3600.0
+
+
+async def test_thresholds_are_set_and_what_is_left_out_is_as_usual(api: Api):
+    """An operator's action; nonsense is refused."""
+    http = api.http()
+    usual = (await http.get(f"{BASE}/alerts/thresholds")).json()
+    assert (usual["dead_letters"], usual["oldest_seconds"], usual["waiting"]) == (5, 60.0, None)
+    put = await http.put(f"{BASE}/alerts/thresholds", json={"waiting": 1000})
+    assert put.json() == (await http.get(f"{BASE}/alerts/thresholds")).json() == usual | {"waiting": 1000}
+    for wrong, code in (({"waiting": -1}, 400), ({"patience": 1}, 422), ({"overdue": "many"}, 422)):
+        assert (await http.put(f"{BASE}/alerts/thresholds", json=wrong)).status_code == code
+    assert (await http.get(f"{BASE}/alerts/thresholds")).json()["waiting"] == 1000
+    assert [each.action for each in (await api.client.audit()).entries] == ["thresholds.set"]
 
 
 async def test_alerts_and_incidents_are_told_with_their_times(api: Api):

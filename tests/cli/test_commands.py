@@ -470,6 +470,22 @@ def test_objectives_are_made_and_shown(run, shop):
     assert run("slo", "show", "orders").code == 1
 
 
+def test_alerts_come_from_where_an_operator_has_set_it(run, shop):
+    """An objective's own burn rates, and the thresholds of everything else; what is not given stays as it is."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    of = ("slo", "create", "orders", "-w", "fulfil", "--target", "99%", "--alert")
+    [burn] = json.loads(run(*of, "ticket:50%:2h:15m", "--json").out)["burns"]
+    assert (burn["severity"], burn["long_seconds"], burn["short_seconds"]) == ("ticket", 7200.0, 900.0)
+    for wrong in ("ticket:50%", "shout:50%:1h", "page:lots:1h", "page:2%:1h:2h", "page:2%:soon"):
+        assert run("slo", "create", "other", "-w", "fulfil", "--target", "99%", "--alert", wrong).code == 1
+    run("thresholds", "--oldest", "5m", "--waiting", "10000")
+    found = json.loads(run("thresholds", "--dead-letter-share", "10%", "--json").out)
+    assert (found["oldest_seconds"], found["waiting"], found["dead_letter_share"]) == (300.0, 10_000, 0.1)
+    assert json.loads(run("thresholds", "--waiting", "0", "--json").out)["waiting"] is None
+    assert "5 min" in run("thresholds").out
+    assert "is not a share" in run("thresholds", "--dead-letter-share", "many").err
+
+
 def test_costs_are_told_by_the_price_list(run, shop):
     """What is not given stays as it is."""
     run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')

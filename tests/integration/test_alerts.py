@@ -13,6 +13,7 @@ import edow
 from edow.app import System, now
 from edow.client.kpis import SloSpec
 from edow.errors import StoreUnavailable
+from edow.kpi.alert import Thresholds
 from edow.kpi.figures import Figures, Lag
 from edow.kpi.meter import Meter
 from edow.kpi.series import HOUR, SECOND
@@ -151,6 +152,19 @@ async def test_dead_letters_and_lag_are_told(system: System) -> None:
     assert await names(system.store) == (["dead_letters order/double", "lag t workers"], [])
     await judged(system, at + HOUR * SECOND)
     assert (await names(system.store))[0] == []
+
+
+async def test_thresholds_that_were_set_hold_from_the_next_look_on(system: System) -> None:
+    """What was an alert is over once it is usual."""
+    at = now() // SECOND * SECOND
+    seen = Figures(lag={"t workers": Lag("t", "workers", 3, 0, 61 * SECOND)})
+    await Keeper(system.store, Meter(), "a").flush(at - SECOND, seen)
+    await judged(system, at)
+    assert await names(system.store) == (["lag t workers"], [])
+    async with edow.Client(store=system.store) as client:
+        await client.kpis().set_thresholds(Thresholds(oldest_seconds=600.0))
+    await judged(system, at)
+    assert await names(system.store) == ([], ["lag t workers"])
 
 
 async def test_what_nobody_takes_is_stuck(system: System) -> None:

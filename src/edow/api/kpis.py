@@ -7,6 +7,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from edow.api.routes import Acting, allows
 from edow.client.kpis import AlertView, IncidentView, OrchestratorView, SeriesPoint, SloSpec, SloView
+from edow.kpi.alert import Thresholds
 from edow.kpi.cost import Prices
 from edow.kpi.summary import Summary
 
@@ -57,6 +58,18 @@ async def list_alerts(client: Acting) -> list[AlertView]:
     return await client.kpis().alerts()
 
 
+@get("/alerts/thresholds", tags=TAGS, summary="Show from when on there are alerts", **allows("read"))
+async def show_thresholds(client: Acting) -> Thresholds:
+    """Those of dead letters, lag and executions that are stuck; those of objectives are their own."""
+    return await client.kpis().thresholds()
+
+
+@put("/alerts/thresholds", tags=TAGS, summary="Set from when on there are alerts", **allows("operate"))
+async def set_thresholds(client: Acting, data: JSONBody[Thresholds]) -> Thresholds:
+    """All of them: what is left out has its default again."""
+    return await client.kpis().set_thresholds(data)
+
+
 @get("/incidents", tags=TAGS, summary="List incidents", **allows("read"))
 async def list_incidents(client: Acting) -> list[IncidentView]:
     """Faults, and how long it took to recover; the latest first."""
@@ -89,6 +102,8 @@ ROUTES = (
     show_slo,
     delete_slo,
     list_alerts,
+    show_thresholds,
+    set_thresholds,
     list_incidents,
     list_orchestrators,
     show_prices,

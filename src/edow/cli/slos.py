@@ -15,9 +15,11 @@ from edow.cli.commands import answer, group
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
 from edow.client import Client
-from edow.client.kpis import AlertView, IncidentView, SloSpec, SloView
+from edow.client.kpis import AlertSpec, AlertView, IncidentView, SloSpec, SloView
 from edow.errors import InvalidInput
+from edow.kpi.alert import Thresholds
 from edow.kpi.cost import Prices
+from edow.workflow.duration import optional_seconds
 
 STYLES = {"page": "bold red", "ticket": "bold yellow"}
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the SLO.", show_default=False)]
@@ -37,11 +39,21 @@ def create(  # noqa: PLR0913  # options
     target: Annotated[str, typer.Option("--target", help="How many of them, like 99.9%.")],
     within: Annotated[str | None, typer.Option("--within", help="Complete within this time, like 30s.")] = None,
     window: Annotated[str, typer.Option("--window", help="Over the last so much time.")] = "30d",
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alert",
+            metavar="SEVERITY:BUDGET:LONG[:SHORT]",
+            help="Instead of the usual ones: `page:2%:1h:5m` if 2% of the budget goes in 1h; repeatable.",
+        ),
+    ] = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Make an objective: so many executions complete, and in time if --within is given."""
-    spec = SloSpec(name=name, workflow=workflow, target=_share(target), within=within, window=window)
+    alerts = [_alert(each) for each in alert or ()]
+    target_share = _share(target, "--target")
+    spec = SloSpec(name=name, workflow=workflow, target=target_share, within=within, window=window, alerts=alerts)
     _show(with_client(store, lambda client: client.kpis().create_slo(spec)), as_json)
 
 
@@ -81,6 +93,54 @@ def alerts(store: options.Store = None, utc: options.Utc = False, as_json: optio
         severity = Text(each.severity, style=STYLES[each.severity] if each.until is None else "dim")
         table.add_row(_time(each.since, utc), _time(each.until, utc), severity, each.kind, each.subject, each.message)
     output.show(table)
+
+
+def thresholds(  # noqa: PLR0913  # options
+    dead_letters: Annotated[int | None, typer.Option("--dead-letters", help="Of a task, in ten minutes.")] = None,
+    dead_letter_share: Annotated[
+        str | None, typer.Option("--dead-letter-share", help="... and more than this of its attempts, like 5%.")
+    ] = None,
+    oldest: Annotated[str | None, typer.Option("--oldest", help="A message waits for longer than this.")] = None,
+    waiting: Annotated[int | None, typer.Option("--waiting", help="So many wait in a group; 0: however many.")] = None,
+    inbox: Annotated[str | None, typer.Option("--inbox", help="Nobody has taken a command for so long.")] = None,
+    overdue: Annotated[int | None, typer.Option("--overdue", help="So many executions make no progress.")] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """From when on there are alerts of dead letters, lag and stuck executions: show it, or set what is given."""
+    given: dict[str, object] = {
+        "dead_letters": dead_letters,
+        "dead_letter_share": None if dead_letter_share is None else _share(dead_letter_share, "--dead-letter-share"),
+        "oldest_seconds": optional_seconds(oldest, "--oldest"),
+        "waiting": waiting,
+        "inbox_seconds": optional_seconds(inbox, "--inbox"),
+        "overdue": overdue,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    if waiting == 0:
+        changes["waiting"] = None
+
+    async def work(client: Client) -> Thresholds:
+        before = await client.kpis().thresholds()
+        if not changes:
+            return before
+        return await client.kpis().set_thresholds(msgspec.structs.replace(before, **changes))
+
+    found = with_client(store, work)
+    if as_json:
+        print_json(found)
+    else:
+        output.show(output.fields(_limits(found)))
+
+
+def _limits(found: Thresholds) -> list[tuple[str, str]]:
+    return [
+        ("dead letters", f"{found.dead_letters:,} in 10 min, more than {found.dead_letter_share:.2%} of the attempts"),
+        ("oldest message", output.duration(found.oldest_seconds * 1e6)),
+        ("messages waiting", "–" if found.waiting is None else f"{found.waiting:,}"),
+        ("oldest command", output.duration(found.inbox_seconds * 1e6)),
+        ("overdue executions", f"{found.overdue:,}"),
+    ]
 
 
 def incidents(store: options.Store = None, utc: options.Utc = False, as_json: options.Json = False) -> None:
@@ -128,11 +188,20 @@ def price(
         output.show(output.fields((name.replace("_", " "), f"{value}") for name, value in told.items()))
 
 
-def _share(text: str) -> float:
+def _alert(text: str) -> AlertSpec:
+    """`page:2%:1h:5m`."""
+    severity, *rest = text.split(":")
+    if severity not in ("page", "ticket") or len(rest) not in (2, 3):
+        raise InvalidInput(f"--alert {text!r} is no alert: give SEVERITY:BUDGET:LONG[:SHORT], like page:2%:1h:5m")
+    short = rest[2] if len(rest) > 2 else None
+    return AlertSpec(severity=severity, budget=_share(rest[0], "--alert"), long=rest[1], short=short)  # type: ignore[arg-type]
+
+
+def _share(text: str, option: str) -> float:
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
-        raise InvalidInput(f"--target {text!r} is not a share: give 99.9% or 0.999") from None
+        raise InvalidInput(f"{option} {text!r} is not a share: give one like 99.9% or 0.999") from None
 
 
 def _show(slo: SloView, as_json: bool) -> None:

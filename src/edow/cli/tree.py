@@ -81,6 +81,7 @@ def build() -> typer.Typer:
     app.command("stats", rich_help_panel=CHECK)(stats.stats)
     app.add_typer(slos.build(), name="slo", rich_help_panel=CHECK)
     app.command("alerts", rich_help_panel=CHECK)(slos.alerts)
+    app.command("thresholds", rich_help_panel=CHECK)(slos.thresholds)
     app.command("incidents", rich_help_panel=CHECK)(slos.incidents)
     app.command("price", rich_help_panel=CHECK)(slos.price)
     app.command("doctor", rich_help_panel=CHECK)(doctor.doctor)

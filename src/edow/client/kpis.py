@@ -11,15 +11,15 @@ from edow.client.audit import Value
 from edow.client.definitions import Definitions
 from edow.client.link import Link
 from edow.errors import InvalidInput
-from edow.kpi.alert import Alert, Kind
+from edow.kpi.alert import Alert, Kind, Thresholds
 from edow.kpi.cost import Prices
 from edow.kpi.figures import Figures
 from edow.kpi.histogram import merged
 from edow.kpi.incident import Incident, Presence
 from edow.kpi.series import Point
-from edow.kpi.slo import LONGEST, Burn, Evaluation, Objective, Severity
+from edow.kpi.slo import LONGEST, Burn, Evaluation, Objective, Rule, Severity
 from edow.kpi.summary import Summary
-from edow.monitor import alerts, incidents, objectives, prices, reading
+from edow.monitor import alerts, incidents, objectives, prices, reading, thresholds
 from edow.store.contract import Counts, Put
 from edow.workflow.duration import microseconds, optional_seconds, seconds
 
@@ -29,14 +29,33 @@ NOW = 30_000_000  # microseconds
 RECENT = 300_000_000
 
 
+class AlertSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
+    """Tell somebody when that share of the error budget went within `long`, and it goes as fast within `short`: a
+    twelfth of it, if not given.
+    """
+
+    severity: Severity
+    budget: float
+    long: str
+    short: str | None = None
+
+    def rule(self) -> Rule:
+        """Raises InvalidInput."""
+        long = seconds(self.long, "long")
+        return Rule(self.severity, self.budget, long, long / 12 if self.short is None else seconds(self.short, "short"))
+
+
 class SloSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
-    """An objective to be made. `target` is a share, like 0.999; durations are like "30s", "30d"."""
+    """An objective to be made. `target` is a share, like 0.999; durations are like "30s", "30d". Without `alerts` it
+    has the usual ones.
+    """
 
     name: str
     workflow: str
     target: float
     within: str | None = None
     window: str = "30d"
+    alerts: list[AlertSpec] = []
 
     def objective(self) -> Objective:
         """Raises InvalidInput."""
@@ -46,6 +65,7 @@ class SloSpec(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=T
             target=self.target,
             within=optional_seconds(self.within, "within"),
             window=seconds(self.window, "window"),
+            rules=tuple(each.rule() for each in self.alerts),
         ).checked()
 
 
@@ -183,6 +203,16 @@ class Kpis:
         """Raises InvalidInput."""
         put: Put = prices.put(given)
         await self._link.act("prices.set", prices.KEY, msgspec.structs.asdict(given), puts=[put])
+        return given
+
+    async def thresholds(self) -> Thresholds:
+        """From when on there are alerts besides those of objectives."""
+        return await thresholds.thresholds(self._store)
+
+    async def set_thresholds(self, given: Thresholds) -> Thresholds:
+        """Raises InvalidInput."""
+        put = thresholds.put(given)
+        await self._link.act("thresholds.set", thresholds.KEY, msgspec.structs.asdict(given), puts=[put])
         return given
 
     async def alerts(self) -> list[AlertView]:

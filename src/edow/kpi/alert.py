@@ -7,15 +7,42 @@ from typing import Literal
 
 import msgspec
 
+from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
-from edow.kpi.slo import Evaluation, Severity
+from edow.kpi.slo import LONGEST, Evaluation, Severity
 
-MINUTE = 60
-LETTERS_AT_LEAST = 5
-LETTERS_SHARE = 0.05  # of the attempts that ended
-OLDEST_SECONDS = 60.0  # a message that waits for longer has nobody who takes it, or too few
+MOST = 1_000_000_000
 
 Kind = Literal["burn_rate", "stuck", "dead_letters", "lag"]
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From when on there is an alert. `dead_letters` of a task within ten minutes, and that share of its attempts; a
+    message that waits for `oldest_seconds`, or so many `waiting` (None: however many) in a consumer group; a command
+    that waits for `inbox_seconds`; so many `overdue` executions.
+    """
+
+    dead_letters: int = 5
+    dead_letter_share: float = 0.05
+    oldest_seconds: float = 60.0
+    waiting: int | None = None
+    inbox_seconds: float = 60.0
+    overdue: int = 1
+
+    def checked(self) -> Thresholds:
+        """Raises InvalidInput."""
+        for name in ("dead_letters", "waiting", "overdue"):
+            count = getattr(self, name)
+            if count is not None and not 1 <= count <= MOST:
+                raise InvalidInput(f"threshold {name}={count} is not possible: give 1 to {MOST:,}")
+        share = self.dead_letter_share
+        if not 0 <= share < 1:
+            raise InvalidInput(f"threshold dead_letter_share={share!r} is not a share: give one like 5% or 0.05")
+        for name in ("oldest_seconds", "inbox_seconds"):
+            length = getattr(self, name)
+            if not 1 <= length <= LONGEST:
+                raise InvalidInput(f"threshold {name}={length!r} is not possible: give 1s to 90d")
+        return self
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -53,29 +80,30 @@ def burning(evaluations: Iterable[Evaluation]) -> Iterable[Condition]:
             yield Condition("burn_rate", each.objective.name, severity, message)
 
 
-def stuck(overdue: int, inbox_oldest_seconds: float) -> Iterable[Condition]:
+def stuck(overdue: int, inbox_oldest_seconds: float, limits: Thresholds) -> Iterable[Condition]:
     """`overdue`: executions that should have been looked at 10 seconds ago."""
-    if overdue:
+    if overdue >= limits.overdue:
         yield Condition("stuck", "executions", "page", f"{overdue} executions make no progress: see `edow doctor`")
-    elif inbox_oldest_seconds > OLDEST_SECONDS:
+    elif inbox_oldest_seconds > limits.inbox_seconds:
         message = f"nobody has taken a command for {inbox_oldest_seconds:.0f} s: is an orchestrator running?"
         yield Condition("stuck", "inbox", "page", message)
 
 
-def dying(figures: Figures) -> Iterable[Condition]:
+def dying(figures: Figures, limits: Thresholds) -> Iterable[Condition]:
     """Tasks of which too many attempts end as dead letters, within the time of the figures."""
     for name, workflow in figures.workflows.items():
         for task, each in workflow.tasks.items():
             share = each.letters / each.attempts if each.attempts else 1.0
-            if each.letters >= LETTERS_AT_LEAST and share > LETTERS_SHARE:
+            if each.letters >= limits.dead_letters and share > limits.dead_letter_share:
                 message = f"{each.letters} dead letters of {each.attempts} attempts: see `edow dlq list --task {task}`"
                 yield Condition("dead_letters", f"{name}/{task}", "ticket", message)
 
 
-def lagging(figures: Figures) -> Iterable[Condition]:
-    """Groups whose oldest message waits for too long."""
+def lagging(figures: Figures, limits: Thresholds) -> Iterable[Condition]:
+    """Groups whose oldest message waits for too long, or in which too many wait."""
     for lag in figures.lag.values():
         seconds = (lag.oldest or 0) / 1_000_000
-        if lag.waiting and seconds > OLDEST_SECONDS:
+        many = limits.waiting is not None and lag.waiting >= limits.waiting
+        if lag.waiting and (many or seconds > limits.oldest_seconds):
             message = f"{lag.waiting:,} messages wait, the oldest for {seconds:.0f} s: start more workers"
             yield Condition("lag", f"{lag.topic} {lag.group}", "ticket", message)

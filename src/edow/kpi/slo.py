@@ -14,12 +14,41 @@ import msgspec
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
 
+MINUTE = 60.0
 HOUR = 3600.0
 DAY = 24 * HOUR
 LONGEST = 90 * DAY  # figures are kept for so long
 ROUNDING = 1e-9
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 LONGEST_NAME = 500
+MOST_RULES = 10
+
+
+Severity = Literal["page", "ticket"]
+
+
+class Rule(NamedTuple):
+    """Tell somebody when so much of the budget went within `long`, and it still goes as fast: within `short`."""
+
+    severity: Severity
+    budget: float
+    long: float
+    short: float
+
+    def threshold(self, objective: Objective) -> float:
+        """The burn rate at which that much goes in that time: 14.4, 6 and 1 for a window of 30 days."""
+        return self.budget * objective.window / self.long
+
+    def check(self, objective: Objective) -> None:
+        """Raises InvalidInput."""
+        of = f"of an alert of SLO {objective.name!r}"
+        if not 0 < self.budget <= 1:
+            raise InvalidInput(f"budget={self.budget!r} {of} is not a share of the error budget: give 2% or 0.02")
+        if not MINUTE <= self.short < self.long <= objective.window:
+            raise InvalidInput(
+                f"long={self.long:g} s and short={self.short:g} s {of} are not possible: give at least a minute, short "
+                "below long, and no more than the window of the SLO"
+            )
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +59,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     target: float
     within: float | None = None
     window: float = 30 * DAY  # seconds
+    rules: tuple[Rule, ...] = ()  # when to tell somebody; none: RULES
 
     def checked(self) -> Objective:
         """Raises InvalidInput."""
@@ -44,6 +74,10 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidInput(f"within={self.within!r} of SLO {self.name!r} is not a time: give a positive duration")
         if not HOUR <= self.window <= LONGEST:
             raise InvalidInput(f"window={self.window!r} of SLO {self.name!r} is not possible: give 1h to 90d")
+        if len(self.rules) > MOST_RULES:
+            raise InvalidInput(f"SLO {self.name!r} has {len(self.rules)} alerts: at most {MOST_RULES} are possible")
+        for rule in self.rules:
+            rule.check(self)
         return self
 
 
@@ -66,22 +100,6 @@ def tally(objective: Objective, figures: Figures) -> Tally:
     within = objective.within
     good = workflow.completed if within is None else workflow.took.at_most(within * 1_000_000)
     return Tally(good, workflow.completed + workflow.failed)
-
-
-Severity = Literal["page", "ticket"]
-
-
-class Rule(NamedTuple):
-    """Tell somebody when so much of the budget went within `long`, and it still goes as fast: within `short`."""
-
-    severity: Severity
-    budget: float
-    long: float
-    short: float
-
-    def threshold(self, objective: Objective) -> float:
-        """The burn rate at which that much goes in that time: 14.4, 6 and 1 for a window of 30 days."""
-        return self.budget * objective.window / self.long
 
 
 RULES = (
@@ -144,6 +162,8 @@ def evaluate(objective: Objective, of: Mapping[float, Tally] | Callable[[float],
 
 def _rules(objective: Objective) -> list[Rule]:
     """Of a short window the long rules say nothing."""
+    if objective.rules:
+        return list(objective.rules)
     return [rule for rule in RULES if rule.long < objective.window] or [RULES[0]._replace(long=objective.window)]
 
 

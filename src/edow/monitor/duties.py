@@ -13,6 +13,7 @@ from edow.model import topics as topics_of
 from edow.monitor import alerts, incidents, objectives, reading, topics
 from edow.monitor.alerts import Announce, nobody
 from edow.monitor.compactor import Compactor
+from edow.monitor.thresholds import thresholds
 from edow.monitor.workers import Watch
 from edow.store.contract import Store
 from edow.transport.contract import Transport
@@ -78,13 +79,14 @@ class Duties:
         self._judged = bool(evaluations)
         counts = await self._store.counts(now)
         oldest = 0 if counts.inbox_oldest_at is None else now - counts.inbox_oldest_at
+        limits = await thresholds(self._store)
         lately = await reading.figures(self._store, now - LETTERS, now)
         self._published = lately.sent.keys() - {OTHER, topics_of.CONTROL}
         conditions = [
             *alert.burning(evaluations),
-            *alert.stuck(counts.overdue, oldest / SECOND),
-            *alert.dying(lately),
-            *alert.lagging(await reading.figures(self._store, now - LAG, now)),
+            *alert.stuck(counts.overdue, oldest / SECOND, limits),
+            *alert.dying(lately, limits),
+            *alert.lagging(await reading.figures(self._store, now - LAG, now), limits),
         ]
         await alerts.update(self._store, conditions, now, self._announce)
 

@@ -1,10 +1,11 @@
 """Objectives: budgets and burn rates against cases computed by hand."""
 
+import msgspec
 import pytest
 
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
-from edow.kpi.slo import DAY, HOUR, Objective, Tally, evaluate, tally, windows
+from edow.kpi.slo import DAY, HOUR, Objective, Rule, Tally, evaluate, tally, windows
 
 MONTH = Objective(name="orders", workflow="order", target=0.999)
 
@@ -106,3 +107,37 @@ def test_an_objective_that_makes_no_sense_is_refused(given):
     """Each with what would make sense."""
     with pytest.raises(InvalidInput, match=":"):
         Objective(**({"name": "x", "workflow": "order", "target": 0.9} | given)).checked()
+
+
+def test_an_objective_may_have_alerts_of_its_own():
+    """They are looked at instead of the usual ones, over their own windows."""
+    rule = Rule("ticket", 0.5, 2 * HOUR, HOUR / 4)
+    objective = Objective(name="orders", workflow="order", target=0.999, rules=(rule,)).checked()
+    assert windows(objective) == [HOUR / 4, 2 * HOUR, 30 * DAY]
+    [burn] = evaluate(objective, lambda _: Tally(999, 1000)).burns
+    assert (burn.threshold, burn.long_rate, burn.fires) == (pytest.approx(180), pytest.approx(1), False)
+    assert evaluate(objective, lambda _: Tally(0, 1000)).severity == "ticket"
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (Rule("page", 2, HOUR, 300), "budget=2"),
+        (Rule("page", float("nan"), HOUR, 300), "budget=nan"),
+        (Rule("page", 0.02, HOUR, HOUR), "long=3600 s"),
+        (Rule("page", 0.02, HOUR, 10), "short=10 s"),
+        (Rule("page", 0.02, 60 * DAY, HOUR), "no more than the window"),
+    ],
+)
+def test_an_alert_that_cannot_be_is_refused(rule, said):
+    """By what is wrong with it."""
+    with pytest.raises(InvalidInput, match=said):
+        Objective(name="orders", workflow="order", target=0.9, rules=(rule,)).checked()
+
+
+def test_an_objective_of_an_older_release_has_the_usual_alerts():
+    """Its record says nothing of any."""
+    stored = b'{"name":"orders","workflow":"order","target":0.999,"within":null,"window":2592000.0}'
+    assert msgspec.json.decode(stored, type=Objective) == MONTH
+    own = msgspec.structs.replace(MONTH, rules=(Rule("page", 0.02, HOUR, 300.0),))
+    assert msgspec.json.decode(msgspec.json.encode(own), type=Objective) == own

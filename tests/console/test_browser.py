@@ -22,20 +22,20 @@ expect.set_options(timeout=PATIENCE_MS)
 EVIL = "</pre><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
 
 
-async def test_the_overview_shows_what_happens_while_it_is_open(console: Console) -> None:
+async def test_the_overview_shows_what_happens_while_it_is_open(anywhere: Console) -> None:
     """Without being loaded again, and with nothing asked of any other server."""
-    async with visiting(console.url) as visitor:
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/")
         await expect(page.get_by_role("heading", name="Overview")).to_be_visible()
         await expect(page.locator("#failed")).to_contain_text("Nothing has failed")
-        handle = await console.client.start(flow.refused.with_options(id="no-luck"), "x")
+        handle = await anywhere.client.start(flow.refused.with_options(id="no-luck"), "x")
         with pytest.raises(Exception, match="no: x"):
             await handle.result()
         await expect(page.locator("#failed")).to_contain_text("no-luck")
         await expect(page.locator("#health")).to_contain_text("Making progress")
         assert visitor.complaints == []
-        assert {url.split("/")[2] for url in visitor.asked} == {console.url.split("/")[2]}
+        assert {url.split("/")[2] for url in visitor.asked} == {anywhere.url.split("/")[2]}
 
 
 async def test_executions_are_found_by_keyboard(console: Console) -> None:
@@ -84,10 +84,10 @@ async def test_pages_of_a_list_follow_each_other(console: Console) -> None:
         await expect(page.locator("#rows tbody tr")).to_have_count(50)
 
 
-async def test_one_execution_is_signalled_and_goes_on_before_our_eyes(console: Console) -> None:
+async def test_one_execution_is_signalled_and_goes_on_before_our_eyes(anywhere: Console) -> None:
     """The form says what is wrong with a value, and the page shows the end as it comes."""
-    await console.client.start(flow.order.with_options(id="one"), "anvil")
-    async with visiting(console.url) as visitor:
+    await anywhere.client.start(flow.order.with_options(id="one"), "anvil")
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/executions/one")
         await expect(page.locator("#timeline")).to_contain_text("reserve")
@@ -109,11 +109,11 @@ async def test_one_execution_is_signalled_and_goes_on_before_our_eyes(console: C
         await expect(page.locator("#actions details")).to_have_count(0)
 
 
-async def test_executions_are_cancelled_and_terminated_also_without_scripts(console: Console) -> None:
+async def test_executions_are_cancelled_and_terminated_also_without_scripts(anywhere: Console) -> None:
     """Forms are forms; the reason is kept."""
     for name in ("stop", "end"):
-        await console.client.start(flow.order.with_options(id=name), "anvil")
-    async with visiting(console.url, java_script_enabled=False) as visitor:
+        await anywhere.client.start(flow.order.with_options(id=name), "anvil")
+    async with visiting(anywhere.url, java_script_enabled=False) as visitor:
         page = visitor.page
         for name, title, button in (
             ("stop", "Cancel…", "Cancel the execution"),
@@ -126,14 +126,14 @@ async def test_executions_are_cancelled_and_terminated_also_without_scripts(cons
             await expect(page.locator(".say.ok")).to_be_visible()
     for name, status in (("stop", Status.CANCELLED), ("end", Status.TERMINATED)):
         with pytest.raises(Exception, match="enough of it"):
-            await console.client.get(name).result(timeout=30)
-        assert (await console.client.get(name).describe()).status is status
+            await anywhere.client.get(name).result(timeout=30)
+        assert (await anywhere.client.get(name).describe()).status is status
 
 
-async def test_an_execution_is_paused_and_resumed(console: Console) -> None:
+async def test_an_execution_is_paused_and_resumed(anywhere: Console) -> None:
     """The reason is there while it is paused, and a signal that came meanwhile is not lost."""
-    await console.client.start(flow.order.with_options(id="one"), "anvil")
-    async with visiting(console.url) as visitor:
+    await anywhere.client.start(flow.order.with_options(id="one"), "anvil")
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/executions/one")
         await page.get_by_text("Pause…").click()
@@ -141,9 +141,9 @@ async def test_an_execution_is_paused_and_resumed(console: Console) -> None:
         await page.get_by_role("button", name="Pause the execution").click()
         await expect(page.locator("#facts .badge")).to_have_text("paused")
         await expect(page.locator("#facts")).to_contain_text("stock-taking")
-        await console.client.get("one").signal("approved", True)
+        await anywhere.client.get("one").signal("approved", True)
         await page.get_by_role("button", name="Resume").click()
-        assert await console.client.get("one").result(timeout=60) == "anvil: sent"
+        assert await anywhere.client.get("one").result(timeout=60) == "anvil: sent"
         await expect(page.locator("#facts .badge")).to_have_text("completed")
 
 
@@ -187,13 +187,13 @@ async def test_a_small_screen_needs_no_scrolling_sideways(console: Console) -> N
             assert wide <= 0, path
 
 
-async def test_what_can_be_used_has_a_name(console: Console) -> None:
+async def test_what_can_be_used_has_a_name(anywhere: Console) -> None:
     """For people who hear the page: one main landmark, one heading of the first kind, and no nameless control."""
-    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    await anywhere.client.start(flow.order.with_options(id="one"), "anvil")
     nameless = """[...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea, summary')]
         .filter(each => !(each.textContent.trim() || each.getAttribute('aria-label') || each.labels?.length))
         .map(each => each.outerHTML)"""
-    async with visiting(console.url) as visitor:
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         for path in (
             "/",
@@ -225,10 +225,10 @@ async def parked(console: Console, *texts: str) -> list[str]:
     return [letter.id for letter in await console.client.dead_letters(where)]
 
 
-async def test_a_dead_letter_is_edited_and_redriven(console: Console) -> None:
+async def test_a_dead_letter_is_edited_and_redriven(anywhere: Console) -> None:
     """What does not fit the task's signature is refused; what does brings the execution to its end."""
-    await parked(console, "seven")
-    async with visiting(console.url) as visitor:
+    await parked(anywhere, "seven")
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/dead-letters")
         await page.get_by_role("link", name="ValueError").click()
@@ -242,18 +242,18 @@ async def test_a_dead_letter_is_edited_and_redriven(console: Console) -> None:
         await arguments.fill('{"text": "7"}')
         await page.get_by_role("button", name="Redrive").click()
         await expect(page.locator(".say.ok")).to_contain_text("runs again")
-        assert await console.client.get("broken-0").result(timeout=60) == "7"
+        assert await anywhere.client.get("broken-0").result(timeout=60) == "7"
         await expect(page.locator("#facts .badge")).to_have_text("redriven")
         await page.goto("/dead-letters")
         await expect(page.locator("#groups")).to_contain_text("Nothing waits for you")
 
 
 async def test_dead_letters_of_one_kind_are_set_aside_brought_back_redriven_in_stages_and_discarded(
-    console: Console,
+    anywhere: Console,
 ) -> None:
     """All the desk's verbs, on groups."""
-    await parked(console, "one", "two", "three")
-    async with visiting(console.url) as visitor:
+    await parked(anywhere, "one", "two", "three")
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/dead-letters")
         await expect(page.locator("#groups tbody tr")).to_have_count(1)
@@ -271,13 +271,13 @@ async def test_dead_letters_of_one_kind_are_set_aside_brought_back_redriven_in_s
         await page.get_by_label("Arguments to change").fill('{"text": "5"}')
         await page.get_by_role("button", name="Redrive", exact=True).click()
         await expect(page.locator("#redrives")).to_contain_text("running")
-        orphan = await parked_again(console)
+        orphan = await parked_again(anywhere)
         await page.get_by_role("link", name="ValueError").click()
         await page.get_by_text("Discard…").click()
         await page.locator("#act-discard").get_by_label("Reason").fill("never mind")
         await page.get_by_role("button", name="Discard all of them").click()
         with pytest.raises(Exception, match="never mind"):
-            await console.client.get(orphan).result(timeout=60)
+            await anywhere.client.get(orphan).result(timeout=60)
         assert visitor.complaints == []
 
 
@@ -302,9 +302,9 @@ async def parked_again(console: Console) -> str:
     return "again"
 
 
-async def test_a_schedule_is_made_paused_resumed_triggered_backfilled_and_deleted(console: Console) -> None:
+async def test_a_schedule_is_made_paused_resumed_triggered_backfilled_and_deleted(anywhere: Console) -> None:
     """By forms; what a trigger has started is among the runs, and ends."""
-    async with visiting(console.url) as visitor:
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/schedules")
         await expect(page.locator("#schedules")).to_contain_text("There are none")
@@ -353,14 +353,14 @@ async def test_a_schedule_that_makes_no_sense_is_told_why(console: Console) -> N
             assert said in answer.text
 
 
-async def test_ticked_executions_are_cancelled_together(console: Console) -> None:
+async def test_ticked_executions_are_cancelled_together(anywhere: Console) -> None:
     """And the search that found them is there again, with what could not be done told."""
     for name in ("bulk-1", "bulk-2", "bulk-3"):
-        await console.client.start(flow.order.with_options(id=name), "anvil")
-    await console.client.get("bulk-3").terminate()
+        await anywhere.client.start(flow.order.with_options(id=name), "anvil")
+    await anywhere.client.get("bulk-3").terminate()
     with pytest.raises(WorkflowTerminated):
-        await console.client.get("bulk-3").result(timeout=60)
-    async with visiting(console.url) as visitor:
+        await anywhere.client.get("bulk-3").result(timeout=60)
+    async with visiting(anywhere.url) as visitor:
         page = visitor.page
         await page.goto("/executions?q=bulk")
         await expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
@@ -372,23 +372,23 @@ async def test_ticked_executions_are_cancelled_together(console: Console) -> Non
         await expect(page.locator("main .say")).to_contain_text("1 were asked to, 1 could not be")
         await expect(page).to_have_url(re.compile(r"q=bulk&done=1&not=1"))
         with pytest.raises(WorkflowCancelled, match="all of them"):
-            await console.client.get("bulk-1").result(timeout=60)
+            await anywhere.client.get("bulk-1").result(timeout=60)
         await expect(page.locator("#rows")).to_contain_text("cancelled")
-    assert (await console.client.get("bulk-2").describe()).status is Status.RUNNING
-    entries = (await console.client.audit()).entries
+    assert (await anywhere.client.get("bulk-2").describe()).status is Status.RUNNING
+    entries = (await anywhere.client.audit()).entries
     accepted = [entry for entry in entries if entry.action == "execution.cancel" and entry.outcome == "accepted"]
     assert [(entry.target, entry.actor) for entry in accepted] == [("bulk-1", "local")]
 
 
-async def test_one_action_on_all_that_a_search_finds(console: Console) -> None:
+async def test_one_action_on_all_that_a_search_finds(anywhere: Console) -> None:
     """Previewed, begun, and followed to its end; who did it is in the audit log."""
     names = [f"sweep-{number}" for number in range(7)]
-    await console.client.start_many(flow.order, [("anvil",)] * 7, names)
-    await console.client.start(flow.order.with_options(id="other"), "anvil")
-    runner = console.system.jobs()
+    await anywhere.client.start_many(flow.order, [("anvil",)] * 7, names)
+    await anywhere.client.start(flow.order.with_options(id="other"), "anvil")
+    runner = anywhere.system.jobs()
     await runner.start()
     try:
-        async with visiting(console.url) as visitor:
+        async with visiting(anywhere.url) as visitor:
             page = visitor.page
             await page.goto("/executions?q=sweep&status=running")
             await page.get_by_role("link", name="Act on all that match").click()
@@ -406,5 +406,5 @@ async def test_one_action_on_all_that_a_search_finds(console: Console) -> None:
         await runner.stop()
     for name in names:
         with pytest.raises(WorkflowTerminated):
-            await console.client.get(name).result(timeout=60)
-    assert (await console.client.get("other").describe()).status is Status.RUNNING
+            await anywhere.client.get(name).result(timeout=60)
+    assert (await anywhere.client.get("other").describe()).status is Status.RUNNING

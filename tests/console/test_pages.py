@@ -25,7 +25,10 @@ from tests.console.conftest import Console, console_on
 
 EVIL = "</pre><script>document.title='owned'</script><img src=x onerror=document.title='owned'>{{7*1009}}"
 EVIL_ID = "<img src=x onerror=alert(1)>"
-ADDRESSES = (*(path for _, path, _ in PAGES), "/executions/one", "/executions-all?q=one", "/jobs", "/login")
+ADDRESSES = (
+    *(path for _, path, _ in PAGES),
+    *("/executions/one", "/executions-all?q=one", "/jobs", "/events/triggers", "/events/endpoints", "/login"),
+)
 
 
 async def started(console: Console) -> None:

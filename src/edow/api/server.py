@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from collections.abc import Iterator
 
@@ -23,12 +24,15 @@ GRACE_SECONDS = 3  # for requests in flight at the end; one that waits for a res
 
 
 class Server:
-    """`port` 0: any that is free. `url` is known after `start`."""
+    """`port` 0: any that is free. `url` is known after `start`. `prefix`: of a proxy in front, which takes it away from
+    the paths that it passes on.
+    """
 
     url = ""
 
-    def __init__(self, app: Litestar, host: str, port: int) -> None:
+    def __init__(self, app: Litestar, host: str, port: int, prefix: str = "") -> None:
         self._app = app
+        self._prefix = prefix_of(prefix)
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -45,6 +49,7 @@ class Server:
             access_log=False,
             proxy_headers=False,  # an address that a header claims proves nothing
             server_header=False,
+            root_path=self._prefix,
             timeout_graceful_shutdown=GRACE_SECONDS,
             ws="none",
         )
@@ -87,6 +92,14 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def prefix_of(text: str) -> str:
+    """As ASGI has it: "" or "/one/two". Raises InvalidInput."""
+    path = text.strip("/")
+    if path and not re.fullmatch(r"[A-Za-z0-9_.~-]+(/[A-Za-z0-9_.~-]+)*", path):
+        raise InvalidInput(f"prefix {text!r} is not a path like /edow; use letters, digits, dots, - _ ~ and slashes")
+    return f"/{path}" if path else ""
 
 
 def listening(host: str, port: int) -> socket.socket:

@@ -29,6 +29,9 @@ def api(  # noqa: PLR0913  # options
     mask: Annotated[
         str, typer.Option("--mask", metavar="NAMES", envvar="EDOW_MASK", help="Fields never shown, by part of name.")
     ] = ",".join(SECRET),
+    prefix: Annotated[
+        str, typer.Option("--prefix", metavar="PATH", help="Of a proxy in front that passes on what is below it.")
+    ] = "",
     store: options.Store = None,
     transport: options.Transport = None,
 ) -> None:
@@ -49,7 +52,7 @@ def api(  # noqa: PLR0913  # options
     def parts(system: System) -> list[Part]:
         site = Site(str(system), mask.split(","))
         app = application(system.store, system.transport, registry=registry, settings=settings, site=site)
-        return [Server(app, host, port)]
+        return [Server(app, host, port, prefix)]
 
     system = System(store, transport, registry)
     note(f"edow api: {system}")

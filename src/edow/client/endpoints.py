@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -13,7 +13,7 @@ from edow.errors import InvalidInput
 from edow.trigger import outgoing, references
 from edow.trigger.outgoing import ENDPOINTS, OUTCOMES, OUTGOING, STATUSES, Endpoint
 from edow.trigger.schedules.definition import utc
-from edow.trigger.tally import shown, totals
+from edow.trigger.tally import Recent, latest, shown, totals
 
 KEEP_SECONDS = 86_400.0
 MOST_KEEP_SECONDS = 90 * 86_400
@@ -106,6 +106,10 @@ class Endpoints:
         endpoint = await self._all.get(name)
         puts = outgoing.message(endpoint.name, "ping", {}, self._link.clock())
         await self._link.act("endpoint.test", name, {}, puts=puts)
+
+    async def recent(self, name: str | None = None) -> Mapping[str, Sequence[Recent]]:
+        """What its last messages came to, the newest first, by name; of all, or of one."""
+        return await latest(self._link.store, "endpoints", name)
 
     async def delete(self, name: str) -> None:
         """What is still to be sent becomes dead letters. Raises NotFound."""

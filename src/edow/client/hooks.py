@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +13,7 @@ from edow.trigger import references
 from edow.trigger.action import Action, Mode
 from edow.trigger.hooks import HOOKS, OUTCOMES, REASONS, Hook
 from edow.trigger.signatures import Hmac, Scheme
-from edow.trigger.tally import shown, totals
+from edow.trigger.tally import Recent, latest, shown, totals
 from edow.workflow.duration import seconds
 
 
@@ -138,6 +138,10 @@ class Hooks:
 
         hook = await self._all.change(name, change, "rotate", {"finished": secret is None})
         return _view(hook, (await totals(self._store, "hooks", name)).get(name, {}))
+
+    async def recent(self, name: str | None = None) -> Mapping[str, Sequence[Recent]]:
+        """What its last deliveries came to, the newest first, by name; of all, or of one."""
+        return await latest(self._store, "hooks", name)
 
     async def delete(self, name: str) -> None:
         """From now on it is not found. Raises NotFound."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -12,7 +12,7 @@ from edow.client.hooks import ActionSpec, ActionView, of_action
 from edow.client.link import Link
 from edow.trigger import references
 from edow.trigger.events import OUTCOMES, TRIGGERS, Trigger
-from edow.trigger.tally import shown, totals
+from edow.trigger.tally import Recent, latest, shown, totals
 from edow.workflow.duration import seconds
 
 
@@ -98,6 +98,10 @@ class Triggers:
     async def resume(self, name: str) -> TriggerView:
         """Go on with the messages that wait. Raises NotFound."""
         return await self._seen(await self._all.change(name, lambda each: _paused(each, False), "resume", {}))
+
+    async def recent(self, name: str | None = None) -> Mapping[str, Sequence[Recent]]:
+        """What its last messages came to, the newest first, by name; of all, or of one."""
+        return await latest(self._store, "triggers", name)
 
     async def delete(self, name: str) -> None:
         """What it has gathered becomes a dead letter when it is due. Raises NotFound."""

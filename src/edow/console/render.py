@@ -92,6 +92,11 @@ def answer(request: Request[Any, Any, Any], body: bytes, kind: str, code: int = 
     return Response(body, status_code=code, headers=headers, media_type=kind)
 
 
+def root_of(request: Request[Any, Any, Any]) -> str:
+    """Before every address of ours: where whoever serves this application has put it; "" for the root itself."""
+    return str(request.scope.get("root_path") or "").rstrip("/")
+
+
 class Renderer:
     """`shared` are values that every page needs."""
 
@@ -107,8 +112,8 @@ class Renderer:
 
     def page(self, request: Request[Any, Any, Any], template: str, code: int = 200, **values: Any) -> Response[bytes]:
         """The page; see `answer`."""
-        signed_in = COOKIE in request.cookies
-        body = self._templates.get_template(template).render(signed_in=signed_in, **values).encode()
+        values |= {"signed_in": COOKIE in request.cookies, "root": root_of(request)}
+        body = self._templates.get_template(template).render(**values).encode()
         return answer(request, body, "text/html", code)
 
     def _made(self) -> Environment:

@@ -18,7 +18,7 @@ from edow.api.gate import COOKIE, refuse_other_origins
 from edow.api.routes import Acting, Shared
 from edow.client.audit import AuditFilter
 from edow.client.handle import Handle
-from edow.console import desk_routes, job_routes, schedule_routes
+from edow.console import desk_routes, event_routes, job_routes, schedule_routes
 from edow.console.crew import crew
 from edow.console.execution import MEANINGS, view
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, json_of, positive, text
@@ -26,7 +26,7 @@ from edow.console.listing import PAGE, PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
 from edow.console.performance import WINDOWS, performance
-from edow.console.render import HERE, answer
+from edow.console.render import HERE, answer, root_of
 from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound, WrongState
 from edow.model.execution import Standing
@@ -172,7 +172,8 @@ async def login(request: Asked, backend: Shared, render: Rendering, data: Form) 
     if token is None:
         return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
     welcome = Redirect("/", status_code=303)
-    welcome.set_cookie(COOKIE, given, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    secure = request.url.scheme == "https"
+    welcome.set_cookie(COOKIE, given, path=root_of(request) or "/", httponly=True, samesite="strict", secure=secure)
     return welcome
 
 
@@ -180,7 +181,7 @@ async def login(request: Asked, backend: Shared, render: Rendering, data: Form) 
 async def logout(request: Asked) -> Redirect:
     refuse_other_origins(request)
     farewell = Redirect("/login", status_code=303)
-    farewell.delete_cookie(COOKIE)
+    farewell.delete_cookie(COOKIE, path=root_of(request) or "/")
     return farewell
 
 
@@ -198,6 +199,7 @@ PAGES = (
     ("executions", "/executions", "Executions"),
     ("letters", "/dead-letters", "Dead letters"),
     ("schedules", "/schedules", "Schedules"),
+    ("events", "/events", "Webhooks and events"),
     ("performance", "/performance", "Performance"),
     ("topics", "/topics", "Topics"),
     ("processes", "/processes", "Processes"),
@@ -225,6 +227,7 @@ ROUTES: tuple[BaseRouteHandler, ...] = (
     asset,
     *desk_routes.ROUTES,
     *schedule_routes.ROUTES,
+    *event_routes.ROUTES,
     *job_routes.ROUTES,
 )
 

@@ -14,6 +14,7 @@ from typing import Any
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edow import api
 from edow.api.routes import Shared
@@ -58,6 +59,7 @@ class Site:
                 "render": Provide(lambda: self.render, sync_to_thread=False),
             },
             exception_handlers={EdowError: problems.of_edow, HTTPException: problems.of_http},
+            middleware=[rooted],
             include_in_schema=False,
         )
 
@@ -66,6 +68,26 @@ class Site:
         self.pages.insert(0, (key, path, title))
         self.render.also(templates)
         app.register(self.router(path, handlers))
+
+
+def rooted(app: ASGIApp) -> ASGIApp:
+    """Redirects stay under the prefix that the application is served under."""
+
+    async def middleware(scope: Scope, receive: Receive, send: Send) -> None:
+        root = str(scope.get("root_path") or "").rstrip("/").encode()
+
+        async def send_rooted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = message.get("headers", ())
+                message["headers"] = [
+                    (name, root + value if name == b"location" and value.startswith(b"/") else value)
+                    for name, value in headers
+                ]
+            await send(message)
+
+        await app(scope, receive, send_rooted if root else send)
+
+    return middleware
 
 
 def application(  # what `edow.api.application` takes, and what is the console's

@@ -132,7 +132,7 @@ class Consumer:
                 except Exception as problem:
                     await self._bury(delivery, problem)
                 else:
-                    self._tally.add(self.trigger.name, result.outcome)
+                    self._tally.add(self.trigger.name, result.outcome, result.execution)
 
     async def _gather(self, key: str, events: Sequence[tuple[Delivery, Event]]) -> None:
         try:
@@ -144,7 +144,7 @@ class Consumer:
                 await self._bury(delivery, problem)
         else:
             for outcome in outcomes:
-                self._tally.add(self.trigger.name, outcome)
+                self._tally.add(self.trigger.name, outcome, key)
 
     def _made_up(self, event: Event) -> str:
         return f"{self.trigger.action.workflow}-{event.id[:20]}"
@@ -153,7 +153,7 @@ class Consumer:
         log.warning("trigger %s: a message became a dead letter: %s", self.trigger.name, type(problem).__name__)
         reason = f"trigger {self.trigger.name}, topic {delivery.topic}: {_said(problem)}"
         await bury(self._store, self.trigger.name, delivery.body, reason, self._clock())
-        self._tally.add(self.trigger.name, "poison")
+        self._tally.add(self.trigger.name, "poison", detail=type(problem).__name__)
 
     async def _renew(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:
         while True:

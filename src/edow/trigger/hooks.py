@@ -125,7 +125,7 @@ class HookDesk:
             self.tally.add(name, no.reason)
             log.warning("hook %s: refused with %d (%s)", name, no.status, no.reason)
             return _refusal(no.status, no.reason, str(no), no.reason)
-        self.tally.add(name, answer.outcome)
+        self.tally.add(name, answer.outcome, str(answer.body.get("execution", "")))
         return answer
 
     async def _admit(self, hook: Hook, headers: Mapping[str, str], body: bytes, now: int) -> HookAnswer:

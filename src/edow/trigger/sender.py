@@ -130,7 +130,7 @@ class Sender:
             keys = _keys(endpoint, self._clock())
         except (NotFound, InvalidInput) as problem:
             log.error("endpoint %s: %s", endpoint.name, problem)
-            self.tally.add(endpoint.name, "failed_attempt")
+            self.tally.add(endpoint.name, "failed_attempt", detail=f"{sending.type}: no secret could be read")
             return
         headers = outgoing.headers(sending, keys, self._clock() // 1_000_000)
         posted = await post(endpoint.url, headers, bytes(sending.body), self._allowed)
@@ -143,9 +143,11 @@ class Sender:
         gone = [Put(OUTGOING, sending.key, None), Put(OUTGOING, sending.index, None)]
         if posted.delivered:
             await self._store.records_put(gone, self._clock())
-            self.tally.add(sending.endpoint, "delivered")
+            self.tally.add(sending.endpoint, "delivered", detail=sending.type)
             return
-        self.tally.add(sending.endpoint, "failed_attempt")
+        self.tally.add(
+            sending.endpoint, "failed_attempt", detail=f"{sending.type}: {posted.problem or posted.status}"[:200]
+        )
         log.warning("endpoint %s: attempt %d: %s", sending.endpoint, sending.attempts, posted.problem)
         if posted.hopeless:
             await self._give_up(sending, "the receiver wants nothing more (410)", gone)
@@ -158,7 +160,7 @@ class Sender:
         reason = f"webhook {sending.id} ({sending.type}) for endpoint {sending.endpoint}: {why}"
         await bury(self._store, f"endpoint-{sending.endpoint}", bytes(sending.body), reason, self._clock())
         await self._store.records_put(gone, self._clock())
-        self.tally.add(sending.endpoint, "dead_letter")
+        self.tally.add(sending.endpoint, "dead_letter", detail=f"{sending.type}: {why}")
 
     async def _look_forever(self) -> None:
         await forever(self.look_once, "endpoints were not looked at", POLL_SECONDS)

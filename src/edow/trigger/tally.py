@@ -1,13 +1,14 @@
-"""How often what happened to hooks and triggers: counted in memory, added up in the store every few seconds.
+"""How often what happened to hooks and triggers, and what happened last: kept in memory, and written to the store every
+few seconds.
 
-Counts are for people and alarms: a process that is killed takes those of its last seconds with it.
+Both are for people and alarms: a process that is killed takes those of its last seconds with it.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -21,7 +22,18 @@ log = logging.getLogger("edow.trigger")
 FLUSH_SECONDS = 5.0
 KEEP_US = 30 * 86_400_000_000  # counts of a process that has gone are forgotten after this
 PREFIX = "count/"
+LATEST = "last/"
+MOST_LATEST = 20  # of each name and process
 MOST_NAMES = 1000  # counted apart; others together under "?"
+
+
+class Recent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What happened at a moment. `execution`: which has it; `detail`: in words, without any payload."""
+
+    at: int
+    outcome: str
+    execution: str = ""
+    detail: str = ""
 
 
 class Tally:
@@ -31,16 +43,19 @@ class Tally:
         self.counts: dict[str, Counter[str]] = {}
         self._store = store
         self._clock = clock
-        self._prefix = f"{PREFIX}{family}/"
+        self._family = family
+        self._recent: dict[str, deque[Recent]] = {}
         self._process = process
         self._changed: set[str] = set()
         self._background = Background(("edow-tally", self._run))
 
-    def add(self, name: str, outcome: str, count: int = 1) -> None:
-        """`name` of the hook or trigger."""
+    def add(self, name: str, outcome: str, execution: str = "", detail: str = "") -> None:
+        """`name` of the hook or trigger; the rest as in `Recent`."""
         if name not in self.counts and len(self.counts) >= MOST_NAMES:
             name = "?"
-        self.counts.setdefault(name, Counter())[outcome] += count
+        self.counts.setdefault(name, Counter())[outcome] += 1
+        recent = self._recent.setdefault(name, deque(maxlen=MOST_LATEST))
+        recent.append(Recent(self._clock(), outcome, execution, detail))
         self._changed.add(name)
 
     async def start(self) -> None:
@@ -62,15 +77,17 @@ class Tally:
         if not names:
             return
         until = self._clock() + KEEP_US
-        puts = [
-            Put(EVENTS, f"{self._prefix}{name}/{self._process}", msgspec.json.encode(self.counts[name]), None, until)
-            for name in sorted(names)
-        ]
+        puts = [put for name in sorted(names) for put in self._puts(name, until)]
         try:
             await self._store.records_put(puts, self._clock())
         except Unavailable:
             self._changed |= names
             raise
+
+    def _puts(self, name: str, until: int) -> list[Put]:
+        key = f"{self._family}/{name}/{self._process}"
+        counts, recent = msgspec.json.encode(self.counts[name]), msgspec.json.encode(list(self._recent[name]))
+        return [Put(EVENTS, PREFIX + key, counts, None, until), Put(EVENTS, LATEST + key, recent, None, until)]
 
     async def _run(self) -> None:
         await forever(self.run_once, "counts were not written", FLUSH_SECONDS)
@@ -78,15 +95,26 @@ class Tally:
 
 async def totals(store: Store, family: Family, name: str | None = None) -> dict[str, Counter[str]]:
     """Over all processes, by name of hook or trigger."""
-    prefix = f"{PREFIX}{family}/" + (f"{name}/" if name else "")
     found: dict[str, Counter[str]] = {}
-    after: str | None = None
-    while records := await store.records_list(RecordFilter(EVENTS, prefix, after)):
-        for record in records:
-            each = record.key.removeprefix(f"{PREFIX}{family}/").rpartition("/")[0]
-            found.setdefault(each, Counter()).update(msgspec.json.decode(record.body, type=dict[str, int]))
-        after = records[-1].key
+    async for each, body in _records(store, f"{PREFIX}{family}/", name):
+        found.setdefault(each, Counter()).update(msgspec.json.decode(body, type=dict[str, int]))
     return found
+
+
+async def latest(store: Store, family: Family, name: str | None = None) -> dict[str, list[Recent]]:
+    """What happened last, the newest first, by name of hook or trigger: of each process so many."""
+    found: dict[str, list[Recent]] = {}
+    async for each, body in _records(store, f"{LATEST}{family}/", name):
+        found.setdefault(each, []).extend(msgspec.json.decode(body, type=list[Recent]))
+    return {each: sorted(recent, key=lambda one: -one.at) for each, recent in found.items()}
+
+
+async def _records(store: Store, prefix: str, name: str | None) -> AsyncIterator[tuple[str, bytes]]:
+    after: str | None = None
+    while records := await store.records_list(RecordFilter(EVENTS, prefix + (f"{name}/" if name else ""), after)):
+        for record in records:
+            yield record.key.removeprefix(prefix).rpartition("/")[0], record.body
+        after = records[-1].key
 
 
 def shown(counts: Mapping[str, int], outcomes: Sequence[str] = ()) -> dict[str, int]:

@@ -51,5 +51,5 @@ class Waiting:
             await self._store.records_put([gone], self._clock(), requests, all_or_nothing=True)
         except (RecordChanged, NotAccepted):
             return False  # another process was quicker; or it has ended just now, and the next look will find that
-        self._tallies[kept.family].add(kept.name, "delivered" if runs else "unmatched")
+        self._tallies[kept.family].add(kept.name, "delivered" if runs else "unmatched", kept.execution)
         return runs

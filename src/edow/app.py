@@ -251,9 +251,9 @@ class System:
             monitor.more_topics = lambda: events.topics
         return monitor
 
-    def schedules(self) -> schedules.Runner:
-        """What starts executions at the times of the store's schedules; beside each orchestrator."""
-        return schedules.Runner(self.store, now)
+    def schedules(self, orchestrator: Orchestrator | None = None) -> schedules.Runner:
+        """What starts executions at the times of the store's schedules; beside each orchestrator, which measures it."""
+        return schedules.Runner(self.store, now, None if orchestrator is None else orchestrator.meter)
 
     def events(self, orchestrator: Orchestrator | None = None) -> EventRunner:
         """What applies messages of the store's event triggers; beside each orchestrator, which measures them."""

@@ -17,6 +17,9 @@ import pytest
 import edow
 from edow.app import connect_store
 from edow.errors import Unavailable
+from edow.kpi import series
+from edow.kpi.meter import Meter
+from edow.kpi.summary import summary
 from edow.store.contract import Answer, ExecutionFilter, Put, Record, RecordFilter, Request, StartRequest, Store
 from edow.testing.boundaries import BoundaryStore
 from edow.trigger.schedules import Runner, Schedule
@@ -249,6 +252,22 @@ async def test_only_what_is_due_is_read(store: Store) -> None:
     await runner.run_once(start + HOUR)
     assert sorted(shaken.read) == ["due-0", "due-1", "due-2"]
     assert len(await started(store)) == 3
+
+
+async def test_how_late_ticks_are_started_is_measured(store: Store) -> None:
+    """From when each was due until its start is stored, by whoever stored it; those that nobody started are counted."""
+    start = moment(FIRST) or 0
+    hourly = Schedule(workflow="w", every="1h", anchor=FIRST, catch_up="90m", overlap="allow_all")
+    await make(store, {"hourly": hourly}, start)
+    meters = [Meter(), Meter()]
+    loops = [Runner(store, lambda: start + 5 * HOUR + 2_000_000, meter) for meter in meters]
+    await asyncio.gather(*(each.run_once(start + 5 * HOUR) for each in loops))
+    figures = series.added_up(meter.take() for meter in meters)
+    [ticks] = figures.schedules.values()
+    assert (ticks.late.count, ticks.late.total) == (2, HOUR + 2 * 2_000_000)
+    assert ticks.missed == 4
+    [told] = summary(figures, 60.0).schedules
+    assert (told.schedule, told.late.count, told.missed) == ("hourly", 2, 4)
 
 
 async def test_thousands_due_at_once(store: Store) -> None:

@@ -14,7 +14,7 @@ from edow.kpi.summary import Latency, Summary
 
 def tables(summary: Summary) -> Iterator[Table | Text]:
     """Nothing is shown that was not measured."""
-    if not summary.workflows:
+    if not summary.workflows and not summary.schedules:
         yield Text("nothing was measured in this time", style="dim")
         return
     yield Text(f"\nExecutions of the last {output.duration(summary.seconds * 1_000_000)}", style="bold")
@@ -24,6 +24,9 @@ def tables(summary: Summary) -> Iterator[Table | Text]:
         yield _tasks(summary)
         yield Text("\nWhat a completed execution costs", style="bold")
         yield _costs(summary)
+    if summary.schedules:
+        yield Text("\nSchedules: how late executions were started", style="bold")
+        yield _schedules(summary)
     if summary.topics:
         yield Text("\nMessages", style="bold")
         yield _topics(summary)
@@ -68,6 +71,14 @@ def _tasks(summary: Summary) -> Table:
             *_quantiles(each.run),
             *_quantiles(each.back),
         )
+    return table
+
+
+def _schedules(summary: Summary) -> Table:
+    numbers = ("started", "missed", "late p50", "p95", "p99")
+    table = output.table("schedule", *numbers, right=numbers)
+    for each in summary.schedules:
+        table.add_row(each.schedule, f"{each.late.count:,}", f"{each.missed:,}", *_quantiles(each.late))
     return table
 
 

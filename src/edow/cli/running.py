@@ -74,7 +74,7 @@ async def _run(job: _Job, store: str | None, transport: str | None) -> object:
         args, kwargs = job.args
         handle = await client.start(job.workflow, *args, **kwargs)
         orchestrator = system.orchestrator()
-        for part in (system.monitor(orchestrator), orchestrator, system.schedules(), system.worker()):
+        for part in (system.monitor(orchestrator), orchestrator, system.schedules(orchestrator), system.worker()):
             stack.push_async_callback(part.stop)
             await part.start()
         return await _follow(client, handle, job)

@@ -152,7 +152,7 @@ def orchestrating(system: System, metrics: Address = ("", None)) -> list[Part]:
     events = system.events(orchestrator)
     monitor = system.monitor(orchestrator, sender, events)
     parts: list[Part] = [sender, monitor, orchestrator]
-    parts += [system.redriver(), system.jobs(), system.schedules(), events]
+    parts += [system.redriver(), system.jobs(), system.schedules(orchestrator), events]
     host, port = metrics
     if port is not None:
         from edow.metrics.families import of_orchestrator

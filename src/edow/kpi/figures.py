@@ -18,6 +18,7 @@ OTHER = "(other)"
 WORKFLOWS = 100
 TASKS = 100  # of one workflow
 TOPICS = 200  # and as many consumer groups
+SCHEDULES = 100
 
 T = TypeVar("T")
 
@@ -90,6 +91,17 @@ class WorkflowFigures(msgspec.Struct, array_like=True):
             self.task(name).merge(task)
 
 
+class ScheduleFigures(msgspec.Struct, array_like=True):
+    """Ticks of one schedule. `late`: from when one was due until its execution was started."""
+
+    late: Histogram = msgspec.field(default_factory=Histogram)
+    missed: int = 0
+
+    def merge(self, other: ScheduleFigures) -> None:
+        self.late.merge(other.late)
+        self.missed += other.missed
+
+
 class Traffic(msgspec.Struct, array_like=True):
     """Messages of one topic."""
 
@@ -135,9 +147,11 @@ class Figures(msgspec.Struct, array_like=True):
     commits: Histogram = msgspec.field(default_factory=Histogram)  # how long the store took
     duplicates: int = 0  # inputs that had been answered before
     poison: int = 0  # messages that nobody could read
+    schedules: dict[str, ScheduleFigures] = {}
 
     def __bool__(self) -> bool:
-        return bool(self.workflows or self.sent or self.received or self.lag or self.commits.buckets or self.poison)
+        measured = self.workflows or self.sent or self.received or self.lag or self.schedules
+        return bool(measured or self.commits.buckets or self.poison)
 
     def workflow(self, name: str) -> WorkflowFigures:
         return slot(self.workflows, name, WORKFLOWS, WorkflowFigures)
@@ -153,6 +167,8 @@ class Figures(msgspec.Struct, array_like=True):
             slot(self.keys, topic, TOPICS, Keys).merge(keys)
         for name, lag in other.lag.items():
             slot(self.lag, name, TOPICS, lambda one=lag: Lag(one.topic, one.group)).merge(lag)  # type: ignore[misc]
+        for name, schedule in other.schedules.items():
+            slot(self.schedules, name, SCHEDULES, ScheduleFigures).merge(schedule)
         self.commits.merge(other.commits)
         self.duplicates += other.duplicates
         self.poison += other.poison

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from edow.kpi.figures import TOPICS, Figures, TaskFigures, Traffic, WorkflowFigures, slot
+from edow.kpi.figures import SCHEDULES, TOPICS, Figures, ScheduleFigures, TaskFigures, Traffic, WorkflowFigures, slot
 from edow.kpi.keys import Keys
 from edow.model.attempted import Attempted
 from edow.model.execution import Execution, Status
@@ -88,6 +88,12 @@ class Meter:
                 keys.setdefault(topic, []).append(message.key)
         for topic, of_topic in keys.items():
             slot(self.figures.keys, topic, TOPICS, Keys).add(Counter(of_topic))
+
+    def ticks(self, schedule: str, late: Sequence[int], missed: int) -> None:
+        """Of a schedule: how late those were that have started executions, and how many were missed."""
+        found = slot(self.figures.schedules, schedule, SCHEDULES, ScheduleFigures)
+        found.late.add(late)
+        found.missed += missed
 
     def received(self, topic: str, messages: int, size: int) -> None:
         found = slot(self.figures.received, topic, TOPICS, Traffic)

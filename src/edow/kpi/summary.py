@@ -89,6 +89,14 @@ class LagSummary(msgspec.Struct, frozen=True):
     out_bytes_per_second: float | None = None
 
 
+class ScheduleSummary(msgspec.Struct, frozen=True):
+    """Ticks of a schedule. `late`: from when one was due until its execution was started."""
+
+    schedule: str
+    missed: int
+    late: Latency
+
+
 class HotPartition(msgspec.Struct, frozen=True):
     topic: str
     group: str
@@ -112,6 +120,7 @@ class Summary(msgspec.Struct, frozen=True):
     duplicates: int
     poison: int
     currency: str
+    schedules: list[ScheduleSummary]
 
 
 def group_rates(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
@@ -158,6 +167,9 @@ def summary(
         duplicates=figures.duplicates,
         poison=figures.poison,
         currency=prices.currency if prices is not None else "",
+        schedules=[
+            ScheduleSummary(name, each.missed, latency(each.late)) for name, each in sorted(figures.schedules.items())
+        ],
     )
 
 

@@ -84,6 +84,8 @@ PANELS = (
         ("edow_incidents_open", "incidents"),
         ("edow_last_recovery_seconds", "seconds to recover, last"),
     )),
+    Panel("Schedules late", "s", _three("edow_schedule_late_seconds", "schedule", "{{schedule}}")),
+    Panel("Schedules missed", "ops", ((_rate("edow_schedule_missed_total", "schedule"), "{{schedule}}"),)),
     Panel("Commit", "s", _three("edow_commit_seconds", "job", "commit")),
     Panel("Worker seconds per second", "short", (
         (_rate("edow_attempt_run_seconds_sum", "workflow, task"), "{{workflow}} {{task}}"),

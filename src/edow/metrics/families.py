@@ -48,6 +48,9 @@ def of_orchestrator(figures: Figures, stats: Stats, shards: int) -> Iterator[Fam
     traffic = [(topic, name, each) for name, topics in directions for topic, each in topics.items()]
     yield _family("edow_messages_total", [((topic, name), each.messages) for topic, name, each in traffic])
     yield _family("edow_message_bytes_total", [((topic, name), each.bytes) for topic, name, each in traffic])
+    schedules = sorted(figures.schedules.items())
+    yield _histograms("edow_schedule_late_seconds", [((name,), each.late) for name, each in schedules])
+    yield _family("edow_schedule_missed_total", [((name,), each.missed) for name, each in schedules])
     yield _histograms("edow_commit_seconds", [((), figures.commits)])
     yield _one("edow_duplicates_total", figures.duplicates)
     yield _one("edow_poison_total", figures.poison)

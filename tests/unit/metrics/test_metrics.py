@@ -46,6 +46,7 @@ def figures() -> Figures:
     meter.dead_letter("order", "pay")
     meter.sent([Message("edow.tasks.default", b"12345")])
     meter.received("edow.results.*", 2, 30)
+    meter.ticks("nightly", [3 * SECOND], 2)
     return meter.take()
 
 
@@ -113,6 +114,8 @@ def test_the_values_are_the_figures():
     assert found["edow_attempt_run_seconds_bucket", ("order", "pay", "+Inf")] == 3
     assert found["edow_messages_total", ("edow.results.*", "received")] == 2
     assert found["edow_inbox_oldest_seconds", ()] == 6.0
+    assert found["edow_schedule_late_seconds_sum", ("nightly",)] == 3.0
+    assert found["edow_schedule_missed_total", ("nightly",)] == 2
     assert found["edow_topic_oldest_seconds", ("t", "workers")] == 3.0
     assert found["edow_topic_published_total", ("t", "workers")] == 90
     assert found["edow_hot_partition_share", ("t", "workers")] == 0.75

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 from edow.background import Background
 from edow.errors import CallerError, RecordChanged, Unavailable
+from edow.kpi.meter import Meter
 from edow.store.contract import Put, Record, RecordFilter, Store, Watch
 from edow.trigger.schedules import book as books
 from edow.trigger.schedules.case import Case, Executions, read_executions
@@ -33,8 +34,10 @@ ASIDE = 60 * MICROSECONDS  # until a schedule that cannot be acted on is tried a
 class Runner:
     """Start and stop are idempotent; `run_once` acts on what is due, for those who drive it themselves."""
 
-    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], int], meter: Meter | None = None) -> None:
+        """`meter` counts how late ticks are."""
         self.started = 0  # executions, by this runner
+        self._meter = meter or Meter()
         self._store = store
         self._clock = clock
         self._aside: dict[str, int] = {}
@@ -156,8 +159,11 @@ class Runner:
             self._set_aside(case.name, problem, now)
             return NEVER
         self.started += len(turn.starts)
-        if turn.book.counts.missed > missed:
-            count = turn.book.counts.missed - missed
+        count = turn.book.counts.missed - missed
+        if turn.due or count:
+            started_at = self._clock()
+            self._meter.ticks(case.name, [started_at - due for due in turn.due], count)
+        if count:
             log.warning("schedule %s: %d ticks were longer ago than it catches up", case.name, count)
         return NEVER if turn.book.due is None else turn.book.due
 

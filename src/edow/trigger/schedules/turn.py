@@ -30,6 +30,7 @@ class Turn:
         self.book = book
         self.starts: list[int] = []  # ticks
         self.cancels: list[str] = []  # executions
+        self.due: list[int] = []  # of the calendar's ticks among the starts: when they were
         self._plan = plan
         self._now = now
         self._taken = taken
@@ -153,6 +154,7 @@ class Turn:
         self.starts.append(tick)
         if cause == "tick":
             book.runs += 1
+            self.due.append(self._plan.fires(tick))
         if overlap != "allow_all" or self._policy != "allow_all":  # which never asks
             book.running = [*book.running, execution][-MAX_RUNNING:]
         return self._note(tick, "started", cause)

@@ -1,6 +1,7 @@
 """What every test shares."""
 
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(Matrix(Path(path)))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a fresh one of each kind, for a test that holds on both."""
+    from tests.conformance.postgresql import own_schema
+
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/store.db"
+    else:
+        async with own_schema() as url:
+            yield url
 
 
 def pytest_report_header() -> str:

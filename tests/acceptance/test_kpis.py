@@ -21,19 +21,14 @@ from edow.testing.processes import Fleet, Service
 from edow.workflow.registry import collect
 from tests.acceptance import kpi_flow
 from tests.acceptance.kpi_flow import counted, gated
-from tests.conformance.postgresql import own_schema
 
 MODULE = "tests.acceptance.kpi_flow"
 MANY = 30
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/store.db"
-    else:
-        async with own_schema() as url:
-            yield url
+@pytest.fixture
+def url(database: str) -> str:
+    return database
 
 
 async def begin(client: edow.Client, name: str) -> list[edow.Handle[int]]:

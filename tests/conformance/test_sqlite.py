@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edow.errors import Closed, EdowError, LeaseLost, PublishFailed, StoreUnavailable, StoreUnusable
+from edow.errors import Closed, EdowError, PublishFailed, StoreUnavailable, StoreUnusable
 from edow.model.execution import Status
 from edow.model.message import Message
 from edow.sqlite import SqliteFile, writer
@@ -77,24 +77,6 @@ async def refuses(path: Path) -> str:
 
 
 # one transaction
-
-
-async def test_state_messages_and_acks_commit_together(joined: Joined) -> None:
-    """A commit with an enlisted transport publishes its messages, consumes its inputs and gives no outbox numbers."""
-    leases = await own(joined.store)
-    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
-    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
-    await joined.transport.publish([Message("results", b"1"), Message("results", b"2")])
-    got = await take(results, 2)
-    receiving = asyncio.create_task(workers.receive(10, 3600))
-    messages = [Message("tasks", b"do", "key")]
-    assert await joined.store.commit(Commit(leases=leases, messages=messages, acks=got[:1])) == []
-    (task,) = await receiving
-    assert (task.body, task.key) == (b"do", "key")
-    assert await joined.store.outbox_read(range(joined.store.shards), 10) == []
-    await results.close()
-    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
-    assert await drain(results, 1) == [b"2"]
 
 
 @needs_fdatasync
@@ -229,55 +211,6 @@ async def test_a_topic_is_not_relied_on_before_it_is_on_disk(joined: Joined) -> 
     hold[1].set()
     await using
     await asyncio.gather(*jobs)
-
-
-async def test_a_lost_lease_publishes_and_acknowledges_nothing(joined: Joined) -> None:
-    """What LeaseLost left undone includes messages and acks."""
-    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
-    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
-    await joined.transport.publish([Message("results", b"1")])
-    got = await take(results, 1)
-    with pytest.raises(LeaseLost):
-        await joined.store.commit(Commit(leases={0: 99}, messages=[Message("tasks", b"x")], acks=got))
-    assert await workers.receive(10, QUIET) == []
-    (stats,) = await joined.transport.describe(["results"])
-    assert stats.groups[0].waiting == 1
-
-
-async def test_an_emptied_queue_of_results_is_told_as_empty_however_many_there_were(
-    joined: Joined, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Beyond what is counted one by one the number is estimated, and nothing is nothing."""
-    monkeypatch.setattr("edow.transport.sqlite.transport.EXACT", 3)
-    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
-    await joined.transport.publish([Message("results", b"%d" % each) for each in range(10)])
-    got = await take(results, 10)
-    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 10
-    await results.ack(got)
-    assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 0
-
-
-async def test_claimed_deliveries_can_be_acknowledged_by_a_commit(joined: Joined) -> None:
-    """Acks of a shared subscription work inside the store's transaction, too, and let the key's next one through."""
-    workers = await joined.transport.subscribe(Subscription(topics=("tasks",), group="workers"))
-    await joined.transport.publish([Message("tasks", b"1", "k"), Message("tasks", b"2", "k")])
-    got = await take(workers, 1)
-    assert await workers.receive(10, QUIET) == []
-    await joined.store.commit(Commit(leases={}, acks=got))
-    assert await drain(workers, 1) == [b"2"]
-
-
-async def test_an_exclusive_nack_is_settled_by_a_commit(joined: Joined) -> None:
-    """What waits behind a nacked message goes on when a commit acknowledges it."""
-    results = await joined.transport.subscribe(Subscription(topics=("results",), group="us", mode="exclusive"))
-    await joined.transport.publish([Message("results", b"1", "k")])
-    await results.nack(await take(results, 1))
-    again = await take(results, 1)
-    await joined.transport.publish([Message("results", b"2", "k")])
-    assert await results.receive(10, QUIET) == []
-    receiving = asyncio.create_task(results.receive(10, 3600))
-    await joined.store.commit(Commit(leases={}, acks=again))
-    assert [each.body for each in await receiving] == [b"2"]
 
 
 # files that cannot be used
@@ -575,21 +508,6 @@ async def test_more_bytes_than_one_answer_holds_come_in_several(path: Path, monk
         rest = await take(subscriber, 80 - len(first))
         assert [int(each.body[:2]) for each in [*first, *rest]] == list(range(80))
         assert {len(each.body) for each in [*first, *rest]} == {50_002}
-    await transport.close()
-
-
-async def test_a_hot_key_does_not_keep_others_waiting(path: Path) -> None:
-    """Behind thousands of messages of one key, those of others are delivered although it makes no progress."""
-    transport = SqliteTransport(SqliteFile(path))
-    await transport.open()
-    await transport.ensure([TopicSpec("t", ("g",))])
-    await transport.publish([Message("t", b"%d" % n, "hot") for n in range(5000)])
-    await transport.publish([Message("t", b"cold", "cold"), Message("t", b"none")])
-    subscriber = await transport.subscribe(Subscription(topics=("t",), group="g"))
-    got = await take(subscriber, 3)
-    assert sorted(each.body for each in got) == [b"0", b"cold", b"none"]
-    await subscriber.ack(got)
-    assert await drain(subscriber, 50) == [b"%d" % n for n in range(1, 51)]
     await transport.close()
 
 

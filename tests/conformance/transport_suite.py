@@ -21,7 +21,8 @@ from edow.errors import Closed, InvalidInput
 from edow.model.message import Message
 from edow.transport.contract import Delivery, Features, Mode, Subscriber, Subscription, TopicSpec, Transport
 
-SOON = 5.0  # seconds that a delivery may take; hung tests end here
+SOON = 5.0  # seconds that a delivery may take
+PATIENCE = 30.0  # until all are there, with a busy machine; hung tests end here
 QUIET = 0.15  # seconds after which a message that must not come is held not to come
 LEASE = 0.4  # seconds; short, so that running out is quick
 CHILD = Path(__file__).parent / "transport_child.py"
@@ -39,7 +40,7 @@ def load_factory(factory: str) -> Callable[[str], Transport]:
 async def take(subscriber: Subscriber, count: int) -> list[Delivery]:
     """Receive until there are `count`, or fail."""
     deliveries: list[Delivery] = []
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         while len(deliveries) < count:
             deliveries += await subscriber.receive(count - len(deliveries), SOON)
     return deliveries
@@ -48,7 +49,7 @@ async def take(subscriber: Subscriber, count: int) -> list[Delivery]:
 async def drain(subscriber: Subscriber, count: int) -> list[bytes]:
     """Receive and acknowledge `count` messages; their bodies."""
     bodies: list[bytes] = []
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         while len(bodies) < count:
             deliveries = await subscriber.receive(count - len(bodies), SOON)
             bodies += [each.body for each in deliveries]
@@ -60,7 +61,7 @@ async def take_from(members: Sequence[Subscriber], count: int) -> list[tuple[Sub
     """Receive from any of the members until there are `count`, or fail; who has what."""
     found: list[tuple[Subscriber, Delivery]] = []
     wait = SOON if len(members) == 1 else QUIET
-    async with asyncio.timeout(SOON):
+    async with asyncio.timeout(PATIENCE):
         while len(found) < count:
             for member in members:
                 if len(found) < count:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from edow.api.server import Server
 from edow.app import System, load_registry
 from edow.console.site import Site, application
 from edow.workflow.registry import Registry
-from tests.conformance.postgresql import own_schema
 
 RESTLESS = Settings(rate=10_000.0, burst=20_000)
 
@@ -59,10 +58,8 @@ async def console(tmp_path: Path) -> AsyncIterator[Console]:
         yield made
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Console]:
+@pytest.fixture
+async def anywhere(database: str) -> AsyncIterator[Console]:
     """The same on each store, for what pages read."""
-    async with AsyncExitStack() as stack:
-        postgresql = request.param == "postgresql"
-        url = await stack.enter_async_context(own_schema()) if postgresql else f"sqlite:///{tmp_path}/store.db"
-        yield await stack.enter_async_context(console_on(url))
+    async with console_on(database) as made:
+        yield made

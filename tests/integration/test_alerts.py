@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -29,7 +28,6 @@ from edow.trigger.action import Action
 from edow.trigger.events import TRIGGERS, Trigger
 from edow.trigger.outgoing import ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
 from edow.trigger.sender import Sender
-from tests.conformance.postgresql import own_schema
 from tests.integration.system import QUICK, registry_of, until
 
 
@@ -43,15 +41,10 @@ async def order(number: int) -> int:
     return await double(number)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def system(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[System]:
-    registry = registry_of(globals())
-    if request.param == "sqlite":
-        async with System(f"sqlite:///{tmp_path}/store.db", None, registry) as system:
-            yield system
-    else:
-        async with own_schema() as url, System(url, None, registry) as system:
-            yield system
+@pytest.fixture
+async def system(database: str) -> AsyncIterator[System]:
+    async with System(database, None, registry_of(globals())) as system:
+        yield system
 
 
 def ended(status: Status, count: int) -> list[Execution]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -17,19 +16,14 @@ from edow.monitor import reading
 from edow.monitor.compactor import Compactor
 from edow.monitor.keeper import Keeper
 from edow.store.contract import RecordFilter, Store
-from tests.conformance.postgresql import own_schema
 
 BEGIN = 1_800_000_000 // HOUR * HOUR * SECOND
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
-    if request.param == "sqlite":
-        async with System(f"sqlite:///{tmp_path}/store.db") as system:
-            yield system.store
-    else:
-        async with own_schema() as url, System(url) as system:
-            yield system.store
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
+    async with System(database) as system:
+        yield system.store
 
 
 class Process:

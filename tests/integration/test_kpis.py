@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
@@ -23,7 +22,6 @@ from edow.monitor.monitor import Monitor
 from edow.orchestrator import Orchestrator
 from edow.store.contract import ExecutionFilter, Store
 from edow.testing.faults import Faults, FaultyTransport
-from tests.conformance.postgresql import own_schema
 from tests.integration.system import QUICK, registry_of
 
 
@@ -65,13 +63,9 @@ async def doomed(name: str) -> None:
     await doom(name)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/store.db"
-    else:
-        async with own_schema() as url:
-            yield url
+@pytest.fixture
+def url(database: str) -> str:
+    return database
 
 
 class Running(NamedTuple):

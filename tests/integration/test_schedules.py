@@ -26,7 +26,6 @@ from edow.trigger.schedules import Runner, Schedule
 from edow.trigger.schedules.book import writes as writes_of
 from edow.trigger.schedules.definition import Plan, moment, utc
 from edow.trigger.schedules.turn import Turn, new_book
-from tests.conformance.postgresql import own_schema
 from tests.integration.system import until
 from tests.unit.trigger import oracle
 
@@ -51,21 +50,13 @@ CALENDAR = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[Store]:
     """An empty one, open."""
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'edow.db'}"
-        opened = connect_store(url)
-        await opened.open()
-        yield opened
-        await opened.close()
-        return
-    async with own_schema() as url:
-        opened = connect_store(url)
-        await opened.open()
-        yield opened
-        await opened.close()
+    opened = connect_store(database)
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 class Shaken:

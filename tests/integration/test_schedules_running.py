@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,7 +16,6 @@ from edow.errors import RecordChanged
 from edow.store.contract import RecordFilter
 from edow.trigger.schedules import Overlap, Schedule
 from edow.trigger.schedules.definition import instant, moment, utc
-from tests.conformance.postgresql import own_schema
 from tests.integration.system import QUICK, has_status, registry_of, until
 
 HOUR = 3_600_000_000
@@ -68,14 +66,10 @@ class World:
         await handle.result(30)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    if request.param == "postgresql":
-        async with own_schema() as url, running(url) as made:
-            yield made
-    else:
-        async with running(f"sqlite:///{tmp_path / 'edow.db'}") as made:
-            yield made
+@pytest.fixture
+async def world(database: str) -> AsyncIterator[World]:
+    async with running(database) as made:
+        yield made
 
 
 @asynccontextmanager

@@ -1,22 +1,17 @@
-"""Both stores for tests of what is built upon them, with a clock that stands still until it is moved."""
+"""What tests of triggers look at in a store, and a clock that stands still until it is moved."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from edow.app import connect_store
 from edow.model import inbox
 from edow.model.execution import Execution, Status
 from edow.store.contract import Commit, Store, Update
-from tests.conformance.postgresql import own_schema
 
 T0 = 1_700_000_000_000_000
-STORES = ("sqlite", "postgresql")
-
-Opener = Callable[[], Awaitable[Store]]
+Opener = Callable[[], Awaitable[Store]]  # of the same database again and again, as other processes would
 
 
 class Clock:
@@ -30,30 +25,6 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self.now += round(seconds * 1_000_000)
-
-
-@asynccontextmanager
-async def database(kind: str, folder: object) -> AsyncIterator[str]:
-    """The URL of a fresh one; skipped where there is no server."""
-    if kind == "sqlite":
-        yield f"sqlite:///{folder}/store.db"
-    else:
-        async with own_schema() as url:
-            yield url
-
-
-@asynccontextmanager
-async def opener(kind: str, folder: object) -> AsyncIterator[Opener]:
-    """Opens the same database again and again, as other processes would."""
-    async with database(kind, folder) as url, AsyncExitStack() as stack:
-
-        async def one() -> Store:
-            store = connect_store(url)
-            await store.open()
-            stack.push_async_callback(store.close)
-            return store
-
-        yield one
 
 
 async def commands(store: Store) -> list[tuple[str, inbox.AnyCommand]]:

@@ -22,23 +22,12 @@ from edow.trigger.consumer import Consumer
 from edow.trigger.events import TRIGGERS, Compiled, Trigger
 from edow.trigger.runner import EventRunner
 from edow.trigger.tally import Tally
-from tests.integration.trigger.stores import STORES, T0, Clock, Opener, end, opener, row_of, signals
+from tests.integration.trigger.stores import T0, Clock, end, row_of, signals
 
 PAID = Trigger(
     name="paid", topic="payments", action=Action(mode="signal", signal="paid", id="body.order", value="body.amount")
 )
 BEGIN = Trigger(name="begin", topic="orders", action=Action(workflow="fulfil", id="body.order"))
-
-
-@pytest.fixture(params=STORES)
-async def opened(request: pytest.FixtureRequest, tmp_path: object) -> AsyncIterator[Opener]:
-    async with opener(request.param, tmp_path) as open_store:
-        yield open_store
-
-
-@pytest.fixture
-async def store(opened: Opener) -> Store:
-    return await opened()
 
 
 @pytest.fixture
@@ -47,11 +36,6 @@ async def transport(tmp_path: object) -> AsyncIterator[Transport]:
     await made.open()
     yield made
     await made.close()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def event(id: str, data: object, **attributes: object) -> bytes:

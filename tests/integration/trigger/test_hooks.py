@@ -9,7 +9,6 @@ import hmac
 import json
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import msgspec
@@ -22,7 +21,7 @@ from edow.trigger.action import Action
 from edow.trigger.hooks import DELIVERIES, FORM, HOOKS, MAX_BODY, Hook, HookAnswer, HookDesk
 from edow.trigger.signatures import Hmac, standard_signature
 from edow.trigger.tally import totals
-from tests.integration.trigger.stores import STORES, T0, Clock, Opener, commands, end, opener, row_of, signals
+from tests.integration.trigger.stores import T0, commands, end, row_of, signals
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 KEY = b"0123456789abcdef01234567"
@@ -33,22 +32,6 @@ ORDERS = Hook(
     action=Action(workflow="fulfil", id="body.order.id", input="{order: body.order}"),
 )
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(params=STORES)
-async def opened(request: pytest.FixtureRequest, tmp_path: object) -> AsyncIterator[Opener]:
-    async with opener(request.param, tmp_path) as open_store:
-        yield open_store
-
-
-@pytest.fixture
-async def store(opened: Opener) -> Store:
-    return await opened()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 async def define(store: Store, hook: Hook) -> None:

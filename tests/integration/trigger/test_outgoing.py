@@ -25,7 +25,7 @@ from edow.trigger.addresses import networks
 from edow.trigger.outgoing import BACKOFF, DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint
 from edow.trigger.sender import Sender
 from edow.trigger.signatures import Hmac, Refused, Request, verify
-from tests.integration.trigger.stores import STORES, T0, Clock, Opener, opener
+from tests.integration.trigger.stores import T0, Clock
 
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
 HERE = networks("127.0.0.0/8")
@@ -65,22 +65,6 @@ async def receiver() -> AsyncIterator[Receiver]:
     made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
     yield made
     server.close()
-
-
-@pytest.fixture(params=STORES)
-async def opened(request: pytest.FixtureRequest, tmp_path: object) -> AsyncIterator[Opener]:
-    async with opener(request.param, tmp_path) as open_store:
-        yield open_store
-
-
-@pytest.fixture
-async def store(opened: Opener) -> Store:
-    return await opened()
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 async def define(store: Store, url: str, **change: object) -> Endpoint:

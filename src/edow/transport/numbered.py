@@ -1,13 +1,53 @@
-"""What transports in a database share: deliveries that have a number in their queue."""
+"""What transports in a database share: topics with their queues, and deliveries that have a number in theirs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
+from edow.errors import InvalidInput
 from edow.transport.again import OrderedDelivery
+from edow.transport.contract import TopicSpec
 
 POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
+SHIFT = 43  # bits of a message's number that count within its queue
+EVERYBODY = ""  # the group of a broadcast queue
+
+
+def bounds(queue: int) -> tuple[int, int]:
+    """Every message of the queue lies strictly between these numbers."""
+    return queue << SHIFT, queue + 1 << SHIFT
+
+
+class Topics(NamedTuple):
+    """The topics as they were at a generation. `groups`: topic -> group -> queue."""
+
+    generation: int
+    groups: Mapping[str, Mapping[str, int]]
+
+    def queues(self, topic: str) -> Iterable[int]:
+        """Where a message to the topic goes."""
+        return self.groups_of(topic).values()
+
+    def groups_of(self, topic: str) -> Mapping[str, int]:
+        """Raises InvalidInput for an unknown topic."""
+        groups = self.groups.get(topic)
+        if groups is None:
+            raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
+        return groups
+
+    def has(self, specs: Sequence[TopicSpec]) -> bool:
+        """Whether all of them were made before."""
+        return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
+
+
+class Wakeups(Protocol):
+    """What a subscriber waits on."""
+
+    async def wait(self, seconds: float) -> bool: ...
+    def take(self) -> bool: ...
+    def poke(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class Poked(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edow.postgresql import Calls, encoded
-from edow.transport.numbered import NumberedDelivery
-from edow.transport.postgresql.queues import SHIFT, channel, hash_of
+from edow.transport.numbered import SHIFT, NumberedDelivery
+from edow.transport.postgresql.queues import channel, hash_of
 
 
 def add_acks(calls: Calls, deliveries: Sequence[NumberedDelivery]) -> int | None:

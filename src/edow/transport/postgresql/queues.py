@@ -7,18 +7,15 @@ message published after a group was made reaches it, whichever process made it.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
-from edow.errors import InvalidInput
 from edow.model.message import Message
 from edow.postgresql import Calls, Database, encoded
 from edow.postgresql.problems import TOPICS_CHANGED, code_of
 from edow.transport.contract import TopicSpec
-from edow.transport.postgresql.guard import guarded
+from edow.transport.guard import guarded
+from edow.transport.numbered import Topics
 
-SHIFT = 43  # bits of a message's number that count within its queue
-EVERYBODY = ""  # the group of a broadcast queue
 LONGEST_NAME = 500  # characters of a topic or group
 
 
@@ -27,41 +24,15 @@ def channel(queue: int) -> str:
     return f"queue_{queue}"
 
 
-def bounds(queue: int) -> tuple[int, int]:
-    """Every message of the queue lies strictly between these numbers."""
-    return queue << SHIFT, queue + 1 << SHIFT
+def channels(topics: Topics, messages: Sequence[Message]) -> set[str]:
+    """Who waits for them."""
+    names = {message.topic for message in messages}
+    return {channel(queue) for name in names for queue in topics.groups.get(name, {}).values()}
 
 
 def hash_of(key: bytes | None) -> int | None:
     """By which a key is found; where two have the same, the keys themselves are compared."""
     return zlib.crc32(key) - (1 << 31) if key is not None else None
-
-
-class Topics(NamedTuple):
-    """The topics as they were at a generation. `groups`: topic -> group -> queue."""
-
-    generation: int
-    groups: Mapping[str, Mapping[str, int]]
-
-    def queues(self, topic: str) -> Iterable[int]:
-        """Where a message to the topic goes."""
-        return self.groups_of(topic).values()
-
-    def groups_of(self, topic: str) -> Mapping[str, int]:
-        """Raises InvalidInput for an unknown topic."""
-        groups = self.groups.get(topic)
-        if groups is None:
-            raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
-        return groups
-
-    def channels(self, messages: Sequence[Message]) -> set[str]:
-        """Who waits for them."""
-        names = {message.topic for message in messages}
-        return {channel(queue) for name in names for queue in self.groups.get(name, {}).values()}
-
-    def has(self, specs: Sequence[TopicSpec]) -> bool:
-        """Whether all of them were made before."""
-        return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
 
 
 class Queues:

@@ -16,11 +16,12 @@ from edow.postgresql import Calls, Database, Group, Schema
 from edow.postgresql.problems import closed
 from edow.sql import load_queries
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.numbered import NumberedDelivery, done
+from edow.transport.guard import guarded
+from edow.transport.numbered import EVERYBODY, NumberedDelivery, Topics, bounds, done
 from edow.transport.postgresql.cursor import Cursor
 from edow.transport.postgresql.deliveries import add_acks, let_through
-from edow.transport.postgresql.guard import guarded, opened
-from edow.transport.postgresql.queues import EVERYBODY, LONGEST_NAME, Queues, Topics, add_messages, bounds, channel
+from edow.transport.postgresql.guard import opened
+from edow.transport.postgresql.queues import LONGEST_NAME, Queues, add_messages, channel, channels
 from edow.transport.postgresql.shared import SharedSubscriber
 from edow.transport.sizes import check_sizes
 
@@ -162,7 +163,7 @@ class PostgresTransport:
 
         def after(answer: Sequence[object]) -> None:
             done(mine)
-            self.database.notify(topics.channels(messages) | let_through(answer, let))
+            self.database.notify(channels(topics, messages) | let_through(answer, let))
 
         return after
 
@@ -177,7 +178,7 @@ class PostgresTransport:
     async def _publish(self, batches: Sequence[Sequence[Message]], *, lax: bool) -> list[None]:
         messages = [message for batch in batches for message in batch]
         topics = await self._queues.publish(messages, lax=lax)
-        self.database.notify(topics.channels(messages))
+        self.database.notify(channels(topics, messages))
         await self._sweep(topics, messages)
         return [None] * len(batches)
 

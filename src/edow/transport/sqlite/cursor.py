@@ -1,24 +1,18 @@
-"""Modes `exclusive` and `broadcast`: reading on from a position kept in memory, claiming nothing.
-
-Exclusive: a new subscriber begins with the oldest message that was not acknowledged, so nothing needs to be given
-back. Broadcast: it begins behind the newest.
-"""
+"""Modes `exclusive` and `broadcast`: how messages are read."""
 
 from __future__ import annotations
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from edow.errors import Closed
 from edow.sqlite import Packed, SqliteFile
-from edow.transport.again import Again
 from edow.transport.contract import Delivery
-from edow.transport.numbered import POLL_SECONDS, NumberedDelivery, done
+from edow.transport.guard import guarded
+from edow.transport.numbered import SHIFT, NumberedDelivery, bounds, done
+from edow.transport.reading import Reading
 from edow.transport.sqlite.deliveries import acknowledge
-from edow.transport.sqlite.guard import guarded
-from edow.transport.sqlite.queues import SHIFT, Queues, bounds, channel, to_json
+from edow.transport.sqlite.queues import Queues, channel, to_json
 
 
 class Row(NamedTuple):
@@ -48,7 +42,7 @@ class Ranges:
                 limit //= 2
 
 
-class Cursor:
+class Cursor(Reading):
     """A subscriber of either mode. `positions`: topic by queue, and after which message to begin."""
 
     def __init__(
@@ -57,80 +51,17 @@ class Cursor:
         ranges: Ranges,
         positions: Mapping[int, tuple[str, int]],
         broadcast: bool,
-        now: Callable[[], int],
+        clock: Callable[[], int],
     ) -> None:
+        super().__init__(positions, broadcast, clock, file.watch(*(channel(queue) for queue in positions)))
         self._file = file
         self._ranges = ranges
-        self._topics = {queue: topic for queue, (topic, _) in positions.items()}
-        self._after = {queue: after for queue, (_, after) in positions.items()}
-        self._broadcast = broadcast
-        self._now = now
-        self._watch = file.watch(*(channel(queue) for queue in positions))
-        self._more = True
-        self._again = Again[NumberedDelivery]()
-        self._closed = False
 
-    async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
-        """See the contract."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait_seconds
-        if self._closed:
-            raise Closed("this subscriber is closed: subscribe again")
-        while not self._closed:
-            again = self._again.take(self._now(), limit)
-            if again:
-                return [*again]
-            if self._watch.take() or self._more:
-                if deliveries := await self._read(limit):
-                    return deliveries
-                if self._more:
-                    continue
-            left = deadline - loop.time()
-            if left <= 0 or self._closed:
-                break
-            due = self._again.due
-            delay = POLL_SECONDS if due is None else max(0.0, due - self._now()) / 1_000_000
-            await self._watch.wait(min(left, POLL_SECONDS, delay))
-            self._more = True  # also without a wake-up: reading costs less than a message that nobody looks for
-        return []
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """See the contract."""
-        mine = [each for each in deliveries if isinstance(each, NumberedDelivery)]
-        if self._broadcast or not mine:
-            return
+    async def _settle(self, deliveries: Sequence[NumberedDelivery]) -> None:
         await guarded(
-            self._file.write(lambda connection: acknowledge(connection, self._ranges.sql, mine), disk="later")
+            self._file.write(lambda connection: acknowledge(connection, self._ranges.sql, deliveries), disk="later")
         )
-        done(mine)
-
-    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """See the contract."""
-        if self._broadcast or self._closed:
-            return
-        due = self._now() + int(delay_seconds * 1_000_000)
-        for delivery in deliveries:
-            if isinstance(delivery, NumberedDelivery) and not delivery.done:
-                delivery.cursor = self
-                self._again.put(delivery, due)
-        self._watch.poke()
-
-    async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Nothing expires here."""
-        return []
-
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
-
-    async def close(self) -> None:
-        """See the contract."""
-        self._closed = True
-        self._watch.close()
-
-    def poke(self) -> None:
-        """A message that others wait behind was acknowledged. Any thread."""
-        self._watch.poke()
+        done(deliveries)
 
     async def _read(self, limit: int) -> list[Delivery]:
         self._more = False

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from edow.transport.numbered import NumberedDelivery
-from edow.transport.sqlite.queues import SHIFT, channel, to_json
+from edow.transport.numbered import SHIFT, NumberedDelivery
+from edow.transport.sqlite.queues import channel, to_json
 
 Queries = Mapping[str, str]
 

@@ -8,20 +8,17 @@ transaction may yet be rolled back, and another thread must not rely on what it 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
 import msgspec
 
-from edow.errors import InvalidInput
 from edow.model.message import Message
 from edow.sql import load_queries
 from edow.sqlite import Bulk
 from edow.transport.contract import TopicSpec
-
-SHIFT = 43  # bits of a message's number that count within its queue
-EVERYBODY = ""  # the group of a broadcast queue
+from edow.transport.numbered import SHIFT, Topics
 
 _encode = msgspec.json.Encoder().encode
 _decode_topics = msgspec.json.Decoder(list[tuple[str, int | None, str | None]]).decode
@@ -36,29 +33,6 @@ def to_json(value: object) -> str:
 def channel(queue: int) -> str:
     """What a queue's subscribers wait on."""
     return f"queue-{queue}"
-
-
-def bounds(queue: int) -> tuple[int, int]:
-    """Every message of the queue lies strictly between these numbers."""
-    return queue << SHIFT, queue + 1 << SHIFT
-
-
-class Topics(NamedTuple):
-    """The topics as they were at a generation. `groups`: topic -> group -> queue."""
-
-    generation: int
-    groups: Mapping[str, Mapping[str, int]]
-
-    def queues(self, topic: str) -> Iterable[int]:
-        """Where a message to the topic goes."""
-        groups = self.groups.get(topic)
-        if groups is None:
-            raise InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")
-        return groups.values()
-
-    def has(self, specs: Sequence[TopicSpec]) -> bool:
-        """Whether all of them were made before."""
-        return all(spec.name in self.groups and self.groups[spec.name].keys() >= {*spec.groups} for spec in specs)
 
 
 class Published(NamedTuple):

@@ -1,4 +1,4 @@
-"""Mode `shared`: members of a group compete for messages by claiming them for the length of a lease.
+"""Mode `shared`: how messages are claimed.
 
 A queue has a head: what lies beyond it nobody has looked at, so a claim reads on from there, however long the queue is.
 What lies before it and is not in somebody's hands is listed by the moment at which it is to be delivered.
@@ -13,13 +13,13 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from edow.errors import Closed, Unavailable
 from edow.sqlite import Packed, SqliteFile
+from edow.transport.claiming import Claim, Claiming
 from edow.transport.contract import Delivery, Subscription
-from edow.transport.numbered import POLL_SECONDS, NumberedDelivery
+from edow.transport.guard import guarded
+from edow.transport.numbered import SHIFT, NumberedDelivery
 from edow.transport.sqlite.deliveries import acknowledge
-from edow.transport.sqlite.guard import guarded
-from edow.transport.sqlite.queues import SHIFT, Queues, channel, to_json
+from edow.transport.sqlite.queues import Queues, channel, to_json
 
 Result = TypeVar("Result")
 
@@ -36,14 +36,6 @@ class Found(NamedTuple):
     times: int
     key: str | None
     blocked: int
-
-
-class Claim(NamedTuple):
-    """What one claim brought. `more`: there may be more at once; `due`: when something may be, else."""
-
-    deliveries: list[NumberedDelivery]
-    more: bool
-    due: int | None
 
 
 class Claimer:
@@ -120,7 +112,7 @@ def _as_many_as_fit(
             limit //= 2
 
 
-class SharedSubscriber:
+class SharedSubscriber(Claiming):
     """One member of a group. What it holds is given back when it closes."""
 
     def __init__(
@@ -131,61 +123,15 @@ class SharedSubscriber:
         queues: Sequence[tuple[str, int]],
         identity: tuple[int, Callable[[], int]],
     ) -> None:
+        self._owner, clock = identity
+        super().__init__(subscription, queues, clock, file.watch(*(channel(queue) for _, queue in queues)))
         self._file = file
         self._claimer = claimer
-        self._queues = list(queues)
-        self._owner, self._now = identity
-        self._lease_us = int(subscription.lease_seconds * 1_000_000)
-        self._watch = file.watch(*(channel(queue) for _, queue in queues))
-        self._held: dict[int, NumberedDelivery] = {}
-        self._claiming: asyncio.Future[Claim] | None = None
-        self._ready: list[NumberedDelivery] = []  # claimed, not handed out yet
-        self._more = True
         self._quiet = False  # the last claim brought little
-        self._due: int | None = None
-        self._closed = False
-
-    async def receive(self, limit: int, wait_seconds: float) -> list[Delivery]:
-        """See the contract."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + wait_seconds
-        if self._closed:
-            raise Closed("this subscriber is closed: subscribe again")
-        unsure = False  # a wait has ended without a notification
-        while not self._closed:
-            if self._wants_claim() or ((unsure or self._is_due()) and await self._has_anything()):
-                await self._claim(limit)
-            if self._ready and not self._closed:
-                return self._take_ready(limit)
-            if self._more:
-                continue
-            left = deadline - loop.time()
-            if left <= 0 or self._closed:
-                break
-            self._more = await self._watch.wait(min(left, self._seconds_to_due(), POLL_SECONDS))
-            unsure = not self._more
-        return []
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """See the contract."""
-        mine = self._let_go(deliveries)
-        if mine:
-            await self._write(
-                lambda connection: acknowledge(connection, self._claimer.sql, mine),
-                after=self._file.notify,
-                small=len(mine) <= FEW,
-            )
-
-    async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
-        """See the contract."""
-        mine = self._let_go(deliveries)
-        if mine:
-            until = self._now() + int(delay_seconds * 1_000_000) if delay_seconds > 0 else 0
-            await self._give_back(mine, until)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """See the contract."""
-        mine = [each for each in deliveries if isinstance(each, NumberedDelivery) and self._held.get(each.seq) is each]
+        mine = self._mine(deliveries)
         lost = [each for each in deliveries if each not in mine] if len(mine) < len(deliveries) else []
         if mine:
             gone = set(await self._write(lambda connection: self._extend(connection, mine)))
@@ -195,64 +141,23 @@ class SharedSubscriber:
                     self._held.pop(each.seq, None)
         return lost
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed
+    async def _settle(self, deliveries: Sequence[NumberedDelivery]) -> None:
+        await self._write(
+            lambda connection: acknowledge(connection, self._claimer.sql, deliveries),
+            after=self._file.notify,
+            small=len(deliveries) <= FEW,
+        )
 
-    async def close(self) -> None:
-        """See the contract."""
-        if self._closed:
-            return
-        self._closed = True
-        self._watch.close()
-        if self._claiming is not None:
-            await asyncio.wait([self._claiming])
-            try:
-                self._finish_claim()
-            except Unavailable:
-                pass  # then it has brought nothing
-        held, self._held = list(self._held.values()), {}
-        if held:
-            await self._give_back(held, 0)
+    def _begin_claim(self, limit: int) -> asyncio.Future[Claim]:
+        now = self._clock()
+        self._queues.append(self._queues.pop(0))  # each topic has its turn at being first
+        queues = list(self._queues)
+        return asyncio.ensure_future(
+            self._write(lambda connection: self._claim_in_turn(connection, queues, limit, now), small=self._quiet)
+        )
 
-    def _wants_claim(self) -> bool:
-        if self._claiming is not None or self._ready:
-            return not self._ready
-        return self._watch.take() or self._more
-
-    def _take_ready(self, limit: int) -> list[Delivery]:
-        ready: list[Delivery] = [*self._ready[:limit]]
-        del self._ready[:limit]
-        return ready
-
-    async def _claim(self, limit: int) -> None:
-        """A claim goes on when its receiver is cancelled; what it brings is for the next, or is given back."""
-        if self._claiming is None:
-            now = self._now()
-            self._queues.append(self._queues.pop(0))  # each topic has its turn at being first
-            queues = list(self._queues)
-            self._more = False
-            self._claiming = asyncio.ensure_future(
-                self._write(lambda connection: self._claim_in_turn(connection, queues, limit, now), small=self._quiet)
-            )
-        await asyncio.wait([self._claiming])
-        if not self._closed:  # else `close` gives back what it brings
-            self._finish_claim()
-
-    def _finish_claim(self) -> None:
-        claiming, self._claiming = self._claiming, None
-        if claiming is None:
-            return
-        try:
-            claim = claiming.result()
-        except BaseException:
-            self._more = True
-            raise
-        self._more = self._more or claim.more
-        self._due = claim.due
+    def _claimed(self, claim: Claim) -> None:
         self._quiet = len(claim.deliveries) <= FEW
-        self._ready += claim.deliveries
-        self._held.update((each.seq, each) for each in claim.deliveries)
 
     def _claim_in_turn(
         self, connection: sqlite3.Connection, queues: Sequence[tuple[str, int]], limit: int, now: int
@@ -273,7 +178,7 @@ class SharedSubscriber:
     def _extend(self, connection: sqlite3.Connection, deliveries: Sequence[NumberedDelivery]) -> set[int]:
         """The numbers of those that are somebody else's now."""
         seqs = [each.seq for each in deliveries]
-        parameters = {"seqs": to_json(seqs), "owner": self._owner, "until": self._now() + self._lease_us}
+        parameters = {"seqs": to_json(seqs), "owner": self._owner, "until": self._clock() + self._lease_us}
         if connection.execute(self._claimer.sql["extend"], parameters).rowcount == len(seqs):
             return set()
         (owned,) = connection.execute(self._claimer.sql["owned"], parameters).fetchone()
@@ -291,18 +196,8 @@ class SharedSubscriber:
             after=lambda _: self._file.notify(channels),
         )
 
-    def _let_go(self, deliveries: Sequence[Delivery]) -> list[NumberedDelivery]:
-        """Those that are in our hands still; they no longer are."""
-        held, mine = self._held, []
-        for each in deliveries:
-            if isinstance(each, NumberedDelivery) and held.get(each.seq) is each:
-                del held[each.seq]
-                mine.append(each)
-        return mine
-
     async def _has_anything(self) -> bool:
-        """Look without claiming, which is cheap and keeps nobody from writing; also when to look again."""
-        now, sql = self._now(), self._claimer.sql["anything"]
+        now, sql = self._clock(), self._claimer.sql["anything"]
         queues = list(self._queues)
         rows = await guarded(
             self._file.read(
@@ -323,9 +218,3 @@ class SharedSubscriber:
     ) -> Result:
         """Claims and acknowledgements need not wait for the disk: what is lost with it is delivered again."""
         return await guarded(self._file.write(function, disk="later", small=small, after=after))
-
-    def _is_due(self) -> bool:
-        return self._due is not None and self._due <= self._now()
-
-    def _seconds_to_due(self) -> float:
-        return POLL_SECONDS if self._due is None else max(0.001, (self._due - self._now()) / 1_000_000)

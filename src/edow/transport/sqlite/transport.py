@@ -15,12 +15,12 @@ from edow.errors import Closed, InvalidInput, PublishFailed, StoreUnavailable
 from edow.model.message import Message
 from edow.sqlite import Schema, SqliteFile
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
-from edow.transport.numbered import NumberedDelivery, done
+from edow.transport.guard import guarded
+from edow.transport.numbered import EVERYBODY, NumberedDelivery, Topics, bounds, done
 from edow.transport.sizes import check_sizes
 from edow.transport.sqlite.cursor import Cursor, Ranges
 from edow.transport.sqlite.deliveries import acknowledge
-from edow.transport.sqlite.guard import guarded
-from edow.transport.sqlite.queues import EVERYBODY, Published, Queues, Topics, bounds
+from edow.transport.sqlite.queues import Published, Queues
 from edow.transport.sqlite.shared import FEW, Claimer, SharedSubscriber
 
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a payload of 2 MiB and what surrounds it, with room

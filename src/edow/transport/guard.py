@@ -1,4 +1,4 @@
-"""A broken file, said in the words of a transport."""
+"""Trouble with a database, said in the words of a transport."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ LOOK_SECONDS = 0.25
 PAUSE_SECONDS = 0.2  # before a call is tried again
 CHUNK = 500  # rows asked for at once
 MOST_GROWTH_MB = 128  # of an orchestrator while something is broken: it may get the shards of two others
-SPREAD_SECONDS = 40.0  # for the shards to be spread evenly: who was cut off silently has connections to give up
+SPREAD_SECONDS = 20.0  # for the shards to be spread evenly: who was cut off silently has connections to give up
 ROLES: tuple[Role, ...] = ("orchestrator", "worker")
 AWAY = (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 

@@ -10,10 +10,12 @@ from confluent_kafka import KafkaError, KafkaException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed
 from edow.transport.kafka.partition import KafkaDelivery, Partition, Progress, fair, read_progress, told
 from edow.transport.kafka.problems import Lines
 from edow.transport.kafka.publisher import Publisher, Record
+from edow.transport.kafka.settings import Clients
 
 PLACE = ("topic", 0)
 
@@ -260,3 +262,20 @@ def test_a_line_is_said_once_in_a_while(caplog: pytest.LogCaptureFixture):
         ("WARNING", "FAIL: refused (after 0ms)"),
         ("WARNING", "FAIL: something else"),
     ]
+
+
+# settings
+
+
+@pytest.mark.parametrize(("timeout", "milliseconds"), [(10, 10_000), (0.5, 2_000), (600, 60_000)])
+def test_no_connection_is_waited_for_longer_than_for_an_answer(timeout: float, milliseconds: int):
+    """One that was cut without a word would else be kept for a minute; librdkafka's bounds are heeded."""
+    clients = Clients(Address(f"kafka://here?timeout={timeout}"))
+    for config in (clients.admin, clients.producer, clients.reader("g"), clients.member("g")):
+        assert config["socket.timeout.ms"] == config["socket.connection.setup.timeout.ms"] == milliseconds
+
+
+def test_an_option_in_the_url_goes_before_ours():
+    """It is librdkafka's own, and may be anything that it takes."""
+    clients = Clients(Address("kafka://here?socket.timeout.ms=4000"))
+    assert clients.admin["socket.timeout.ms"] == "4000"

@@ -19,6 +19,7 @@ OVERHEAD = 48_000  # bytes of a batch beside the body: key, headers, lengths
 LONGEST_KEY = 32_000  # bytes
 HEARTBEATS = 10  # in a session
 LONGEST_POLL = 60.0  # seconds that an event loop may be stuck before its member is taken for dead
+SOCKET_MS = (2_000, 60_000)  # an answer to a fetch may be half a second in coming, and librdkafka wants a second more
 LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]+")
 LONGEST_NAME = 249
 RESULTS = topics.result_topic(0).rstrip("0")
@@ -143,11 +144,15 @@ class Clients:
                 raise InvalidInput(f"{address}: option {name!r} cannot be set: {FIXED[name]}")
         if any(name.startswith("share.") for name in self._own) or self._own.get("group.protocol") == "share":
             raise InvalidInput(f"{address}: share groups are not used: {SHARE_GROUPS}")
+        patience = min(max(_ms(self.settings.timeout), SOCKET_MS[0]), SOCKET_MS[1])
         self._shared: Config = {
             "bootstrap.servers": ",".join(address.hosts) or DEFAULT_HOST,
             "client.id": "edow",
             "reconnect.backoff.ms": 50,
             "reconnect.backoff.max.ms": 1_000,
+            # Whoever was cut off without a word waits neither for answers that were lost nor for TCP's own patience.
+            "socket.timeout.ms": patience,
+            "socket.connection.setup.timeout.ms": patience,
             "socket.keepalive.enable": True,
             "socket.nagle.disable": True,
             "log.connection.close": False,

@@ -40,7 +40,6 @@ class PaymentService:
 
     def __init__(self) -> None:
         self.paid: dict[str, int] = {}
-        self.repeated = 0  # requests for what had been paid before
         self._port = 0
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -86,8 +85,6 @@ class PaymentService:
     def _take(self, key: str, body: bytes) -> HTTPStatus:
         if not key:
             return HTTPStatus.BAD_REQUEST
-        if key in self.paid:
-            self.repeated += 1
-        else:
+        if key not in self.paid:
             self.paid[key] = int(json.loads(body)["cents"])
         return HTTPStatus.CREATED

@@ -70,7 +70,6 @@ class Show:
         self.token = secrets.token_urlsafe(24)
         self.watcher = Watcher(now_us)
         self.portions = 0
-        self.poisoned = 0
         self.lag: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = count()
@@ -113,7 +112,6 @@ class Show:
         """Bytes that no worker can decode, on the topic where tasks wait."""
         topic = topics.task_topic("default")
         await self._transport.publish([Message(topic, POISON)])
-        self.poisoned += 1
         self.say(f"{len(POISON)} undecodable bytes were published to {topic}", "bad")
 
     async def switch_payments(self) -> None:

@@ -116,7 +116,7 @@ async def test_a_wait_is_bounded(tmp_path):
 
 
 async def test_actions_are_accepted_and_written_down(each: Api):
-    """Signal, cancel, terminate, pause: 202 and an entry each; what is not possible is 404 or 409, and leaves none."""
+    """Start, signal, cancel, terminate, pause: 202 and an entry each; what cannot be is 404 or 409 and leaves none."""
     http = each.http()
     await http.post(EXECUTIONS, json={"workflow": "waits", "id": "w"})
     await http.post(f"{EXECUTIONS}/w/signal", json={"name": "go", "value": {"secret": "hunter2"}})
@@ -134,11 +134,13 @@ async def test_actions_are_accepted_and_written_down(each: Api):
         "execution.terminate",
         "execution.cancel",
         "execution.signal",
+        "execution.start",
     ]
     assert {(entry["actor"], entry["role"], entry["address"]) for entry in entries} == {("local", "admin", "127.0.0.1")}
     assert {(entry["target"], entry["outcome"]) for entry in entries} == {("w", "accepted")}
     assert entries[0]["parameters"] == {"reason": "because"}
-    assert entries[-1]["parameters"] == {"name": "go", "bytes": 20}
+    assert entries[-2]["parameters"] == {"name": "go", "bytes": 20}
+    assert entries[-1]["parameters"] == {"workflow": "waits"}
     assert "hunter2" not in str(page)
 
 

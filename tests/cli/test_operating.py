@@ -49,6 +49,8 @@ def test_the_audit_log_names_who_did_what(run: Run):
         ("execution.pause", "b"),
         ("execution.signal", "b"),
         ("execution.cancel", "a"),
+        ("execution.start", "b"),
+        ("execution.start", "a"),
     ]
     assert {each["actor"] for each in found} == {f"cli:{getpass.getuser()}"}
     assert found[2]["parameters"] == {"reason": "wrong order"}

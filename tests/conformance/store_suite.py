@@ -813,6 +813,30 @@ class StoreSuite:
         assert await store.dead_letters_set_aside(["a/1/1"], "") == 1
         assert await found() == ["a/1/0", "a/1/1", "a/1/2"]
 
+    async def test_letters_are_acted_on_with_records_or_not_at_all(self, store: Store) -> None:
+        """The records are there as soon as it is done, also where no letter was left; with one that was changed in the
+        meantime, neither is anything closed nor set aside.
+        """
+        letters = [dead_letter("a", "s"), dead_letter("", "poison", id="poison/1")]
+        await store.commit(Commit(leases={}, dead_letters=letters))
+        stale = [Put("k", "a", b"1", if_version=7), Put("k", "b", b"1")]
+        with pytest.raises(RecordChanged, match="record k/a"):
+            await store.dead_letters_set_aside(["a/1/s"], "later", stale, T0)
+        with pytest.raises(RecordChanged, match="record k/a"):
+            await store.dead_letters_close(["poison/1"], "discarded", "seen", stale, T0)
+        assert len(await store.dead_letters_list(DeadLetterFilter())) == 2
+        assert await store.records_list(RecordFilter("k")) == []
+        assert await store.dead_letters_set_aside(["a/1/s"], "later", [Put("k", "b", b"1")], T0) == 1
+        assert await store.dead_letters_close(["poison/1"], "discarded", "seen", [Put("k", "a", b"2")], T0) == 1
+        assert await store.dead_letters_close(["poison/1"], "discarded", "seen", [Put("k", "c", b"3")], T0 + 1) == 0
+        found = await store.records_list(RecordFilter("k"))
+        assert [(each.key, each.body, each.at) for each in found] == [
+            ("a", b"2", T0),
+            ("b", b"1", T0),
+            ("c", b"3", T0 + 1),
+        ]
+        assert await store.dead_letters_list(DeadLetterFilter()) == []
+
     # the whole
 
     async def test_counts_tell_what_is_there(self, store: Store) -> None:

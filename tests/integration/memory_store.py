@@ -17,6 +17,7 @@ from edow.store.contract import (
     DeadLetterFilter,
     ExecutionFilter,
     Page,
+    Put,
     Request,
     StartRequest,
 )
@@ -99,7 +100,9 @@ class MemoryStore:
         ]
         return found[: where.limit]
 
-    async def dead_letters_close(self, ids: Sequence[str], state: str, reason: str) -> int:
+    async def dead_letters_close(
+        self, ids: Sequence[str], state: str, reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
         self.closed_letters += [(each, state, reason) for each in ids]
         return len(ids)
 

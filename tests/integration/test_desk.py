@@ -21,6 +21,8 @@ from edow.client.redriver import Redriver
 from edow.client.redrives import Redrive
 from edow.errors import InvalidInput, NotFound, SignatureMismatch, StoreUnavailable, WrongState
 from edow.store.contract import DeadLetterFilter
+from edow.testing.boundaries import BoundaryStore
+from edow.trigger.poison import bury
 from tests.integration.system import Running, Setup, registry_of, running, until
 
 FAILS: set[int] = set()
@@ -232,3 +234,39 @@ async def test_nothing_selected_is_told(setup: Running) -> None:
         await setup.client.desk().redrive(DeadLetterFilter(fingerprint="unknown"))
     with pytest.raises(NotFound, match="edow dlq redrives"):
         await setup.client.desk().get_redrive("unknown")
+
+
+class Died(Exception):
+    """The process, at a boundary between two writes."""
+
+
+@pytest.mark.parametrize("what", ["set aside", "brought back", "poison closed"])
+@pytest.mark.parametrize("write", ["before", "after"])
+async def test_it_is_done_and_written_down_or_neither(setup: Running, what: str, write: str) -> None:
+    """There is one write to die at: before it there is nothing; after it the letter has moved, and the log says so."""
+    await parked(setup, range(1))
+    store = setup.system.store
+    await bury(store, "t", b"bytes", "unreadable", 1)
+    [poison] = [each.id for each in await store.dead_letters_list(DeadLetterFilter()) if not each.execution]
+    letter = poison if what == "poison closed" else "p0/1/deliver"
+    if what == "brought back":
+        await setup.client.desk().set_aside(letter, "later")
+
+    async def waits() -> bool:
+        return letter in {each.id for each in await store.dead_letters_list(DeadLetterFilter())}
+
+    def die(name: str) -> None:
+        if name.endswith(write):
+            raise Died(name)
+
+    before = await waits()
+    async with edow.Client(store=BoundaryStore(store, die), actor=Actor("cli:ada")) as operator:  # type: ignore[arg-type]
+        acts = {
+            "set aside": lambda: operator.desk().set_aside(letter, "later"),
+            "brought back": lambda: operator.desk().bring_back(letter),
+            "poison closed": lambda: operator.discard(letter, "spam"),
+        }
+        with pytest.raises(Died):
+            await acts[what]()
+    logged = (await audit.page(store, AuditFilter())).entries
+    assert (await waits() != before) == bool(logged) == (write == "after")

@@ -198,10 +198,7 @@ class Client:
             options = StartOptions(id, if_exists, traceparent, notify=notify).checked()
             with starting(workflow, traceparent) as trace:
                 requests.append(start_request(link, workflow, body, msgspec.structs.replace(options, trace=trace)))
-        if if_exists == "replace":
-            names = [each.execution.id for each in requests]
-            await link.note("execution.replace", names[0] if len(names) == 1 else "", {"executions": len(names)})
-        answers = await link.submitter.submit(requests)
+        answers = await link.start(requests)
         return [(each.execution.id, answer) for each, answer in zip(requests, answers, strict=True)]
 
     # looking
@@ -268,6 +265,6 @@ class Client:
 
     async def _started(self, request: StartRequest, decode: Callable[[bytes], T]) -> Handle[T]:
         link = self._link
-        [answer] = await link.submitter.submit([request])
+        [answer] = await link.start([request])
         await link.check(request.execution.id, answer)
         return Handle(link, request.execution.id, answer.run, decode)

@@ -139,8 +139,10 @@ class Desk:
         ids = [each.id for each in await select_letters(self._link, which)]
         if not ids:
             return 0
-        await self._link.note(action, ids[0] if len(ids) == 1 else "", {"letters": len(ids), "reason": reason})
-        return await self._link.store.dead_letters_set_aside(ids, reason)
+        link, now = self._link, self._link.clock()
+        told: dict[str, Value] = {"letters": len(ids), "reason": reason}
+        entries = link.entries(action, ids[0] if len(ids) == 1 else "", told, now)
+        return await link.store.dead_letters_set_aside(ids, reason, entries, now)
 
 
 def _body(change: Mapping[str, object] | None) -> msgspec.Raw | None:

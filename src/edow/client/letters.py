@@ -71,8 +71,9 @@ class Letters:
         if not poison:
             return 0
         told: dict[str, Value] = {"letters": len(poison), "reason": reason}
-        await self._link.note("dead_letter.discard", _target(poison), told)
-        return await self._link.store.dead_letters_close(poison, "discarded", reason)
+        link, now = self._link, self._link.clock()
+        entries = link.entries("dead_letter.discard", _target(poison), told, now)
+        return await link.store.dead_letters_close(poison, "discarded", reason, entries, now)
 
     async def _send(
         self,

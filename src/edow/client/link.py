@@ -20,7 +20,7 @@ from edow.client.waiter import EndWaiter
 from edow.errors import AlreadyExists, InvalidInput, NotAccepted, NotFound, WrongState
 from edow.model import inbox
 from edow.model.execution import Execution
-from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, Store
+from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, StartRequest, Store
 from edow.trigger.outgoing import is_endpoint
 
 
@@ -99,10 +99,22 @@ class Link:
             await self.store.records_put([audit.put(refused)], now)
         return answers
 
-    async def note(self, action: str, target: str, parameters: Mapping[str, audit.Value]) -> None:
-        """Write down what an operator is about to do that cannot be in one transaction with the entry."""
-        if self.actor is not None:
-            await self.act(action, target, parameters)
+    def entries(self, action: str, target: str, parameters: Mapping[str, audit.Value], now: int) -> list[Put]:
+        """What the audit log is told of an operator's action, to be written with it; nothing of a program's."""
+        return [] if self.actor is None else [audit.put(audit.entry(self.actor, now, action, target, parameters))]
+
+    async def start(self, requests: Sequence[StartRequest]) -> list[Answer]:
+        """Of one workflow, all with the same `if_exists`. A program's share their transaction with other callers'."""
+        if self.actor is None or not requests:
+            return await self.submitter.submit(requests)
+        first = requests[0]
+        told: dict[str, audit.Value] = {"workflow": first.execution.workflow}
+        if first.execution.notify:
+            told["notify"] = first.execution.notify
+        if len(requests) > 1:
+            told["executions"] = len(requests)
+        action = "execution.replace" if first.if_exists == "replace" else "execution.start"
+        return await self.act(action, first.execution.id if len(requests) == 1 else "", told, requests)
 
     async def check_notify(self, endpoint: str) -> None:
         """Raises InvalidInput unless an operator has made this endpoint; "" is none."""

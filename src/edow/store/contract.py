@@ -319,14 +319,20 @@ class Store(Protocol):
     async def dead_letters_list(self, where: DeadLetterFilter) -> list[DeadLetter]:
         """Oldest first."""
 
-    async def dead_letters_close(self, ids: Sequence[str], state: str, reason: str) -> int:
-        """Set the state of parked letters that belong to no execution; how many there were."""
+    async def dead_letters_close(
+        self, ids: Sequence[str], state: str, reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
+        """Set the state of parked letters that belong to no execution; how many there were. With the records, in one
+        transaction; raises RecordChanged, with nothing applied, as `records_put`.
+        """
 
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         """Those that are parked, in the parking lot or not, by fingerprint; the largest groups first."""
 
-    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
-        """Put parked letters into the parking lot; back, with the reason ""; how many there were."""
+    async def dead_letters_set_aside(
+        self, ids: Sequence[str], reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
+        """Put parked letters into the parking lot; back, with the reason ""; how many there were. Records as above."""
 
     async def counts(self, now: int) -> Counts:
         """Where counting the executions takes long, `by_status` may be as old as 50 times that: see `Tally`."""

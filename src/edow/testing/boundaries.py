@@ -19,7 +19,17 @@ from edow.transport.contract import Delivery, Subscriber, Subscription, Transpor
 Reached = Callable[[str], None]
 
 STORE_VERBS = frozenset(
-    {"accept", "commit", "records_put", "leases_hold", "leases_release", "dead_letters_close", "count_healed", "purge"}
+    {
+        "accept",
+        "commit",
+        "count_healed",
+        "dead_letters_close",
+        "dead_letters_set_aside",
+        "leases_hold",
+        "leases_release",
+        "purge",
+        "records_put",
+    }
 )
 
 

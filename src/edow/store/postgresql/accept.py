@@ -7,7 +7,8 @@ written, nothing is, and it is decided anew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -51,14 +52,35 @@ async def put_records(
     database: Database, puts: Sequence[Put], now: int, requests: Sequence[Request], all_or_nothing: bool
 ) -> list[Answer]:
     """Records and requests in one transaction. Raises RecordChanged and NotAccepted."""
-    ordered = sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
+    with _telling(puts):
+        return await _decide(database, requests, now, (puts, all_or_nothing))
+
+
+async def write_beside(
+    database: Database, statement: tuple[str, Sequence[object]], puts: Sequence[Put], now: int
+) -> int:
+    """A statement that takes records first, and writes them, too; how many rows it changes. Raises RecordChanged."""
+    sql, arguments = statement
+    with _telling(puts):
+        rows = await database.write(sql, now, *(puts_columns(puts) or [[]] * 5), *arguments)
+    return sum(row[0] is not None for row in rows)
+
+
+@contextmanager
+def _telling(puts: Sequence[Put]) -> Iterator[None]:
+    """Which record was changed."""
     try:
-        return await _decide(database, requests, now, (ordered, all_or_nothing))
+        yield
     except Exception as problem:
         if code_of(problem) != RECORD_CHANGED:
             raise
-        put = ordered[int(getattr(problem, "detail", 1)) - 1]
+        put = _ordered(puts)[int(getattr(problem, "detail", 1)) - 1]
         raise RecordChanged(put.kind, put.key) from problem
+
+
+def _ordered(puts: Sequence[Put]) -> list[Put]:
+    """As they are locked."""
+    return sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
 
 
 async def _store(database: Database, starts: Sequence[StartRequest], now: int) -> list[Answer]:
@@ -122,8 +144,7 @@ async def _decide(
 
 def puts_columns(puts: Sequence[Put]) -> list[list[object]]:
     """What `put_records` takes, in the order in which records are locked."""
-    ordered = sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
-    rows = ((put.kind, put.key, put.body, put.if_version, put.expires_at) for put in ordered)
+    rows = ((put.kind, put.key, put.body, put.if_version, put.expires_at) for put in _ordered(puts))
     return [list(column) for column in zip(*rows, strict=True)]
 
 

@@ -21,8 +21,14 @@ SELECT seq FROM edow.outbox WHERE shard = $1 AND stamp = $2 ORDER BY seq
 SELECT seq, topic, key, body FROM edow.outbox WHERE shard = ANY ($1::integer[]) ORDER BY seq LIMIT $2
 
 -- name: letters_close
-UPDATE edow.dead_letters SET state = $2, reason = $3 WHERE id = ANY ($1::text[]) AND execution = '' AND state = 'parked'
-RETURNING id
+-- Records first; they are written also where no letter is left to close.
+WITH beside AS MATERIALIZED (
+    SELECT edow.put_records($1, $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::bigint[])
+), closed AS (
+    UPDATE edow.dead_letters SET state = $9, reason = $8
+    WHERE id = ANY ($7::text[]) AND execution = '' AND state = 'parked' RETURNING id
+)
+SELECT closed.id FROM beside LEFT JOIN closed ON true
 
 -- name: letters_list
 SELECT title, name, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason,
@@ -56,7 +62,12 @@ FROM groups CROSS JOIN LATERAL (
 ORDER BY groups.size DESC, groups.fingerprint
 
 -- name: letters_set_aside
-UPDATE edow.dead_letters SET lot = $2 WHERE id = ANY ($1::text[]) AND state = 'parked' RETURNING id
+WITH beside AS MATERIALIZED (
+    SELECT edow.put_records($1, $2::text[], $3::text[], $4::bytea[], $5::bigint[], $6::bigint[])
+), moved AS (
+    UPDATE edow.dead_letters SET lot = $8 WHERE id = ANY ($7::text[]) AND state = 'parked' RETURNING id
+)
+SELECT moved.id FROM beside LEFT JOIN moved ON true
 
 -- name: list_of_workflow
 -- Those of one workflow that are in one standing, in the order of the index that holds them.

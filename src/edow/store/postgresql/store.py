@@ -32,7 +32,7 @@ from edow.store.contract import (
     Stored,
 )
 from edow.store.paging import encode_cursor, key_range
-from edow.store.postgresql.accept import Batch, accept, put_records
+from edow.store.postgresql.accept import Batch, accept, put_records, write_beside
 from edow.store.postgresql.commit import Application, Participant
 from edow.store.postgresql.keys import BEGINNING, key_of, printable
 from edow.store.postgresql.listing import FEW, page_query
@@ -136,20 +136,24 @@ class PostgresStore:
         )
         return [letter(row) for row in rows]
 
-    async def dead_letters_close(self, ids: Sequence[str], state: str, reason: str) -> int:
+    async def dead_letters_close(
+        self, ids: Sequence[str], state: str, reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
         self._check_open()
-        keys = [key_of(id) for id in ids]
-        return len(await self.database.write(self._sql["letters_close"], keys, state, printable(reason)))
+        arguments = [key_of(id) for id in ids], printable(reason), state
+        return await write_beside(self.database, (self._sql["letters_close"], arguments), puts, now)
 
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         self._check_open()
         rows = await self.database.fetch(self._sql["letters_groups"], aside, limit)
         return [LetterGroup(row["fingerprint"], row[17], row[18], row[19], letter(row)) for row in rows]
 
-    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
+    async def dead_letters_set_aside(
+        self, ids: Sequence[str], reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
         self._check_open()
-        keys = [key_of(id) for id in ids]
-        return len(await self.database.write(self._sql["letters_set_aside"], keys, printable(reason)))
+        arguments = [key_of(id) for id in ids], printable(reason)
+        return await write_beside(self.database, (self._sql["letters_set_aside"], arguments), puts, now)
 
     async def counts(self, now: int) -> Counts:
         self._check_open()

@@ -177,11 +177,11 @@ class SqliteStore:
         rows = await self.file.read(lambda connection: self._letters.rows_of_any_size(connection, parameters))
         return [letter(*row) for row in rows]
 
-    async def dead_letters_close(self, ids: Sequence[str], state: str, reason: str) -> int:
-        parameters = {"ids": to_json(ids), "state": state, "reason": reason}
-        return await self.file.write(
-            lambda connection: connection.execute(self._sql["letters_close"], parameters).rowcount
-        )
+    async def dead_letters_close(
+        self, ids: Sequence[str], state: str, reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
+        parameters: dict[str, object] = {"ids": to_json(ids), "state": state, "reason": reason}
+        return await self._write_beside("letters_close", parameters, puts, now)
 
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         def read(connection: sqlite3.Connection) -> list[LetterGroup]:
@@ -192,11 +192,20 @@ class SqliteStore:
 
         return await self.file.read(read)
 
-    async def dead_letters_set_aside(self, ids: Sequence[str], reason: str) -> int:
-        parameters = {"ids": to_json(ids), "reason": reason}
-        return await self.file.write(
-            lambda connection: connection.execute(self._sql["letters_set_aside"], parameters).rowcount
-        )
+    async def dead_letters_set_aside(
+        self, ids: Sequence[str], reason: str, puts: Sequence[Put] = (), now: int = 0
+    ) -> int:
+        parameters: dict[str, object] = {"ids": to_json(ids), "reason": reason}
+        return await self._write_beside("letters_set_aside", parameters, puts, now)
+
+    async def _write_beside(self, name: str, parameters: dict[str, object], puts: Sequence[Put], now: int) -> int:
+        """How many rows the statement has changed."""
+
+        def write(connection: sqlite3.Connection) -> int:
+            records.write(connection, self._sql, puts, now)
+            return connection.execute(self._sql[name], parameters).rowcount
+
+        return await self.file.write(write)
 
     async def counts(self, now: int) -> Counts:
         by_status = await self._tally.get(

@@ -187,6 +187,22 @@ async def test_a_small_screen_needs_no_scrolling_sideways(console: Console) -> N
             assert wide <= 0, path
 
 
+async def test_a_small_screen_shows_where_one_is_and_stays_where_one_has_scrolled(console: Console) -> None:
+    """The current page is in sight in the navigation, the theme can be chosen, and live updates move no table."""
+    await console.client.start(flow.order.with_options(id="one"), "anvil")
+    async with visiting(console.url, viewport={"width": 390, "height": 800}) as visitor:
+        page = visitor.page
+        await page.goto("/audit")
+        await expect(page.get_by_role("link", name="Audit log")).to_be_in_viewport()
+        await expect(page.get_by_role("button", name="Dark theme")).to_be_in_viewport()
+        await page.goto("/executions")
+        await page.locator("#rows .scroll").evaluate("each => each.scrollTo(90, 0)")
+        await console.client.start(flow.order.with_options(id="two"), "anvil")
+        await expect(page.locator("#rows tbody tr")).to_have_count(2)
+        assert await page.locator("#rows .scroll").evaluate("each => each.scrollLeft") == 90
+        assert visitor.complaints == []
+
+
 async def test_what_can_be_used_has_a_name(anywhere: Console) -> None:
     """For people who hear the page: one main landmark, one heading of the first kind, and no nameless control."""
     await anywhere.client.start(flow.order.with_options(id="one"), "anvil")

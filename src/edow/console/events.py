@@ -134,7 +134,7 @@ def _endpoint(view: EndpointView, recent: Sequence[Recent]) -> Entry:
         "Ends": ", ".join(view.statuses),
         "Results": "are sent" if view.results else "are not sent",
     }
-    counts = [Count(name, view.counts.get(name, 0), tone_of(name)) for name in OF_ENDPOINTS]
+    counts = [_count(name, view.counts.get(name, 0)) for name in OF_ENDPOINTS]
     return Entry(view.name, "active", _address(view.url), facts, counts, counts, recent)
 
 
@@ -153,6 +153,11 @@ def _entry(
     ]
     every = [Count(each, count, tone_of(each)) for each, count in counts.items() if count]
     return Entry(name, state, what, {fact: value for fact, value in facts.items() if value}, columns, every, recent)
+
+
+def _count(name: str, count: int) -> Count:
+    """What has never happened is no reason to worry, nor to be glad."""
+    return Count(name, count, tone_of(name) if count else "")
 
 
 def _sum(counts: dict[str, int], names: Iterable[str]) -> int:

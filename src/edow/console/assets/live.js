@@ -14,12 +14,12 @@
     if (region.querySelector("details.act[open]")) return;
     const focused = region.contains(document.activeElement) ? document.activeElement.id || document.activeElement.getAttribute("href") : null;
     const open = opened(region);
-    const scrolled = [...region.querySelectorAll("[data-scroll]")].map((each) => [each.id, each.scrollLeft, each.scrollTop]);
+    const scrolled = [...region.querySelectorAll(".scroll")].map((each) => [each.scrollLeft, each.scrollTop]);
     const checked = new Set([...region.querySelectorAll("input:checked")].map((each) => each.value));
     region.replaceChildren(...fresh.childNodes);
     for (const each of region.querySelectorAll("details[id]")) if (open.has(each.id)) each.open = true;
     for (const each of region.querySelectorAll("input[type=checkbox]")) if (checked.has(each.value)) each.checked = true;
-    for (const [id, left, top] of scrolled) document.getElementById(id)?.scrollTo(left, top);
+    region.querySelectorAll(".scroll").forEach((each, at) => scrolled[at] && each.scrollTo(...scrolled[at]));
     if (focused) {
       const again = document.getElementById(focused) || [...region.querySelectorAll("a[href]")].find((each) => each.getAttribute("href") === focused);
       again?.focus({ preventScroll: true });

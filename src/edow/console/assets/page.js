@@ -29,5 +29,8 @@
     if (event.target.matches("details.act[open]")) event.target.querySelector("input:not([type=hidden]), textarea, button")?.focus();
   }, true);
   document.addEventListener("edow:fresh", count);
-  document.addEventListener("DOMContentLoaded", count);
+  document.addEventListener("DOMContentLoaded", () => {
+    count();
+    document.querySelector(".side li a[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  });
 })();

@@ -12,6 +12,7 @@ from edow.console.gantt import rows
 from edow.console.graph import graph
 from edow.console.listing import search_of
 from edow.console.masking import LONGEST, MASK, Masking
+from edow.console.render import coded
 from edow.console.shared import Shared
 from edow.errors import InvalidInput
 from edow.model import history
@@ -261,3 +262,17 @@ def test_a_search_that_makes_no_sense_is_refused(query: dict[str, str], status: 
     """The error names what was asked for."""
     with pytest.raises(InvalidInput, match=next(iter([*query.values(), *status]))):
         search_of(query, status).filter()
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("use `edow list`; then", "use <code>edow list</code>; then"),
+        ("`<b>` & <i>", "<code>&lt;b&gt;</code> &amp; &lt;i&gt;"),
+        ("one ` alone <b>", "one ` alone &lt;b&gt;"),
+        ("", ""),
+    ],
+)
+def test_commands_in_messages_are_shown_as_code(text: str, html: str) -> None:
+    """And never as more than text."""
+    assert coded(text) == html

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
+from markupsafe import Markup, escape
 
 from edow.api.gate import COOKIE
 from edow.cli.output import duration, size
@@ -51,6 +52,7 @@ def environment(folders: list[str]) -> Environment:
         "size": size,
         "when": rfc3339,
         "clock": clock,
+        "coded": coded,
         "number": number,
         "rate": rate,
         "said": said,
@@ -64,6 +66,14 @@ def environment(folders: list[str]) -> Environment:
 def clock(at: int) -> str:
     """`2026-11-28 20:39:03`, in UTC."""
     return rfc3339(at)[:19].replace("T", " ")
+
+
+def coded(text: str) -> Markup:
+    """What stands between backticks as code, escaped like the rest."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup().join(parts) if len(parts) % 2 else escape(text)
 
 
 def number(value: float | None) -> str:

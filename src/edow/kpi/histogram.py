@@ -6,8 +6,10 @@ done in any order and loses nothing.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
 from math import ceil, log
 
 import msgspec
@@ -15,8 +17,28 @@ import msgspec
 GROWTH = 1.04  # from one bucket to the next
 RELATIVE_ERROR = (GROWTH - 1) / (GROWTH + 1)  # 1.96 %
 NOTHING = -1  # the bucket of 0
+TABLE = 1 << 18  # microseconds, a quarter of a second: what is below is looked up
 
 _SCALE = 1 / log(GROWTH)
+
+
+def bucket_of(value: int) -> int:
+    return int(log(value) * _SCALE) if value > 0 else NOTHING
+
+
+@cache
+def _table() -> array[int]:
+    """The buckets of 0, 1, 2 ... microseconds: half a megabyte, made when a process begins to measure."""
+    table = array("h", [NOTHING])
+    while len(table) < TABLE:
+        bucket = bucket_of(len(table))
+        end = max(len(table) + 1, int(GROWTH ** (bucket + 1)) - 1)  # just before the next bucket, or in it
+        while bucket_of(end) == bucket:
+            end += 1
+        while bucket_of(end - 1) != bucket:
+            end -= 1
+        table += array("h", [bucket]) * (end - len(table))
+    return table[:TABLE]
 
 
 def value_of(bucket: int) -> float:
@@ -31,11 +53,18 @@ class Histogram(msgspec.Struct, array_like=True):
     total: int = 0
 
     def add(self, values: Sequence[int]) -> None:
-        buckets = self.buckets
-        found = [int(log(value) * _SCALE) if value > 0 else NOTHING for value in values]
-        for bucket, count in Counter(found).items():
+        if not values:
+            return
+        if min(values) < 0:
+            values = [value if value > 0 else 0 for value in values]
+        table, buckets = _table(), self.buckets
+        if max(values) < TABLE:  # ten times as fast as logarithms
+            found = Counter(map(table.__getitem__, values))
+        else:
+            found = Counter([table[value] if value < TABLE else bucket_of(value) for value in values])
+        for bucket, count in found.items():
             buckets[bucket] = buckets.get(bucket, 0) + count
-        self.total += sum([value for value in values if value > 0])
+        self.total += sum(values)
 
     def merge(self, other: Histogram) -> None:
         """Take in all that the other has counted."""

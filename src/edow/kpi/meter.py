@@ -5,7 +5,7 @@ Times are differences of two clocks where a worker is on another machine; what c
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
 from edow.kpi.figures import SCHEDULES, TOPICS, Figures, ScheduleFigures, TaskFigures, Traffic, WorkflowFigures, slot
@@ -45,16 +45,16 @@ class Meter:
 
     def attempts(self, ended: Iterable[tuple[str, Sequence[Attempted]]], now: int) -> None:
         """Attempts that have ended, by workflow, decided upon `now`."""
-        groups: dict[tuple[str, str], list[Attempted]] = {}
+        of_workflows: defaultdict[str, list[Attempted]] = defaultdict(list)
         for workflow, attempts in ended:
+            of_workflows[workflow] += attempts
+        for workflow, attempts in of_workflows.items():
+            figures = self.figures.workflow(workflow)
+            groups: defaultdict[str, list[Attempted]] = defaultdict(list)
             for each in attempts:
-                key = (workflow, each.task)
-                if (group := groups.get(key)) is None:
-                    groups[key] = [each]
-                else:
-                    group.append(each)
-        for (workflow, task), group in groups.items():
-            _add(self.figures.workflow(workflow).task(task), group, now)
+                groups[each.task].append(each)
+            for task, group in groups.items():
+                _add(figures.task(task), group, now)
 
     def executions(self, started: Iterable[str], ended: Iterable[Execution]) -> None:
         """Executions that have begun, by the name of their workflows, and such that have ended."""
@@ -77,17 +77,16 @@ class Meter:
 
     def sent(self, messages: Iterable[Message]) -> None:
         """Published, in any order."""
-        traffic = self.figures.sent
-        keys: dict[str, list[str]] = {}
+        of_topics: defaultdict[str, list[Message]] = defaultdict(list)
         for message in messages:
-            topic = message.topic
-            found = traffic.get(topic) or slot(traffic, topic, TOPICS, Traffic)
-            found.messages += 1
-            found.bytes += len(message.body)
-            if message.key is not None:
-                keys.setdefault(topic, []).append(message.key)
-        for topic, of_topic in keys.items():
-            slot(self.figures.keys, topic, TOPICS, Keys).add(Counter(of_topic))
+            of_topics[message.topic].append(message)
+        for topic, mine in of_topics.items():
+            found = slot(self.figures.sent, topic, TOPICS, Traffic)
+            found.messages += len(mine)
+            found.bytes += sum([len(each.body) for each in mine])
+            keys = [each.key for each in mine if each.key is not None]
+            if keys:
+                slot(self.figures.keys, topic, TOPICS, Keys).add(Counter(keys))
 
     def ticks(self, schedule: str, late: Sequence[int], missed: int) -> None:
         """Of a schedule: how late those were that have started executions, and how many were missed."""
@@ -102,8 +101,8 @@ class Meter:
 
 
 def _add(task: TaskFigures, group: Sequence[Attempted], now: int) -> None:
-    retried = sum([each.became == "retried" for each in group])
-    failed = sum([each.became == "failed" for each in group])
+    became = [each.became for each in group]
+    retried, failed = became.count("retried"), became.count("failed")
     task.completed += len(group) - retried - failed
     task.retried += retried
     task.failed += failed

@@ -1,5 +1,6 @@
 """Histograms that add up: quantiles against the exact ones, merging in any order."""
 
+from collections import Counter
 from math import ceil
 
 import msgspec
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edow.kpi.histogram import RELATIVE_ERROR, Histogram
+from edow.kpi.histogram import RELATIVE_ERROR, TABLE, Histogram, bucket_of
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 values = st.lists(st.integers(0, 90 * 86_400 * 1_000_000), min_size=1, max_size=200)
@@ -77,3 +78,10 @@ def test_a_clock_that_went_back_makes_no_time():
 def test_nothing_counted_has_no_quantile():
     """Of no values there is neither a quantile nor a mean."""
     assert (Histogram().quantile(0.5), Histogram().mean) == (None, None)
+
+
+def test_what_is_looked_up_is_what_would_be_computed():
+    """Each value of the table, on its own, and together with such as are beyond it."""
+    assert of(range(TABLE)).buckets == Counter(map(bucket_of, range(TABLE)))
+    some = [0, 1, 2, 25, 26, TABLE - 1, TABLE, TABLE + 1, 10**9]
+    assert of(some).buckets == Counter(map(bucket_of, some))

@@ -105,6 +105,8 @@ async def test_one_trace_through_real_processes(tmp_path: Path) -> None:
         [line] = [each for each in lines if each["message"] == "asking who"]
         assert (line["execution_id"], line["correlation_id"], line["step"]) == ("t", "t", "ask")
         assert line["trace_id"] == TRACE[3:35]
+        [line] = [each for each in lines if each["message"] == "wondering about who"]
+        assert (line["execution_id"], line["correlation_id"], line["trace_id"]) == ("t", "t", TRACE[3:35])
 
 
 def test_a_command_begins_the_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,4 +26,5 @@ def compute(number: int) -> int:
 
 @edow.workflow
 async def traced(question: str) -> str:
+    log.warning("wondering about %s", question)
     return f"{await ask(question)} {await compute(1)}"

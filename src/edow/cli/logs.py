@@ -1,6 +1,7 @@
 """What the loops and tasks have to tell, on stderr: for people, or as a JSON object a line (--log-json).
 
-Whatever is said about an execution, or inside of a task, carries the ids of both.
+Whatever is said about an execution, or inside of a task or workflow, carries the ids of both. What a workflow says is
+told when it is said first, not in each replay.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from edow.telemetry.traceparent import parse
 from edow.workflow.context import current_context
+from edow.workflow.runtime import current
 
 JSON = "EDOW_LOG_JSON"
 
@@ -30,9 +32,9 @@ class StderrHandler(logging.Handler):
 
 
 def about(record: logging.LogRecord) -> dict[str, object]:
-    """The ids of what a line is about: as whoever wrote it says, or of the task in which it was written."""
+    """The ids of what a line is about: as whoever wrote it says, or of the task or workflow in which it was written."""
     ids: dict[str, object] = {}
-    context = current_context.get()
+    context, runtime = current_context.get(), current.get()
     if context is not None:
         ids |= {
             "execution_id": context.execution,
@@ -41,6 +43,8 @@ def about(record: logging.LogRecord) -> dict[str, object]:
             "attempt": context.attempt,
             "traceparent": context.traceparent,
         }
+    elif runtime is not None:
+        ids |= dict(zip(("execution_id", "correlation_id", "traceparent"), runtime.ids(), strict=True))
     said = {
         "execution_id": getattr(record, "execution", None),
         "correlation_id": getattr(record, "correlation", None),
@@ -53,6 +57,12 @@ def about(record: logging.LogRecord) -> dict[str, object]:
     if found is not None:
         ids |= {"trace_id": f"{found.trace:032x}", "span_id": f"{found.span:016x}"}
     return {name: value for name, value in ids.items() if value != ""}
+
+
+def is_new(record: logging.LogRecord) -> bool:
+    """Not what a workflow says once more because its code runs again over its history."""
+    runtime = current.get()
+    return runtime is None or not runtime.repeats()
 
 
 class Plain(logging.Formatter):
@@ -88,5 +98,6 @@ class Json(logging.Formatter):
 def configure(*, quiet: bool = False) -> None:
     """Warnings only when `quiet`; a second call changes nothing."""
     handler = StderrHandler()
+    handler.addFilter(is_new)
     handler.setFormatter(Json() if os.environ.get(JSON, "") not in ("", "0") else Plain())
     logging.basicConfig(level=logging.WARNING if quiet else logging.INFO, handlers=[handler])

@@ -176,6 +176,13 @@ class Calls:
             history_length=run.journal.length,
         )
 
+    def ids(self) -> tuple[str, str, str]:
+        row = self._run.execution
+        return row.id, row.correlation, row.trace
+
+    def repeats(self) -> bool:
+        return self._run.repeats
+
     def continue_as_new(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ContinueAsNew:
         if self._run.loop.scope() is not self._run.loop.root_scope:
             raise InvalidInput("continue_as_new was called in a sub-task: call it in the workflow's own task")

@@ -116,11 +116,13 @@ class Machine:
         run = self._run
         if len(events) > 1:
             run.journal.expect(events)
+            run.repeats = True
             for event in events:
                 self._replay(event)
                 if self._halt is not None:
                     self._halted_at(events)
                     break
+            run.repeats = False
         elif events:
             self._await_start(events[0])
         for step, details in (heartbeats or {}).items():
@@ -186,7 +188,7 @@ class Machine:
         loop = self._run.loop
         if loop.closed:
             return
-        loop.closed = True
+        loop.closed = self._run.repeats = True
         loop.drop_ready()
         for coro in self._run.unstarted.values():
             coro.close()

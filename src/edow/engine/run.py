@@ -97,6 +97,7 @@ class Run:
         self._decision: Decision | None = None
         self.now = 0  # when the decision is made
         self.moment = 0  # logical time: of the last input
+        self.repeats = False  # the code runs over what is recorded, or is made to leave
         self.timer_key: str | None = None  # explicit step of the timer about to start
 
     @property

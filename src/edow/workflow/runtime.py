@@ -76,6 +76,12 @@ class Runtime(Protocol):
 
     def info(self) -> Info: ...
 
+    def ids(self) -> tuple[str, str, str]:
+        """For log lines: the execution's, its correlation's, and the traceparent of whoever started it."""
+
+    def repeats(self) -> bool:
+        """Whether what the code says has been said before: it runs over its history, or leaves memory."""
+
     def continue_as_new(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ContinueAsNew: ...
 
 

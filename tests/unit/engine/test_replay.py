@@ -1,10 +1,12 @@
 """Recovery: history and today's code, where they agree and where they do not."""
 
 import asyncio
+import logging
 
 import pytest
 
 import edow
+from edow.cli.logs import about, is_new
 from edow.engine.limits import Limits
 from edow.model import history as h
 from edow.model import inbox
@@ -413,3 +415,38 @@ def test_step_keys_count_within_their_own_task():
     ]  # fmt: skip
     decision = drive.apply(*(result(d, 1) for d in drive.out.values()))
     assert steps(decision) == ["leg~1/leaf~1/pack", "leg~2/leaf~1/pack"]
+
+
+@edow.workflow
+async def talkative(x: int) -> int:
+    """Says what it does, the last words included."""
+    try:
+        logging.getLogger("shop").warning("charging %s", x)
+        x = await charge(x)
+        logging.getLogger("shop").warning("charged %s", x)
+        return await pack(x)
+    finally:
+        logging.getLogger("shop").warning("leaving")
+
+
+def test_what_a_workflow_says_is_told_once_and_with_its_ids():
+    """Not again in a replay, nor what its leaving memory makes it say."""
+    lines: list[tuple[str, object]] = []
+    handler = logging.Handler()
+    handler.addFilter(is_new)
+    handler.emit = lambda record: lines.append((record.getMessage(), about(record)["execution_id"]))
+    logger = logging.getLogger("shop")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        drive = Drive(talkative, 1)
+        drive.start()
+        drive.restart()
+        drive.complete("charge", 10)
+        drive.restart()
+        drive.restart()
+        drive.complete("pack", 11)
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = True
+    assert lines == [("charging 1", "x"), ("charged 10", "x"), ("leaving", "x")]

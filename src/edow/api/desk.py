@@ -75,11 +75,12 @@ class LetterCount(msgspec.Struct, kw_only=True):
 
 
 class LetterGroupView(msgspec.Struct, kw_only=True):
-    """Letters of one task that failed alike; `newest` is one of them."""
+    """Letters of one task that failed alike, or poison from one `source` for one reason; `newest` is one of them."""
 
     group: str
     count: int
     task: str
+    source: str  # the task, or where poison came from: a topic, trigger/NAME or endpoint/NAME
     first_at: datetime
     last_at: datetime
     newest: str
@@ -176,6 +177,7 @@ def group_view(group: LetterGroup) -> LetterGroupView:
         group=group.fingerprint,
         count=group.count,
         task=newest.task,
+        source=newest.source,
         first_at=moment(group.first_at),
         last_at=moment(group.last_at),
         newest=newest.id,

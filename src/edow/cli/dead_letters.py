@@ -74,11 +74,12 @@ def _print_letters(letters: list[DeadLetter], utc: bool) -> None:
     if not letters:
         note("no dead letters match")
         return
-    table = output.table("id", "task", "state", "tries", "since", "error", right=("tries",), flexible=("error",))
+    names = ("id", "task or source", "state", "tries", "since", "error")
+    table = output.table(*names, right=("tries",), flexible=("error",))
     for each in letters:
         table.add_row(
             each.id,
-            each.task,
+            each.source,
             Text(each.state, style="bold yellow" if each.state == "parked" else "dim"),
             str(each.attempts),
             output.moment(each.at, utc),
@@ -105,6 +106,7 @@ def show(
         "set aside": letter.lot,
         "group": letter.fingerprint,
         "task": letter.task,
+        "from": "" if letter.task else letter.source,
         "workflow": letter.workflow,
         "since": output.moment(letter.at, utc),
         "attempts": str(letter.attempts),
@@ -194,7 +196,7 @@ def discard(  # options
 
 
 def _selection(ids: list[str] | None, where: DeadLetterFilter, everything: bool) -> Selection:
-    filtered = any((where.execution, where.task, where.error, where.fingerprint))
+    filtered = any((where.execution, where.task, where.error)) or where.fingerprint is not None
     if ids and (filtered or everything):
         raise InvalidInput("give either dead letter ids or filters, not both")
     if not ids and not filtered and not everything:

@@ -34,18 +34,26 @@ def groups(
 ) -> None:
     """Dead letters by what went wrong: task, type of error, and the message without its particulars."""
     found = with_client(store, lambda client: client.desk().groups(aside=aside, limit=limit))
-    names = ("group", "count", "task", "since", "last", "newest error")
+    names = ("group", "count", "task or source", "since", "last", "newest error")
     table = output.table(*names, right=("count",), flexible=("newest error",))
 
     def row(each: LetterGroup) -> tuple[str, ...]:
         since, last = output.moment(each.first_at, utc), output.moment(each.last_at, utc)
         what = output.one_line(each.newest.lot if aside else error_of(each.newest))
-        return each.fingerprint, f"{each.count:,}", each.newest.task or "–", since, last, what
+        return each.fingerprint, f"{each.count:,}", each.newest.source or "–", since, last, what
 
     none = "nothing is set aside" if aside else "no dead letters wait for anybody"
     answer_all(found, table, row, none, as_json)
     if found and not as_json:
-        note(f"redrive one group carefully: edow dlq redrive --group {found[0].fingerprint} --stages 1,10")
+        note(_suggestion(found[0]))
+
+
+def _suggestion(group: LetterGroup) -> str:
+    """Only what can be done with these letters. Those of releases that knew no groups are the group ''."""
+    name = group.fingerprint or "''"
+    if group.newest.execution:
+        return f"redrive one group carefully: edow dlq redrive --group {name} --stages 1,10"
+    return f"poison belongs to no execution, and can only be discarded: edow dlq discard --group {name}"
 
 
 def set_aside(

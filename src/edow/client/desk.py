@@ -52,7 +52,9 @@ class Desk:
         self._link = link
 
     async def groups(self, *, aside: bool = False, limit: int = 100) -> list[LetterGroup]:
-        """Parked dead letters by what went wrong, the largest group first; or those in the parking lot."""
+        """Parked dead letters by what went wrong (poison: by where it came from, and why), the largest group first; or
+        those in the parking lot.
+        """
         if not 1 <= limit <= MOST_GROUPS:
             raise InvalidInput(f"limit {limit} is not between 1 and {MOST_GROUPS}")
         return await self._link.store.dead_letters_groups(aside, limit)

@@ -74,7 +74,7 @@ async def act_on_one(client: Acting, backend: Shared, look: Looking, verb: FromP
 async def act_on_group(client: Acting, backend: Shared, look: Looking, verb: FromPath[str], data: Form) -> Redirect:
     """Redrive in stages, discard all, set all aside, or bring all back."""
     fingerprint = text(data, "group")
-    if not fingerprint:
+    if "group" not in data:
         raise InvalidInput("no group was named; choose one on the page of dead letters")
     where = DeadLetterFilter(fingerprint=fingerprint, limit=LIMIT)
     if verb == "redrive":

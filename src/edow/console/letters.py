@@ -38,7 +38,7 @@ class GroupPage(msgspec.Struct, frozen=True):
     group: str
     aside: bool
     failure: Failure | None
-    task: str
+    source: str  # a task, or where poison came from
     letters: list[DeadLetter]
     more: bool
     change: str  # an example, for the form
@@ -73,7 +73,7 @@ async def group_page(look: Look, group: str, aside: bool) -> GroupPage:
         group=group,
         aside=aside,
         failure=None if newest is None else failure_of(newest),
-        task="" if newest is None else newest.task,
+        source="" if newest is None else newest.source,
         letters=letters[:MOST],
         more=len(letters) > MOST,
         change="" if newest is None else look.masking.short(newest.args, 300),

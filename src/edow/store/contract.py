@@ -101,7 +101,7 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     task: str
     shard: int = 0
     state: Literal["parked", "raised", "redriven", "discarded"] = "parked"
-    args: msgspec.Raw = msgspec.Raw(b"null")  # parameters by name; for poison: {"base64": ...}
+    args: msgspec.Raw = msgspec.Raw(b"null")  # parameters by name; for poison: {"base64": ..., "bytes": ...}
     failure: msgspec.Raw = msgspec.Raw(b"null")  # a Failure
     attempts: int = 0
     workflow: str = ""
@@ -111,6 +111,11 @@ class DeadLetter(msgspec.Struct, kw_only=True, omit_defaults=True):
     reason: str = ""  # why it was discarded
     fingerprint: str = ""  # of failures of the same kind: see edow.model.failure
     lot: str = ""  # why it was set aside (the parking lot); a later failure of the step brings it back
+
+    @property
+    def source(self) -> str:
+        """The task; of poison, where it came from: a topic, or `trigger/NAME` or `endpoint/NAME`."""
+        return self.task or self.step.rpartition("@")[0]
 
 
 class Heartbeat(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from edow.transport.contract import Delivery, Subscriber, Subscription, TopicSpe
 from edow.trigger.action import Applier
 from edow.trigger.events import Compiled, Event, Trigger
 from edow.trigger.gathering import Gatherer
-from edow.trigger.poison import bury
+from edow.trigger.poison import Buried, bury
 from edow.trigger.tally import Tally
 
 log = logging.getLogger("edow.trigger")
@@ -151,8 +151,9 @@ class Consumer:
 
     async def _bury(self, delivery: Delivery, problem: Exception) -> None:
         log.warning("trigger %s: a message became a dead letter: %s", self.trigger.name, type(problem).__name__)
-        reason = f"trigger {self.trigger.name}, topic {delivery.topic}: {_said(problem)}"
-        await bury(self._store, self.trigger.name, delivery.body, reason, self._clock())
+        name = self.trigger.name
+        what = Buried(f"trigger/{name}", f"trigger {name}, topic {delivery.topic}", delivery.body)
+        await bury(self._store, what, _said(problem), self._clock())
         self._tally.add(self.trigger.name, "poison", detail=type(problem).__name__)
 
     async def _renew(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:

@@ -16,7 +16,7 @@ from edow.store.contract import Put, Record, RecordFilter, Store
 from edow.trigger import outgoing, references, signatures
 from edow.trigger.addresses import Network
 from edow.trigger.outgoing import DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
-from edow.trigger.poison import bury
+from edow.trigger.poison import Buried, bury
 from edow.trigger.post import Posted, post
 from edow.trigger.tally import Tally
 
@@ -157,8 +157,8 @@ class Sender:
 
     async def _give_up(self, sending: Sending, why: str, gone: Sequence[Put]) -> None:
         """The letter first: if this process dies before the rest, the same letter is written again."""
-        reason = f"webhook {sending.id} ({sending.type}) for endpoint {sending.endpoint}: {why}"
-        await bury(self._store, f"endpoint-{sending.endpoint}", bytes(sending.body), reason, self._clock())
+        where = f"webhook {sending.id} ({sending.type}) for endpoint {sending.endpoint}"
+        await bury(self._store, Buried(f"endpoint/{sending.endpoint}", where, bytes(sending.body)), why, self._clock())
         await self._store.records_put(gone, self._clock())
         self.tally.add(sending.endpoint, "dead_letter", detail=f"{sending.type}: {why}")
 

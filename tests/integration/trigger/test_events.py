@@ -151,6 +151,21 @@ async def test_what_cannot_be_applied_is_a_dead_letter_with_its_reason(store, tr
     assert all("trigger begin, topic orders" in bytes(letter.failure).decode() for letter in letters)
 
 
+async def test_poison_is_grouped_by_where_it_came_from_and_why(store, transport, clock):
+    """Whatever is particular to one message; a group has a name, and can be acted on by it."""
+    bodies = [b"no json", b"not json", event("1", {"order": "a/b"}), event("2", {"order": "c/d"})]
+    await run_on(Desk(BEGIN, transport, store, clock), *bodies)
+    await run_on(Desk(msgspec.structs.replace(BEGIN, name="other", topic="others"), transport, store, clock), bodies[0])
+    groups = await store.dead_letters_groups(False, 10)
+    assert Counter((each.newest.source, each.count) for each in groups) == {
+        ("trigger/begin", 2): 2,
+        ("trigger/other", 1): 1,
+    }
+    assert all(each.fingerprint for each in groups)
+    found = await store.dead_letters_list(DeadLetterFilter(fingerprint=groups[0].fingerprint))
+    assert len(found) == groups[0].count
+
+
 async def test_a_signal_waits_for_its_execution(store, transport, clock):
     """Kept, and delivered in order once the execution has been started."""
     desk = Desk(PAID, transport, store, clock)

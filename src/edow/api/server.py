@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import uvicorn
 from litestar import Litestar
 
+from edow.api.connection import RECEIVE_SECONDS, limited, most_connections
 from edow.errors import InvalidInput
 
 log = logging.getLogger("edow.api")
@@ -25,14 +26,25 @@ GRACE_SECONDS = 3  # for requests in flight at the end; one that waits for a res
 
 class Server:
     """`port` 0: any that is free. `url` is known after `start`. `prefix`: of a proxy in front, which takes it away from
-    the paths that it passes on.
+    the paths that it passes on. A request has to arrive within `receive_seconds`; connections beyond `most` (by default
+    as many as the process has room for) are refused.
     """
 
     url = ""
 
-    def __init__(self, app: Litestar, host: str, port: int, prefix: str = "") -> None:
+    def __init__(  # noqa: PLR0913  # settings
+        self,
+        app: Litestar,
+        host: str,
+        port: int,
+        prefix: str = "",
+        *,
+        receive_seconds: float = RECEIVE_SECONDS,
+        most: int | None = None,
+    ) -> None:
         self._app = app
         self._prefix = prefix_of(prefix)
+        self._connection = limited(receive_seconds, most_connections() if most is None else most)
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
@@ -52,6 +64,7 @@ class Server:
             root_path=self._prefix,
             timeout_graceful_shutdown=GRACE_SECONDS,
             ws="none",
+            http=self._connection,
         )
         self._server = _Uvicorn(config)
         self._serving = asyncio.create_task(self._server.serve([self._socket]), name="edow-api")

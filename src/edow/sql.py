@@ -9,9 +9,9 @@ from importlib.resources import files
 _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 
-def load_queries(package: str, file: str = "queries.sql") -> Mapping[str, str]:
-    """The queries of a file by name. Each begins with a line `-- name: ...`."""
-    parts = _NAME.split(files(package).joinpath(file).read_text("utf-8"))
+def load_queries(package: str) -> Mapping[str, str]:
+    """The queries of the package's `queries.sql` by name. Each begins with a line `-- name: ...`."""
+    parts = _NAME.split(files(package).joinpath("queries.sql").read_text("utf-8"))
     return {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 
 from edow.app import System
 from edow.bench.bare import Bare, Traffic, answer
@@ -11,12 +10,8 @@ from edow.bench.model import MODULES, Place
 from edow.testing.processes import Fleet
 
 
-async def ceiling(place: Place, traffic: Traffic, rounds: int = 1) -> float:
-    """Steps per second through the bare store, by two processes; the median of the rounds."""
-    return statistics.median([await _two_processes(place, traffic) for _ in range(rounds)])
-
-
-async def _two_processes(place: Place, traffic: Traffic) -> float:
+async def ceiling(place: Place, traffic: Traffic) -> float:
+    """Steps per second through the bare store, by two processes."""
     async with (
         place.another() as own,
         Fleet(MODULES, own.store, own.folder, own.transport) as fleet,

@@ -8,7 +8,6 @@ than that is always found.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 
 import msgspec
 
@@ -51,10 +50,10 @@ class Keys(msgspec.Struct, array_like=True):
         self.all += other.all - sum(other.counts.values())
         self.add(other.counts)
 
-    def heaviest(self, topic: str, limit: int = SHOWN) -> list[HotKey]:
+    def heaviest(self, topic: str) -> list[HotKey]:
         """The most frequent first; those that have hardly anything are left out."""
         ranked = sorted(self.counts.items(), key=lambda item: (-item[1], item[0]))
-        return [self._told(topic, key, count) for key, count in islice(ranked, limit) if count >= LIGHT * self.all]
+        return [self._told(topic, key, count) for key, count in ranked[:SHOWN] if count >= LIGHT * self.all]
 
     def _told(self, topic: str, key: str, count: int) -> HotKey:
         share = count / self.all

@@ -39,17 +39,16 @@ def gives_up(error: BaseException, classes: Classes) -> bool:
     return isinstance(error, classes)
 
 
-def failure_of(error: BaseException, *, give_up_on: Classes = (), kind: str = "error", step: str = "") -> Failure:
+def failure_of(error: BaseException, *, give_up_on: Classes = ()) -> Failure:
     """What a worker reports of an exception. `give_up_on` are the task's classes (`Task.give_up_on`)."""
     final = gives_up(error, give_up_on)
     return Failure(
         type=type_name(type(error)),
         message=_message(error),
-        kind=DECLINED if final else kind,
+        kind=DECLINED if final else "error",
         stack=_stack(error),
         args=_encoded_args(error),
         retryable=not final and not isinstance(error, errors.InvalidInput),
-        step=step,
     )
 
 

@@ -40,6 +40,7 @@ EXAMPLES: dict[str, dict[str, object]] = {
     "stop_job": {"reason": "enough"},
     "create_slo": {"name": "quick", "workflow": "fulfil", "target": 0.99, "within": "5m"},
     "set_prices": {"worker_hour": 0.05, "million_messages": 0.4, "currency": "EUR"},
+    "set_thresholds": {"oldest_seconds": 300, "waiting": 100_000, "dead_letter_share": 0.1},
     "create_token": {"name": "ci", "role": "operate", "expires_in": "90d"},
     "create_trigger": {"name": "orders", "topic": "orders", "workflow": "fulfil", "input": "{order: body.id}"},
     "rotate_endpoint": {"keep": "2d"},

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 RECEIVE_SECONDS = 30.0
 MOST_CONNECTIONS = 2000  # twice as many as may wait for results
@@ -50,16 +50,23 @@ class Connection(H11Protocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._unlimit()
-        if self.cycle is not None and self.cycle.more_body:
+        cycle = self._last
+        if cycle is not None and cycle.more_body:
             self._limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unlimit()
 
+    @property
+    def _last(self) -> RequestResponseCycle | None:
+        """Of the last request; uvicorn's types forget that there may have been none."""
+        return self.cycle
+
     def _is_served(self) -> bool:
         """A whole request is here, and not answered yet."""
-        return self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        cycle = self._last
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
 
     def _limit(self) -> None:
         """Unless it is limited already: a little more data gives no more time."""
@@ -76,7 +83,8 @@ class Connection(H11Protocol):
         if self.flow.write_paused:
             self.transport.abort()  # what is left to be sent would not be read either
         elif not self._is_served():
-            self._end(b"" if self.cycle is not None and self.cycle.response_started else LATE)
+            begun = self._last is not None and self._last.response_started
+            self._end(b"" if begun else LATE)
 
     def _end(self, answer: bytes) -> None:
         self.transport.write(answer)

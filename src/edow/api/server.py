@@ -32,7 +32,7 @@ class Server:
 
     url = ""
 
-    def __init__(  # noqa: PLR0913  # settings
+    def __init__(  # settings
         self,
         app: Litestar,
         host: str,

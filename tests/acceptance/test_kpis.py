@@ -14,7 +14,9 @@ from edow.app import System, now
 from edow.client.kpis import IncidentView
 from edow.kpi.figures import Figures
 from edow.kpi.series import HOUR, SECOND
+from edow.kpi.waiting import in_vain
 from edow.monitor import reading
+from edow.monitor.incidents import orchestrators
 from edow.monitor.monitor import Monitor
 from edow.testing.polling import until
 from edow.testing.processes import Fleet, Service
@@ -176,3 +178,23 @@ async def test_a_worker_that_stops_is_no_incident(url: str, tmp_path: Path) -> N
         await until(forgotten)
         await monitor.oversee_once()
         assert await client.kpis().incidents() == []
+
+
+@pytest.mark.timeout(180)
+async def test_tasks_without_a_worker_are_told_until_one_comes_and_takes_its_time(url: str, tmp_path: Path) -> None:
+    """Nobody has ever heard of a worker. One that has it in hand is enough, however long it takes."""
+    path = str(tmp_path / "open")
+    async with overseen(url, tmp_path) as (system, client, fleet, _):
+
+        async def waits() -> bool:
+            return in_vain(await orchestrators(system.store), now()) is not None
+
+        async def taken() -> bool:
+            return not await waits()
+
+        handle = await client.start(gated, path)
+        await until(waits, every_seconds=0.2)
+        await fleet.start("worker")
+        await fleet.during(until(taken, every_seconds=0.2))
+        Path(path).touch()
+        assert await handle.result()

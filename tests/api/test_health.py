@@ -5,6 +5,10 @@ from __future__ import annotations
 import pytest
 
 from edow.api.health import judge
+from edow.app import now
+from edow.kpi.incident import Presence
+from edow.kpi.waiting import InVain
+from edow.monitor.incidents import here
 from edow.store.contract import Counts, Lease
 from tests.api.serving import ELSEWHERE, Api
 
@@ -46,6 +50,26 @@ def test_what_makes_progress(seen: Counts, leases: list[Lease], problem: str | N
     assert (health.live, health.ready, health.progressing) == (True, True, problem is None)
     assert [problem in said for said in health.problems] == ([] if problem is None else [True])
     assert (health.dead_letters, health.shards, health.shards_held) == (2, 4, 4 if leases is ALIVE else 0)
+
+
+def test_tasks_that_nobody_takes_are_no_progress():
+    """However many orchestrators there are, and whatever else goes on."""
+    health = judge(counts(running=5), ALIVE, 4, NOW, InVain(["edow.tasks.secret"], 23.4))
+    assert (health.progressing, health.problems) == (False, ["tasks have waited for 23 s, and no worker takes them"])
+
+
+async def test_what_orchestrators_say_of_waiting_tasks_is_believed(each: Api):
+    """As far as the health of everybody; which topic it is, is nobody's matter who has no token."""
+    at = now()
+    said = Presence(
+        process="a", at=at, started_at=0, shards=[0, 1, 2, 3], served_since=0, first_progress_at=0, progress_at=at,
+        unbegun={"edow.tasks.secret": at - 20 * SECOND}, served=[],
+    )  # fmt: skip
+    await each.system.store.records_put([here(said)], at)
+    answer = await each.http(ELSEWHERE).get("/health")
+    assert (answer.status_code, answer.json()["progressing"]) == (503, False)
+    assert "no worker takes them" in answer.json()["problems"][0]
+    assert "secret" not in answer.text
 
 
 async def test_an_idle_system_is_healthy(each: Api):

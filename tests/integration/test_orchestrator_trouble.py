@@ -337,6 +337,31 @@ async def test_backlog_is_not_published_again(tmp_path: Any, monkeypatch: pytest
         assert here.orchestrator.stats.republished == 0
 
 
+async def test_what_no_worker_has_begun_is_known_also_after_a_restart(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By topic; no more once somebody has answered."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 100_000)
+
+    async def waits() -> bool:
+        return list(await here.orchestrator.unbegun()) == [topics.task_topic("default")]
+
+    async def over() -> bool:
+        return not await here.orchestrator.unbegun()
+
+    async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
+        handle = await here.client.start(sums, 1)
+        await until(waits)
+    assert not await here.orchestrator.unbegun()
+    async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
+        await until(waits)
+        worker = here.system.worker(grace_seconds=0.1)
+        await worker.start()
+        assert await here.client.get(handle.id).result(SECONDS) == 3
+        await until(over)
+        await worker.stop()
+
+
 async def test_without_lag_an_attempt_is_published_again_after_longer(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

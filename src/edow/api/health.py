@@ -17,6 +17,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from edow.api.backend import Backend
 from edow.api.routes import allows
 from edow.errors import Unavailable
+from edow.kpi.waiting import InVain, in_vain
+from edow.monitor.incidents import orchestrators
 from edow.store.contract import Counts, Lease
 
 SECOND = 1_000_000
@@ -67,12 +69,13 @@ class HealthCheck:
             store = self._backend.store
             counts = await store.counts(now)
             leases = await store.leases_hold("edow api", 0, now, now)  # wants none: this only looks
+            said = await orchestrators(store)
         except Unavailable as problem:
             return Health(live=True, ready=False, progressing=False, problems=[type(problem).__name__])
-        return judge(counts, leases, store.shards, now)
+        return judge(counts, leases, store.shards, now, in_vain(said, now))
 
 
-def judge(counts: Counts, leases: Sequence[Lease], shards: int, now: int) -> Health:
+def judge(counts: Counts, leases: Sequence[Lease], shards: int, now: int, waits: InVain | None = None) -> Health:
     """Pure: from what was seen to what is wrong."""
     held = [lease for lease in leases if lease.until > now]
     oldest = 0.0 if counts.inbox_oldest_at is None else max(0, now - counts.inbox_oldest_at) / SECOND
@@ -83,6 +86,8 @@ def judge(counts: Counts, leases: Sequence[Lease], shards: int, now: int) -> Hea
         problems.append(f"{counts.overdue} running executions are overdue")
     if not held and counts.by_status.get("running", 0):
         problems.append("executions are running, and no orchestrator is alive")
+    if waits is not None:
+        problems.append(f"tasks have waited for {waits.seconds:.0f} s, and no worker takes them")
     return Health(
         live=True,
         ready=True,

@@ -20,6 +20,7 @@ from edow.cli.findings import Finding
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
 from edow.errors import EdowError, Unavailable
+from edow.monitor.incidents import orchestrators
 from edow.store.contract import RecordFilter
 from edow.trigger.schedules.book import AT, INDEX, due_of
 
@@ -94,6 +95,7 @@ async def _kept(system: System) -> list[Finding]:
         findings.executions(counts),
         findings.orchestrators(leases, system.store.shards, counts.by_status.get("running", 0), now),
         findings.progress(counts),
+        findings.takers(await orchestrators(system.store), now),
         findings.inbox(counts, now),
         findings.outbox(counts),
         findings.dead_letters(counts),

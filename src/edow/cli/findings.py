@@ -15,6 +15,8 @@ import msgspec
 
 from edow.cli.output import duration, size
 from edow.errors import InvalidInput
+from edow.kpi.incident import Presence
+from edow.kpi.waiting import in_vain
 from edow.model import topics
 from edow.store.contract import Counts, Lease
 from edow.transport.contract import TopicStats, Transport
@@ -94,6 +96,20 @@ def progress(counts: Counts) -> Finding:
             "progress", "fail", said, "is an orchestrator with their code running? `edow list --status running`"
         )
     return Finding("progress", "ok", said)
+
+
+def takers(said: Sequence[Presence], now: int) -> Finding:
+    """Whether tasks wait for workers that are not there."""
+    waits = in_vain(said, now)
+    if waits is None:
+        return Finding("tasks", "ok", "none waits in vain")
+    topic = waits.topics[0]
+    found = (
+        f"no worker takes tasks of {', '.join(waits.topics)}, the oldest waits for {duration(waits.seconds * SECOND)}"
+    )
+    return Finding(
+        "tasks", "fail", found, f"start a worker with tasks of {topic}, or look at its log: edow worker MODULE"
+    )
 
 
 def inbox(counts: Counts, now: int) -> Finding:

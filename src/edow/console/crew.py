@@ -8,7 +8,6 @@ from edow.console.look import Look, now_us
 from edow.console.performance import Trouble, trouble
 from edow.errors import EdowError
 from edow.kpi.incident import Presence
-from edow.monitor.incidents import orchestrators
 from edow.monitor.roll import Seen
 
 
@@ -34,7 +33,7 @@ class Crew(msgspec.Struct, frozen=True):
 async def crew(look: Look) -> Crew:
     now = now_us()
     leases = await look.leases()
-    said = await look.shared.get("present", lambda: orchestrators(look.store))
+    said = await look.present()
     present = {
         each.process.rpartition(":")[0]: each for each in said
     }  # a lease adds to a process's name what is its own

@@ -17,9 +17,11 @@ from edow.client import Client
 from edow.console.masking import Masking
 from edow.console.shared import Shared
 from edow.errors import EdowError, InvalidInput, NotFound
+from edow.kpi.incident import Presence
 from edow.model import history, topics
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.history import AnyEvent
+from edow.monitor.incidents import orchestrators
 from edow.monitor.roll import Roll
 from edow.store.contract import Counts, DeadLetter, DeadLetterFilter, ExecutionFilter, Lease, Page, Store
 from edow.transport.contract import GroupStats, TopicStats, Transport
@@ -101,6 +103,10 @@ class Look:
 
         return await self.shared.get("leases", read)
 
+    async def present(self) -> list[Presence]:
+        """What orchestrators say of themselves."""
+        return await self.shared.get("present", lambda: orchestrators(self.store))
+
     async def carried(self) -> Carried:
         return await self.shared.get("topics", self._describe)
 
@@ -119,6 +125,7 @@ class Look:
         found = [
             findings.orchestrators(leases, self.store.shards, counts.by_status.get("running", 0), now),
             findings.progress(counts),
+            findings.takers(await self.present(), now),
             findings.inbox(counts, now),
             findings.dead_letters(counts),
         ]

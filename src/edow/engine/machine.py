@@ -7,7 +7,7 @@ to know who stores or publishes what it decides.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import Context
 
 import msgspec
@@ -102,6 +102,13 @@ class Machine:
         waiting = (step for step in self._run.steps.values() if step.state is state and step.failure is not None)
         step = next(waiting, None)
         return None if step is None or step.failure is None else msgspec.structs.replace(step.failure, step=step.key)
+
+    def unbegun(self, now: int) -> Iterator[tuple[str, int]]:
+        """Of each attempt that no worker is known to be at: its task topic's name, and since when it waits."""
+        if not self._parked:
+            for step in self._run.steps.values():
+                if (since := step.waits_since(now)) is not None:
+                    yield step.policy.topic, since
 
     def unread(self) -> list[tuple[str, msgspec.Raw]]:
         """Signals that came and that nobody waited for, in order by name: the next run's."""

@@ -103,6 +103,11 @@ class Step(msgspec.Struct, eq=False):
         """An attempt is out, and nothing was heard of it for a while."""
         return self.state is State.OUT and max(self.dispatched_at, self.heard_at) + FIRST_LOOK <= now
 
+    def waits_since(self, now: int) -> int | None:
+        """When the attempt was published, or last heard of, that no worker is known to be at; None: there is none."""
+        heard = self.heard_at >= self.dispatched_at and not self.silent(now)
+        return None if self.state is not State.OUT or heard else max(self.dispatched_at, self.heard_at)
+
     def next_look(self, now: int) -> int:
         """When it has been out for 1, 2, 4, 8, 16 minutes, then every ten more; follows from what is recorded."""
         gap = FIRST_LOOK

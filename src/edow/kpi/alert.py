@@ -10,6 +10,7 @@ import msgspec
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
 from edow.kpi.slo import LONGEST, Evaluation, Severity
+from edow.kpi.waiting import InVain
 
 MOST = 1_000_000_000
 
@@ -87,6 +88,12 @@ def stuck(overdue: int, inbox_oldest_seconds: float, limits: Thresholds) -> Iter
     elif inbox_oldest_seconds > limits.inbox_seconds:
         message = f"nobody has taken a command for {inbox_oldest_seconds:.0f} s: is an orchestrator running?"
         yield Condition("stuck", "inbox", "page", message)
+
+
+def untaken(waits: InVain | None) -> Iterable[Condition]:
+    if waits is not None:
+        message = f"no worker takes tasks of {', '.join(waits.topics)}, the oldest waits for {waits.seconds:.0f} s"
+        yield Condition("stuck", "tasks", "page", f"{message}: start one")
 
 
 def dying(figures: Figures, limits: Thresholds) -> Iterable[Condition]:

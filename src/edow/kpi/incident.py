@@ -60,6 +60,9 @@ class Presence(msgspec.Struct, frozen=True):
     first_progress_at: int  # its first commit since then, and since the end of an outage; 0: none yet
     progress_at: int  # its last commit
     outage_at: int = 0  # when the store or the broker began to refuse what it tried, if they did lately
+    heard_at: int = 0  # a worker's last word; 0: none yet
+    unbegun: dict[str, int] = {}  # by task topic: since when the oldest attempt is out that no worker is known to be at
+    served: list[str] | None = None  # task topics of all workers that answer the roll call, of whoever calls it
 
 
 class Sight(NamedTuple):

@@ -23,6 +23,7 @@ class Meter:
         self.served_since = 0  # when the process got the shards that it has
         self.progress_at = 0  # of the last commit
         self.first_progress_at = 0  # of the first one since `watch`
+        self.heard_at = 0  # when a worker's last word was committed
 
     def take(self) -> Figures:
         """What was counted since this was last called."""

@@ -9,6 +9,7 @@ from edow.errors import TransportUnavailable
 from edow.kpi import alert
 from edow.kpi.figures import OTHER, Figures
 from edow.kpi.incident import Sight
+from edow.kpi.waiting import in_vain
 from edow.model import topics as topics_of
 from edow.monitor import alerts, incidents, objectives, reading, topics
 from edow.monitor.alerts import Announce, nobody
@@ -71,6 +72,10 @@ class Duties:
             seen = await self._see(now)
         return seen
 
+    def served(self, now: int) -> list[str] | None:
+        """See `Watch.served`."""
+        return self._watch.served(now)
+
     async def judge(self, now: int) -> None:
         """Open and close alerts."""
         evaluations = await self._evaluator.evaluate(await objectives.objectives(self._store), now)
@@ -85,6 +90,7 @@ class Duties:
         conditions = [
             *alert.burning(evaluations),
             *alert.stuck(counts.overdue, oldest / SECOND, limits),
+            *alert.untaken(in_vain(await incidents.orchestrators(self._store), now)),
             *alert.dying(lately, limits),
             *alert.lagging(await reading.figures(self._store, now - LAG, now), limits),
         ]
@@ -93,7 +99,7 @@ class Duties:
     async def _follow_incidents(self, now: int) -> Figures | None:
         said = await incidents.orchestrators(self._store)
         await incidents.open_new(self._store, said, now)
-        if any(now - each.progress_at < BUSY for each in said):
+        if any(now - each.progress_at < BUSY or each.unbegun for each in said):
             await incidents.open_lost(self._store, await self._watch.call(now), now)
         if not await incidents.open_ones(self._store, now):
             return None

@@ -27,6 +27,7 @@ log = logging.getLogger("edow.monitor")
 
 EVERY_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
+UNBEGUN_SECONDS = 0.5  # a workflow that computes keeps nobody waiting who has to say that this process is here
 SAME = 5 * SECOND  # both loops notice an outage
 TOLD = 60 * SECOND  # an outage is told of for so long after its end
 
@@ -40,6 +41,7 @@ class Measured(Protocol):
     def shards(self) -> Mapping[int, int]: ...
     @property
     def topic_names(self) -> Sequence[str]: ...
+    async def unbegun(self) -> Mapping[str, int]: ...
 
 
 class Monitor:
@@ -63,6 +65,7 @@ class Monitor:
         self._lead = Lead(store, self.process)
         self._duties = Duties(store, transport, self._topics, announce)
         self._seen: Figures | None = None  # of the topics, not stored yet
+        self._unbegun: Mapping[str, int] = {}  # as last known
         self._outage_at = 0
         self._outage_until = 0
         self.more_topics: Callable[[], Iterable[str]] = tuple  # to look at, besides those that the measured knows
@@ -97,6 +100,7 @@ class Monitor:
     async def report_once(self) -> None:
         """Store what this process has counted, and that it is here."""
         now = self._now()
+        await self._look_what_waits()
         seen, self._seen = self._seen, None
         await self._keeper.flush(now, seen, also=[incidents.here(self._presence(now))])
 
@@ -104,6 +108,13 @@ class Monitor:
         """What one process is enough for, if it is this one."""
         if await self._lead.held(self._now()):
             self._seen = await self._duties.run_once(self._now())
+
+    async def _look_what_waits(self) -> None:
+        try:
+            async with asyncio.timeout(UNBEGUN_SECONDS):
+                self._unbegun = await self._measured.unbegun()
+        except TimeoutError:
+            pass
 
     def _topics(self) -> list[str]:
         return [*self._measured.topic_names, *self.more_topics()]
@@ -119,6 +130,9 @@ class Monitor:
             first_progress_at=meter.first_progress_at,
             progress_at=meter.progress_at,
             outage_at=self._outage_at if now < self._outage_until + TOLD else 0,
+            heard_at=meter.heard_at,
+            unbegun=dict(self._unbegun),
+            served=self._duties.served(now),
         )
 
     async def _forever(self, once: Callable[[], Awaitable[None]]) -> None:

@@ -28,6 +28,7 @@ class Watch:
         self._heard: dict[str, tuple[int, wire.Presence]] = {}
         self._lost: list[Lost] = []
         self._called_at = 0
+        self._calling_since = 0  # without a long pause
 
     async def call(self, now: int) -> list[Lost]:
         """Call if it is time; who was lost. Raises Unavailable: then nobody's silence means anything."""
@@ -36,15 +37,26 @@ class Watch:
             return []
         if now > self._called_at + 2 * pause + PATIENCE:
             self._heard.clear()  # nobody was asked for long
+            self._calling_since = now
         self._called_at = now
         try:
             await self._roll.call()
         except EdowError:
             self._heard.clear()
+            self._calling_since = now
             raise
         self._miss(now - max(PATIENCE, 3 * pause))
         lost, self._lost = self._lost, []
         return lost
+
+    def served(self, now: int) -> list[str] | None:
+        """The names of all task topics that some worker serves; None: not known, for the roll was not called for long
+        enough.
+        """
+        if now - self._called_at > PATIENCE or now - self._calling_since < PATIENCE:
+            return None
+        names = {name for _, presence in self._heard.values() for name in presence.topics}
+        return sorted(names)
 
     def _hear(self, name: str, presence: wire.Presence) -> None:
         known = self._heard.get(name)

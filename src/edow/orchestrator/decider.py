@@ -13,7 +13,7 @@ from itertools import islice
 from edow.engine.decision import EngineInput, Tick
 from edow.engine.limits import Limits
 from edow.engine.machine import Machine
-from edow.model import history, inbox
+from edow.model import history, inbox, topics
 from edow.model.execution import ENDED, Execution
 from edow.orchestrator.draft import HORIZON_US, Draft, Farewell, Hot
 from edow.store.contract import Stored
@@ -67,6 +67,15 @@ class Decider:
         self.current = ""
         draft.finish()
         return draft
+
+    def unbegun(self, now: int) -> dict[str, int]:
+        """By task topic, since when the longest waiting attempt in memory has been out and no worker is at it."""
+        oldest: dict[str, int] = {}
+        for entry in self._hot.values():
+            if not entry.ended:
+                for topic, since in entry.machine.unbegun(now):
+                    oldest[topic] = min(since, oldest.get(topic, since))
+        return {topics.task_topic(name): since for name, since in oldest.items()}
 
     def must_refresh(self, work: Work, renewed: Iterable[str]) -> bool:
         """Whether `refresh` would drop anything. `renewed`: executions told to start or to resume."""

@@ -25,6 +25,7 @@ def measure(meter: Meter, draft: Draft, batch: Batch, commit_us: int) -> None:
     if draft.messages:
         meter.sent(draft.messages)
     if batch.deliveries:
+        meter.heard_at = now
         size = sum([len(delivery.body) for delivery in batch.deliveries])
         meter.received(f"{topics.RESULTS}*", len(batch.deliveries), size)
     meter.figures.commits.add([commit_us])

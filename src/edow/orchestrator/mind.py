@@ -39,6 +39,10 @@ class Mind:
             self._queue.put(prepare)
             Thread(target=_serve, args=[self._queue], name="edow-engine", daemon=True).start()
 
+    @property
+    def running(self) -> bool:
+        return self._queue is not None
+
     def stop(self) -> None:
         """The thread ends after the call under way."""
         if self._queue is not None:
@@ -46,17 +50,21 @@ class Mind:
             self._queue = None
 
     async def call(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run `work` on the engine thread."""
+        """Run `work` on the engine thread, and say when that takes long."""
+        alarm = asyncio.get_running_loop().call_later(self._limit, self._complain)
+        try:
+            return await self.ask(work, *args, **kwargs)
+        finally:
+            alarm.cancel()
+
+    async def ask(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """The same, for whoever does not mind how long it takes until the thread is free."""
         if self._queue is None:
             raise RuntimeError("the engine thread is not running")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[R] = loop.create_future()
-        alarm = loop.call_later(self._limit, self._complain)
         self._queue.put(partial(_run, partial(work, *args, **kwargs), loop, answer))
-        try:
-            return await answer
-        finally:
-            alarm.cancel()
+        return await answer
 
     def _complain(self) -> None:
         self.slow += 1

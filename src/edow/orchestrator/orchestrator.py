@@ -97,6 +97,10 @@ class Orchestrator:
         """Shards held now, with their epochs."""
         return self._cycle.leases
 
+    async def unbegun(self) -> Mapping[str, int]:
+        """By task topic, since when the longest waiting attempt in memory has been out and no worker is at it."""
+        return await self._mind.ask(self._decider.unbegun, self._now()) if self._mind.running else {}
+
     @property
     def slow_computations(self) -> int:
         """How often workflow code passed the compute limit without yielding."""

@@ -71,11 +71,25 @@ async def names(store: Store) -> tuple[list[str], list[str]]:
     return [f"{each.kind} {each.subject}" for each in holding], [f"{each.kind} {each.subject}" for each in held]
 
 
+async def test_what_ended_before_an_objective_was_made_alerts_nobody(system: System) -> None:
+    """It counts for the budget all the same, and what ends from then on alerts."""
+    begin = now() // SECOND * SECOND
+    await measured(system, "a", begin - 60 * SECOND, good=0, bad=100)
+    async with edow.Client(store=system.store) as client:
+        made = await client.kpis().create_slo(SloSpec(name="orders", workflow="order", target=0.99))
+        assert (made.total, made.severity) == (100, None)
+    await judged(system, begin + 15 * SECOND)
+    assert await names(system.store) == ([], [])
+    await measured(system, "b", begin + 60 * SECOND, good=0, bad=1)
+    await judged(system, begin + 120 * SECOND)
+    assert await names(system.store) == (["burn_rate orders"], [])
+
+
 async def test_a_budget_that_burns_is_one_alert_and_over_when_things_are_well(system: System) -> None:
     """Two monitors see it and one alert is made: a page, a ticket once it no longer burns as fast, then none."""
     async with edow.Client(store=system.store) as client:
         await client.kpis().create_slo(SloSpec(name="orders", workflow="order", target=0.99))
-    begin = now() // SECOND * SECOND
+    begin = now() // SECOND * SECOND + 120 * SECOND
     await measured(system, "a", begin - 60 * SECOND, good=50, bad=50)
     await judged(system, begin)
     assert await names(system.store) == (["burn_rate orders"], [])

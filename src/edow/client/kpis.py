@@ -186,7 +186,7 @@ class Kpis:
 
     async def create_slo(self, spec: SloSpec) -> SloView:
         """Raises InvalidInput, AlreadyExists."""
-        objective = spec.objective()
+        objective = msgspec.structs.replace(spec.objective(), since=self._link.clock())
         told: dict[str, Value] = {"workflow": objective.workflow, "target": objective.target}
         await self._slos.make(objective.name, objective, told)
         return await self.slo(objective.name)

@@ -36,8 +36,8 @@ class Rule(NamedTuple):
     short: float
 
     def threshold(self, objective: Objective) -> float:
-        """The burn rate at which that much goes in that time: 14.4, 6 and 1 for a window of 30 days."""
-        return self.budget * objective.window / self.long
+        """The burn rate at which that much goes in that time; below 1 the objective is kept, which alerts nobody."""
+        return max(1.0, self.budget * objective.window / self.long)
 
     def check(self, objective: Objective) -> None:
         """Raises InvalidInput."""
@@ -48,6 +48,11 @@ class Rule(NamedTuple):
             raise InvalidInput(
                 f"long={self.long:g} s and short={self.short:g} s {of} are not possible: give at least a minute, short "
                 "below long, and no more than the window of the SLO"
+            )
+        if self.budget * objective.window < self.long * (1 - ROUNDING):
+            raise InvalidInput(
+                f"budget={self.budget:g} {of} may go in long={self.long:g} s without missing the objective: give more "
+                f"than {self.long / objective.window:.3g}, or a shorter time"
             )
 
 
@@ -60,6 +65,7 @@ class Objective(msgspec.Struct, frozen=True, kw_only=True):
     within: float | None = None
     window: float = 30 * DAY  # seconds
     rules: tuple[Rule, ...] = ()  # when to tell somebody; none: RULES
+    since: int = 0  # microseconds: when it was made; what ended before is counted, but alerts nobody
 
     def checked(self) -> Objective:
         """Raises InvalidInput."""
@@ -102,11 +108,13 @@ def tally(objective: Objective, figures: Figures) -> Tally:
     return Tally(good, workflow.completed + workflow.failed)
 
 
-RULES = (
+RULES = (  # of a window of 30 days: burn rates of 14.4, 6 and 1
     Rule("page", 0.02, HOUR, HOUR / 12),
     Rule("page", 0.05, 6 * HOUR, HOUR / 2),
     Rule("ticket", 0.10, 3 * DAY, 6 * HOUR),
 )
+SHORTEST = 5 * MINUTE, MINUTE  # long and short window: in less there are too few executions, and figures are too coarse
+MOST_AT_ONCE = 0.5  # of the budget, before anybody is told
 
 
 class Burn(msgspec.Struct, frozen=True):
@@ -139,14 +147,13 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 def windows(objective: Objective) -> list[float]:
-    """All times, in seconds, whose tallies an evaluation needs."""
-    return sorted({objective.window, *(each for rule in _rules(objective) for each in (rule.long, rule.short))})
+    """Times, in seconds, whose tallies since the objective was made an evaluation needs beside that of its window."""
+    return sorted({each for rule in _rules(objective) for each in (rule.long, rule.short)})
 
 
-def evaluate(objective: Objective, of: Mapping[float, Tally] | Callable[[float], Tally]) -> Evaluation:
-    """`of`: the tally of each of `windows`."""
+def evaluate(objective: Objective, whole: Tally, of: Mapping[float, Tally] | Callable[[float], Tally]) -> Evaluation:
+    """`whole`: of the objective's window. `of`: the tally of each of `windows`."""
     look = of if callable(of) else of.__getitem__
-    whole = look(objective.window)
     allowed = (1 - objective.target) * whole.total
     bad = whole.total - whole.good
     return Evaluation(
@@ -161,10 +168,18 @@ def evaluate(objective: Objective, of: Mapping[float, Tally] | Callable[[float],
 
 
 def _rules(objective: Objective) -> list[Rule]:
-    """Of a short window the long rules say nothing."""
+    """The usual ones with times in proportion to the window, so that they mean the same burn rates."""
     if objective.rules:
         return list(objective.rules)
-    return [rule for rule in RULES if rule.long < objective.window] or [RULES[0]._replace(long=objective.window)]
+    scaled = [_scaled(rule, objective.window) for rule in RULES]
+    return [rule for at, rule in enumerate(scaled) if rule[2:] not in [each[2:] for each in scaled[:at]]]
+
+
+def _scaled(rule: Rule, window: float) -> Rule:
+    part = window / (30 * DAY)
+    long, short = max(rule.long * part, SHORTEST[0]), max(rule.short * part, SHORTEST[1])
+    as_fast = rule.budget * long / (rule.long * part)
+    return Rule(rule.severity, max(min(as_fast, MOST_AT_ONCE), rule.budget), long, short)
 
 
 def _burn(rule: Rule, objective: Objective, long: Tally, short: Tally) -> Burn:

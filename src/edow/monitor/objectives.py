@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -38,29 +39,48 @@ async def latest(store: Store) -> list[Evaluation]:
     return [] if record is None else msgspec.json.decode(record.body, type=list[Evaluation])
 
 
+class Span(NamedTuple):
+    """`alerting`: only of what ended since the objective was made."""
+
+    seconds: float
+    alerting: bool
+
+    def begin(self, of: Objective, now: int) -> int:
+        """In microseconds."""
+        begin = now - round(self.seconds * SECOND)
+        return max(begin, of.since) if self.alerting else begin
+
+
 class Evaluator:
     """Evaluates objectives again and again; long windows, which change little, are not read each time."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._long: dict[tuple[Objective, float], tuple[int, Tally]] = {}
+        self._long: dict[tuple[Objective, Span], tuple[int, Tally]] = {}
 
     async def evaluate(self, each: Iterable[Objective], now: int) -> list[Evaluation]:
         all_of_them = list(each)
-        tallies: dict[tuple[Objective, float], Tally] = {}
-        wanted: dict[float, list[Objective]] = {}
+        tallies: dict[tuple[Objective, Span], Tally] = {}
+        wanted: dict[int, list[tuple[Objective, Span]]] = {}
         for one in all_of_them:
-            for window in windows(one):
-                known = self._long.get((one, window))
+            for span in (Span(one.window, False), *(Span(window, True) for window in windows(one))):
+                known = self._long.get((one, span))
                 if known is not None and now - known[0] < REMEMBERED:
-                    tallies[one, window] = known[1]
+                    tallies[one, span] = known[1]
                 else:
-                    wanted.setdefault(window, []).append(one)
-        for window, of in wanted.items():
-            figures = await reading.figures(self._store, now - round(window * SECOND), now)
-            for one in of:
-                tallies[one, window] = tally(one, figures)
-                if window > LONG:
-                    self._long[one, window] = now, tallies[one, window]
+                    wanted.setdefault(span.begin(one, now), []).append((one, span))
+        for begin, of in wanted.items():
+            figures = await reading.figures(self._store, begin, now)
+            for one, span in of:
+                tallies[one, span] = tally(one, figures)
+                if span.seconds > LONG:
+                    self._long[one, span] = now, tallies[one, span]
         self._long = {key: known for key, known in self._long.items() if now - known[0] < REMEMBERED}
-        return [evaluate(one, {window: tallies[one, window] for window in windows(one)}) for one in all_of_them]
+        return [
+            evaluate(
+                one,
+                tallies[one, Span(one.window, False)],
+                {window: tallies[one, Span(window, True)] for window in windows(one)},
+            )
+            for one in all_of_them
+        ]

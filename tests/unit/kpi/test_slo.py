@@ -14,7 +14,7 @@ def of(objective=MONTH, **bad):
     """100,000 executions in each window, of which so many are bad: `d30=`, `d3=`, `h6=`, `h1=`, `m30=`, `m5=`."""
     names = {"m5": HOUR / 12, "m30": HOUR / 2, "h1": HOUR, "h6": 6 * HOUR, "d3": 3 * DAY, "d30": 30 * DAY}
     found = {seconds: Tally(100_000 - bad.get(name, 0), 100_000) for name, seconds in names.items()}
-    return evaluate(objective, found)
+    return evaluate(objective, found[30 * DAY], found)
 
 
 def test_the_budget_is_what_may_go_wrong():
@@ -65,13 +65,37 @@ def test_an_objective_that_allows_much_can_still_burn():
 
 def test_nothing_ended_is_no_failure():
     """Without executions the budget is whole and nobody is told."""
-    found = evaluate(MONTH, dict.fromkeys(windows(MONTH), Tally()))
+    found = evaluate(MONTH, Tally(), lambda _: Tally())
     assert (found.attained, found.budget_left, found.severity) == (None, 1.0, None)
 
 
-def test_a_short_window_has_rules_of_its_own():
-    """An objective over an hour is looked at over that hour and five minutes."""
-    assert windows(Objective(name="x", workflow="order", target=0.9, window=HOUR)) == [HOUR / 12, HOUR]
+@pytest.mark.parametrize(
+    ("window", "alerts"),
+    [
+        (90 * DAY, [(3 * HOUR, 14.4), (18 * HOUR, 6), (9 * DAY, 1)]),
+        (7 * DAY, [(840, 14.4), (5040, 6), (0.7 * DAY, 1)]),
+        (DAY, [(300, 14.4), (720, 6), (2.4 * HOUR, 1)]),
+        (HOUR, [(300, 6), (360, 1)]),  # half of the budget in five minutes, for less is too little to go by
+    ],
+)
+def test_the_windows_of_alerts_are_in_proportion_to_that_of_the_objective(window, alerts):
+    """So that they mean the same burn rates; none is shorter than five minutes, and no rate below 1 alerts anybody."""
+    found = evaluate(msgspec.structs.replace(MONTH, window=window), Tally(), lambda _: Tally()).burns
+    assert [(each.long_seconds, each.threshold) for each in found] == [pytest.approx(each) for each in alerts]
+
+
+@pytest.mark.parametrize("window", [HOUR, 2 * HOUR, 6 * HOUR, DAY, 3 * DAY, 7 * DAY, 30 * DAY, 90 * DAY])
+def test_a_service_that_keeps_its_objective_alerts_nobody(window):
+    """Whatever the window; not even if it uses up nearly all that it may."""
+    objective = Objective(name="x", workflow="order", target=0.99, window=window).checked()
+    assert evaluate(objective, Tally(9901, 10_000), lambda _: Tally(9901, 10_000)).severity is None
+
+
+def test_an_alert_of_an_older_release_needs_a_rate_of_one():
+    """One that a rate below 1 set off was possible then."""
+    objective = Objective(name="x", workflow="order", target=0.99, window=HOUR, rules=(Rule("page", 0.02, HOUR, 300),))
+    assert evaluate(objective, Tally(999, 1000), lambda _: Tally(999, 1000)).severity is None
+    assert evaluate(objective, Tally(99, 100), lambda _: Tally(99, 100)).severity == "page"
 
 
 def test_what_counts_as_good():
@@ -113,10 +137,10 @@ def test_an_objective_may_have_alerts_of_its_own():
     """They are looked at instead of the usual ones, over their own windows."""
     rule = Rule("ticket", 0.5, 2 * HOUR, HOUR / 4)
     objective = Objective(name="orders", workflow="order", target=0.999, rules=(rule,)).checked()
-    assert windows(objective) == [HOUR / 4, 2 * HOUR, 30 * DAY]
-    [burn] = evaluate(objective, lambda _: Tally(999, 1000)).burns
+    assert windows(objective) == [HOUR / 4, 2 * HOUR]
+    [burn] = evaluate(objective, Tally(), lambda _: Tally(999, 1000)).burns
     assert (burn.threshold, burn.long_rate, burn.fires) == (pytest.approx(180), pytest.approx(1), False)
-    assert evaluate(objective, lambda _: Tally(0, 1000)).severity == "ticket"
+    assert evaluate(objective, Tally(), lambda _: Tally(0, 1000)).severity == "ticket"
 
 
 @pytest.mark.parametrize(
@@ -127,6 +151,7 @@ def test_an_objective_may_have_alerts_of_its_own():
         (Rule("page", 0.02, HOUR, HOUR), "long=3600 s"),
         (Rule("page", 0.02, HOUR, 10), "short=10 s"),
         (Rule("page", 0.02, 60 * DAY, HOUR), "no more than the window"),
+        (Rule("page", 0.02, DAY, HOUR), "without missing the objective: give more than 0.0333"),
     ],
 )
 def test_an_alert_that_cannot_be_is_refused(rule, said):

@@ -64,7 +64,7 @@ def snapshot() -> Snapshot:
         orchestrators=1,
         figures=Figures(lag={"a": Lag("t", "workers", 7, 2, 3 * SECOND, 90, 4, "3", 0.75)}),
         summary=summary(with_keys(figures()), 300.0, Prices(worker_hour=3600.0)),
-        evaluations=[evaluate(objective, lambda _: Tally(8, 10))],
+        evaluations=[evaluate(objective, Tally(8, 10), lambda _: Tally(8, 10))],
         alerts=[Alert(id="1", kind="lag", subject="t", severity="ticket", message="", since=1)],
         incidents=[
             Incident(id="2", cause="", fault_at=9, found_at=9),

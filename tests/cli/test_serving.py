@@ -148,6 +148,21 @@ def test_dev_starts_again_after_a_change(run, shop, place, serve):
     assert process.stop(signal.SIGINT) == 130
 
 
+def test_dev_hands_back_what_runs_when_it_starts_again(run, place, serve):
+    """Its child takes leave instead of being killed, which would be an incident; the task runs again at once."""
+    path = place / "slow.py"
+    path.write_text(SLOW)
+    process = serve("dev", "slow.py")
+    process.wait_for("ready (")
+    run("start", "wait")
+    process.wait_for("task runs")
+    os.utime(path, ns=(1, 1))
+    process.wait_for("task runs", times=2)
+    assert not [line for line in process.said if "killed" in line]
+    assert process.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert json.loads(run("incidents", "--json").out) == []
+
+
 def test_dev_survives_a_mistake(shop, place, serve):
     """Code that cannot be imported is told, and the next change is tried."""
     text = (place / shop).read_text()

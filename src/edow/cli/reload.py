@@ -16,7 +16,7 @@ from pathlib import Path
 from edow.cli.failure import note
 
 EVERY_SECONDS = 0.5
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 10.0  # more than the child needs: one that is killed leaves without a word, and counts as lost
 MAX_FILES = 5000
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "venv", "env", "build", "dist"})
 
@@ -96,5 +96,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     try:
         child.wait(GRACE_SECONDS)
     except subprocess.TimeoutExpired:
+        note(f"edow dev: killed what did not stop within {GRACE_SECONDS:g} s")
         child.kill()
         child.wait()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Place = TypeVar("Place", bound="System | Workplace")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RELOAD_SECONDS = 1.0  # that `edow dev` waits for running tasks, which then run again with the changed code
 
 
 class Part(Protocol):
@@ -115,7 +116,9 @@ def serve(
     from edow.cli.console import ConsolePart
 
     def parts(system: System) -> list[Part]:
-        working: list[Part] = [*orchestrating(system), system.worker()]
+        reloaded = {"grace_seconds": RELOAD_SECONDS, "cancel_grace_seconds": RELOAD_SECONDS}
+        worker = system.worker(**(reloaded if CHILD in os.environ else {}))
+        working: list[Part] = [*orchestrating(system), worker]
         return [*working, ConsolePart(system, port)] if console else working
 
     _serve(modules, lambda registry: System(store, transport, registry), parts, "orchestrator and worker")

@@ -190,14 +190,12 @@ class Show:
 
     async def _measure(self) -> None:
         while True:
-            if self.truth.look():
-                self.watcher.progressed()
-            if self.watcher.settle(self.crew.complete):
-                incident = self.watcher.incident
-                assert incident is not None
+            self.truth.look()
+            for incident in self.watcher.settle(self.crew.complete):
+                first, all_of_it = (incident.first_progress or 0) / 1e6, (incident.recovery or 0) / 1e6
                 self.say(
-                    f"recovered: first progress after {(incident.first_progress or 0) / 1e6:.2f} s, and all that was "
-                    f"open had ended after {(incident.recovery or 0) / 1e6:.2f} s",
+                    f"recovered ({incident.name}): first progress after {first:.2f} s, and all that was open had ended "
+                    f"after {all_of_it:.2f} s",
                     "good",
                 )
             await asyncio.sleep(TICK_SECONDS)

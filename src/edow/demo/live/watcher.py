@@ -1,8 +1,8 @@
 """What the live demo measures: throughput, latency, and how long it took until all was well after something was broken.
 
-An incident begins when something is broken. *First progress* is the first effect applied after it was (for the payment
-API: after it was brought back); it has *recovered* when every order that was open at that moment has ended, and every
-process is there again.
+An incident begins when something is broken. *First progress* is the first order that ends once what was killed has been
+replaced (for the payment API: once it was brought back): what others had in hand all the while is none. It has
+*recovered* when every order that was open at that moment has ended, too. Several may go on at a time, each by itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Incident(msgspec.Struct):
     began: int
     waiting: set[str]
     mended: int | None = None  # from here on the system can heal; None: it is still broken
+    whole: bool = False  # every process is there again
     progress: int | None = None
     recovered: int | None = None
 
@@ -44,7 +45,8 @@ class Watcher:
         self._clock = clock
         self.open: dict[str, int] = {}  # orders and when they were started
         self.ended = 0
-        self.incident: Incident | None = None
+        self.incident: Incident | None = None  # the latest
+        self.going: list[Incident] = []  # those that are not over
         self.incidents: list[int] = []  # when each began, for the charts
         self._latencies: deque[int] = deque(maxlen=LATENCIES)
         self._ends: deque[int] = deque(maxlen=20_000)
@@ -62,14 +64,10 @@ class Watcher:
         self._latencies.append(now - self.open.pop(id, now))
         self._ends.append(now)
         self.ended += 1
-        if self.incident is not None:
-            self.incident.waiting.discard(id)
-
-    def progressed(self) -> None:
-        """An effect was applied."""
-        incident = self.incident
-        if incident is not None and incident.mended is not None and incident.progress is None:
-            incident.progress = self._clock()
+        for incident in self.going:
+            incident.waiting.discard(id)
+            if incident.whole and incident.mended is not None and incident.progress is None:
+                incident.progress = now
 
     # ── incidents ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -78,22 +76,26 @@ class Watcher:
         now = self._clock()
         self.incidents.append(now)
         self.incident = Incident(name, now, set(self.open), None if lasting else now)
+        self.going.append(self.incident)
 
     def mended(self) -> None:
         """What was broken is whole again."""
-        if self.incident is not None and self.incident.mended is None:
-            self.incident.mended = self._clock()
-            self.incident.waiting = set(self.open)
+        for incident in self.going:
+            if incident.mended is None:
+                incident.mended = self._clock()
+                incident.waiting = set(self.open)
 
-    def settle(self, complete: bool) -> bool:
-        """Look whether the incident is over; True when it has just ended. `complete`: every process is there."""
-        incident = self.incident
-        if incident is None or incident.recovered is not None or incident.mended is None:
-            return False
-        if incident.waiting or incident.progress is None or not complete:
-            return False
-        incident.recovered = self._clock()
-        return True
+    def settle(self, complete: bool) -> list[Incident]:
+        """Incidents that have just come to their end. `complete`: every process is there."""
+        if not complete:
+            return []
+        for incident in self.going:
+            incident.whole = True
+        over = [each for each in self.going if each.progress is not None and not each.waiting]
+        for incident in over:
+            incident.recovered = self._clock()
+            self.going.remove(incident)
+        return over
 
     # ── figures ───────────────────────────────────────────────────────────────────────────────────────────────────────
 

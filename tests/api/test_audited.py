@@ -39,7 +39,11 @@ MADE: dict[str, tuple[str, str]] = {
 }
 """What makes one of each collection, and its name; "": the answer says it."""
 
-FIRST = {"resume_schedule": "pause_schedule", "bring_dead_letters_back": "set_dead_letters_aside"}
+FIRST = {
+    "bring_dead_letters_back": "set_dead_letters_aside",
+    "cancel_backfills": "backfill_schedule",
+    "resume_schedule": "pause_schedule",
+}
 """What has to be done before."""
 
 

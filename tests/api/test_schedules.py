@@ -47,6 +47,22 @@ async def test_pages_of_schedules(api: Api):
     assert ([each["name"] for each in second["schedules"]], second["cursor"]) == (["a3"], None)
 
 
+async def test_a_backfill_is_cancelled(api: Api):
+    """It is a part of the schedule's record: nothing more of it is started, and a second time there is none."""
+    http = api.http()
+    schedule = {"workflow": "report", "cron": "0 3 * * *"}
+    await http.post(BASE, json={"name": "nightly", "schedule": schedule})
+    assert (await http.post(f"{BASE}/nightly/backfill/cancel")).status_code == 409
+    span = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-08T00:00:00Z"}
+    for _ in range(2):
+        assert (await http.post(f"{BASE}/nightly/backfill", json=span)).json() == {"ticks": 7}
+    assert len((await http.get(f"{BASE}/nightly")).json()["backfills"]) == 2
+    assert (await http.post(f"{BASE}/nightly/backfill/cancel")).json() == {"backfills": 2}
+    assert (await http.get(f"{BASE}/nightly")).json()["backfills"] == []
+    assert (await http.post(f"{BASE}/nightly/backfill/cancel")).status_code == 409
+    assert (await http.post(f"{BASE}/nobody/backfill/cancel")).status_code == 404
+
+
 async def test_pause_resume_trigger_backfill(api: Api):
     """Each answers what came of it, and the runner does the rest."""
     http = api.http()

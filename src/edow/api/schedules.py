@@ -59,6 +59,12 @@ class TriggeredSchedule(msgspec.Struct, kw_only=True):
     execution: str | None
 
 
+class CancelledBackfills(msgspec.Struct, kw_only=True):
+    """How many were under way."""
+
+    backfills: int
+
+
 class Backfilled(msgspec.Struct, kw_only=True):
     ticks: int
 
@@ -126,7 +132,14 @@ async def backfill_schedule(client: Acting, name: FromPath[str], data: JSONBody[
     )
 
 
+@post("/schedules/{name:str}/backfill/cancel", tags=TAGS, summary="Cancel backfills", status_code=200, **ACTS)
+async def cancel_backfills(client: Acting, name: FromPath[str]) -> CancelledBackfills:
+    """No more of their ticks are started, whatever is left of them. What runs goes on. 409 if there is none."""
+    return CancelledBackfills(backfills=await client.schedules().cancel_backfills(name))
+
+
 ROUTES = (
+    cancel_backfills,
     list_schedules,
     create_schedule,
     show_schedule,

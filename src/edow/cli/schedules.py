@@ -55,6 +55,7 @@ def build() -> typer.Typer:
             "resume": resume,
             "trigger": trigger,
             "backfill": backfill,
+            "cancel-backfills": cancel_backfills,
             "delete": delete,
         },
     )
@@ -276,6 +277,13 @@ def backfill(  # noqa: PLR0913  # options
 
     count = with_client(store, work)
     answer({"name": name, "ticks": count}, f"backfilling {count} tick{'' if count == 1 else 's'} of {name}", as_json)
+
+
+def cancel_backfills(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Start no more ticks of the backfills under way. What runs goes on."""
+    count = with_client(store, lambda client: client.schedules().cancel_backfills(name))
+    said = f"cancelled {count} backfill{'' if count == 1 else 's'} of {name}"
+    answer({"name": name, "backfills": count}, said, as_json)
 
 
 def delete(

@@ -193,6 +193,23 @@ class Schedules:
         told: dict[str, Value] = {"from": begin.isoformat(), "to": end.isoformat(), "overlap": overlap}
         return await self._change("schedule.backfill", name, told, edit)
 
+    async def cancel_backfills(self, name: str) -> int:
+        """Start no more ticks of the backfills under way, and none that wait because of one; how many backfills these
+        were. What runs goes on. Raises NotFound, and WrongState if there is none.
+        """
+
+        def edit(case: Case, now: int, rows: Executions) -> tuple[Turn, int]:
+            book = case.book
+            count = len(book.backfills)
+            waiting = [each for each in book.buffer if each.cause == "backfill"]
+            if not count and not waiting:
+                raise WrongState(f"schedule {name!r} has no backfill under way; there is nothing to cancel")
+            book.backfills = []
+            book.buffer = [each for each in book.buffer if each.cause != "backfill"]
+            return Turn(case.plan, book, now, rows.ended), count
+
+        return await self._change("schedule.cancel_backfills", name, {}, edit)
+
     async def delete(self, name: str, *, if_version: int | None = None) -> None:
         """The schedule, what waits of it included. What runs goes on."""
         for attempt in range(1, TRIES + 1):

@@ -57,9 +57,13 @@ async def test_letters_are_redriven_and_discarded(each: Api):
     assert (await http.post(f"{LETTERS}/redrive", json=one | {"args": {"amount": 1}})).status_code == 400
     answer = await http.post(f"{LETTERS}/redrive", json=one | {"args": {"amount": 1}, "unchecked": True})
     assert (answer.status_code, answer.json()) == (200, {"letters": 1})
-    assert (await http.post(f"{LETTERS}/discard", json={"which": {"ids": ["poison/x"]}})).json() == {"letters": 1}
-    assert (await http.post(f"{LETTERS}/redrive", json={"which": {"ids": ["poison/x"]}})).status_code == 409
-    assert (await http.post(f"{LETTERS}/discard", json={"which": {"task": "charge"}})).json() == {"letters": 3}
-    assert (await http.post(f"{LETTERS}/discard", json={"which": {}})).status_code == 400
+    poison, charge, why = {"ids": ["poison/x"]}, {"task": "charge"}, {"reason": "no use"}
+    assert (await http.post(f"{LETTERS}/discard", json={"which": poison})).status_code == 422
+    unsaid = await http.post(f"{LETTERS}/discard", json={"which": poison, "reason": " "})
+    assert (unsaid.status_code, unsaid.json()["message"]) == (400, "say why they are discarded")
+    assert (await http.post(f"{LETTERS}/discard", json={"which": poison} | why)).json() == {"letters": 1}
+    assert (await http.post(f"{LETTERS}/redrive", json={"which": poison})).status_code == 409
+    assert (await http.post(f"{LETTERS}/discard", json={"which": charge} | why)).json() == {"letters": 3}
+    assert (await http.post(f"{LETTERS}/discard", json={"which": {}} | why)).status_code == 400
     actions = [entry["action"] for entry in (await http.get("/api/v1/audit")).json()["entries"]]
     assert actions == ["dead_letter.discard", "dead_letter.discard", "dead_letter.redrive"]

@@ -129,6 +129,8 @@ async def test_discard_answers_and_closes(client, store):
     assert await client.discard(DeadLetterFilter(), "not ours") == 3
     assert store.commands == [(each, inbox.Discard(run=1, step="read", reason="not ours")) for each in "ab"]
     assert store.closed_letters == [("/0/poison", "discarded", "not ours")]
+    with pytest.raises(edow.InvalidInput, match="say why"):
+        await client.discard(DeadLetterFilter(), " ")
 
 
 async def test_letters_are_listed(client):

@@ -55,7 +55,7 @@ class RedriveLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 class DiscardLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     which: LetterChoice
-    reason: str = ""
+    reason: str
 
 
 @get("/dead-letters", tags=TAGS, summary="List dead letters", **allows("read"))

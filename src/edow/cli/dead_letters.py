@@ -186,7 +186,7 @@ def discard(  # options
     *,
     which: Which,
     everything: All = False,
-    reason: options.Reason = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why; whoever reads their histories will ask.")] = "",
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:

@@ -248,8 +248,11 @@ class Client:
         """
         return await Letters(self._link).redrive(which, args, registry, unchecked)
 
-    async def discard(self, which: Selection, reason: str = "") -> int:
-        """Answer the steps of parked dead letters with TaskDiscarded; how many were accepted."""
+    async def discard(self, which: Selection, reason: str) -> int:
+        """Answer the steps of parked dead letters with TaskDiscarded; how many were accepted.
+
+        Raises InvalidInput without a reason, NotFound, WrongState.
+        """
         return await Letters(self._link).discard(which, reason)
 
     def desk(self) -> Desk:

@@ -56,6 +56,8 @@ class Letters:
 
     async def discard(self, which: Selection, reason: str) -> int:
         """Answer the steps with TaskDiscarded; poison is closed. How many were accepted."""
+        if not (reason := reason.strip()):
+            raise InvalidInput("say why they are discarded; whoever reads their histories will ask")
         letters = await select_letters(self._link, which)
         poison = [each.id for each in letters if not each.execution]
         letters = [each for each in letters if each.execution]

@@ -17,6 +17,7 @@ import msgspec
 from edow.client.actor import ROLES, Role
 from edow.client.link import Link
 from edow.errors import AlreadyExists, InvalidInput, NotFound, RecordChanged
+from edow.model.times import rfc3339
 from edow.store.contract import Put, Record, RecordFilter
 
 KIND = "token"
@@ -66,7 +67,8 @@ class Tokens:
         )
         put = Put(KIND, name, msgspec.json.encode(token), if_version=0)
         try:
-            await self._link.act("token.create", name, {"role": role, "expires_at": token.expires_at}, puts=[put])
+            until = None if token.expires_at is None else rfc3339(token.expires_at)
+            await self._link.act("token.create", name, {"role": role, "expires_at": until}, puts=[put])
         except RecordChanged as problem:
             raise AlreadyExists(f"token {name!r} exists already; revoke it first, or choose another name") from problem
         return f"{PREFIX}{name}.{secret}"

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import msgspec
 
+from edow.cli.output import duration
 from edow.cli.past import of_run
 from edow.cli.timeline import Line
-from edow.console.gantt import Bar, Row, rows
+from edow.console.gantt import Bar, Failed, Row, rows
 from edow.console.graph import Graph, graph
 from edow.console.look import Look, now_us
 from edow.console.masking import Masking
 from edow.model.execution import ENDED, Execution, Status
 from edow.model.failure import PAUSED, Failure
 from edow.model.history import AnyEvent
+from edow.model.times import rfc3339
 from edow.store.contract import DeadLetter, DeadLetterFilter
 
 MOST_ROWS = 200  # steps drawn; of the finished ones the first and the last are kept
 MOST_EVENTS = 200  # on one page of the history
+MOST_ATTEMPTS = 5  # failed ones of a step that are listed
+TIMES = ("retry_at", "due", "started_at")  # fields of events: microseconds since the epoch
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -42,6 +46,7 @@ class Step(msgspec.Struct, frozen=True):
     line: Line
     bars: list[Drawn]
     at: float  # where a thing that takes no time happened, in percent
+    failed: list[Failed]  # the latest attempts
 
 
 class View(msgspec.Struct, frozen=True):
@@ -129,7 +134,9 @@ def _choose(drawn: list[Row]) -> list[Row]:
 
 def _step(row: Row, since: int, until: int) -> Step:
     span = max(1, until - since)
-    return Step(row.line, [_drawn(bar, since, until, span) for bar in row.bars], _percent(row.line.at - since, span))
+    bars = [_drawn(bar, since, until, span) for bar in row.bars]
+    bars.sort(key=lambda bar: bar.doing == "failed")  # drawn last: however short, it is to be seen
+    return Step(row.line, bars, _percent(row.line.at - since, span), row.failed[-MOST_ATTEMPTS:])
 
 
 def _drawn(bar: Bar, since: int, until: int, span: int) -> Drawn:
@@ -149,6 +156,9 @@ def _events(events: list[AnyEvent], masking: Masking, first: int) -> list[Event]
         body = msgspec.json.decode(fields)
         kind, step = str(body.pop("type", "")), str(body.pop("step", ""))
         body.pop("at", None)
+        body |= {name: rfc3339(body[name]) for name in TIMES if body.get(name)}
+        if body.get("duration"):
+            body["duration"] = duration(body["duration"])
         if isinstance(failure := body.get("failure"), dict):
             failure.pop("stack", None)  # shown with the execution
         found.append(Event(number, event.at, kind, step, masking.short(msgspec.json.encode(body), 600) if body else ""))

@@ -27,11 +27,21 @@ class Bar(msgspec.Struct, frozen=True):
     said: str = ""
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """An attempt that failed: when it ended, and who had begun it."""
+
+    attempt: int
+    at: int
+    worker: str
+    error: str
+
+
 class Row(msgspec.Struct):
     """One step, or one thing that happened to the execution."""
 
     line: Line
     bars: list[Bar] = []
+    failed: list[Failed] = []
 
 
 def rows(events: Sequence[AnyEvent]) -> list[Row]:
@@ -43,13 +53,14 @@ def rows(events: Sequence[AnyEvent]) -> list[Row]:
     found = []
     for line in timeline(events):
         bars = drawer.bars.get(line.name, []) if line.kind in ("task", "timer", "child") else []
-        found.append(Row(line, bars))
+        found.append(Row(line, bars, drawer.failed.get(line.name, []) if bars else []))
     return found
 
 
 class _Drawer:
     def __init__(self) -> None:
         self.bars: dict[str, list[Bar]] = {}
+        self.failed: dict[str, list[Failed]] = {}
         self._open: dict[str, tuple[Doing, int, str]] = {}  # what each step does, and since when
 
     def add(self, event: AnyEvent) -> None:
@@ -59,7 +70,7 @@ class _Drawer:
             case history.TaskStarted(step=step, worker=worker):
                 self._turn(step, "running", event.at, worker)
             case history.AttemptFailed(step=step, attempt=attempt, failure=failure):
-                self._attempted(event, "failed", f"attempt {attempt} failed: {failure.message}")
+                self._attempted(event, "failed", failure.message)
                 self._turn(step, "backoff", event.at, f"attempt {attempt + 1} follows")
             case history.TaskRetried(step=step, attempt=attempt):
                 self._turn(step, "attempt", event.at, f"attempt {attempt}")
@@ -92,6 +103,9 @@ class _Drawer:
         """Where the worker's clock fits in, it tells the waiting from the running. One that is parked or waits for its
         next attempt is not at it: it ends as it was, discarded or answered by an attempt that had been given up.
         """
+        if became == "failed":
+            told = Failed(event.attempt, event.at, event.worker, said)
+            self.failed.setdefault(event.step, []).append(told)
         step, opened = event.step, self._open.get(event.step)
         since = opened[1] if opened else event.at
         if became == "failed" and not event.started_at:
@@ -117,5 +131,5 @@ class _Drawer:
             self._append(step, Bar(doing or opened[0], opened[1], at, said or opened[2]))
 
     def _append(self, step: str, bar: Bar) -> None:
-        if bar.until is None or bar.until > bar.since:
+        if bar.until is None or bar.until > bar.since or bar.doing == "failed":
             self.bars.setdefault(step, []).append(bar)

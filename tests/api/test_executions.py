@@ -102,6 +102,25 @@ async def test_list_by_pages(each: Api):
         assert (await http.get(EXECUTIONS, params=wrong)).status_code in (400, 422), wrong
 
 
+async def test_what_is_wrong_is_said(api: Api):
+    """An empty body, a word that is none of the allowed ones, half of a character, and an id that no URL can name."""
+    http = api.http()
+    await http.post(EXECUTIONS, json={"workflow": "waits", "id": "w"})
+    said = (await http.post(f"{EXECUTIONS}/w/signal")).json()
+    assert said["message"] == "the body is empty: send a JSON object"
+    for verb in ("pause", "cancel", "terminate"):
+        assert (await http.post(f"{EXECUTIONS}/w/{verb}")).status_code == 202
+    odd = (await http.get(EXECUTIONS, params={"status": "odd"})).json()["message"]
+    assert odd.startswith("status: Invalid enum value 'odd', use one of running, ")
+    odd = (await http.post(EXECUTIONS, json={"workflow": "waits", "if_exists": "odd"})).json()["message"]
+    assert odd == "if_exists: Invalid enum value 'odd', use one of attach, reject, replace"
+    half = await http.post(EXECUTIONS, content=b'{"workflow": "s\\ud800x"}')
+    assert (half.status_code, "surrogates" in half.json()["message"]) == (400, True)
+    for id in (".", ".."):
+        answer = await http.post(EXECUTIONS, json={"workflow": "waits", "id": id})
+        assert (answer.status_code, "browsers leave out" in answer.json()["message"]) == (400, True)
+
+
 async def test_a_wait_is_bounded(tmp_path):
     """202 after the timeout, which is cut to the longest allowed; 429 when too many wait already."""
     settings = Settings(longest_wait_seconds=0.05, most_waiting=1)

@@ -224,6 +224,7 @@ async def read_history(
 
 
 ACTS = allows("operate", 404, 409)
+NO_REASON = Reason()  # of a request without a body
 
 
 @post("/executions/{id:str}/signal", tags=TAGS, summary="Send a signal", status_code=202, **ACTS)
@@ -233,19 +234,19 @@ async def signal_execution(client: Acting, id: FromPath[str], data: JSONBody[Sig
 
 
 @post("/executions/{id:str}/cancel", tags=TAGS, summary="Cancel an execution", status_code=202, **ACTS)
-async def cancel_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
+async def cancel_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason] = NO_REASON) -> Accepted:
     """Ask the workflow to stop; its cleanup and compensations run."""
     return await accepted(id, client.get(id).cancel(data.reason))
 
 
 @post("/executions/{id:str}/terminate", tags=TAGS, summary="Terminate an execution", status_code=202, **ACTS)
-async def terminate_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
+async def terminate_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason] = NO_REASON) -> Accepted:
     """End it as it stands: no cleanup, no compensation."""
     return await accepted(id, client.get(id).terminate(data.reason))
 
 
 @post("/executions/{id:str}/pause", tags=TAGS, summary="Pause an execution", status_code=202, **ACTS)
-async def pause_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> Accepted:
+async def pause_execution(client: Acting, id: FromPath[str], data: JSONBody[Reason] = NO_REASON) -> Accepted:
     """Nothing of it happens until it is resumed; what reaches it meanwhile is kept."""
     return await accepted(id, client.get(id).pause(data.reason))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 from litestar import Request, Response
@@ -28,6 +28,8 @@ STATUSES: tuple[tuple[type[EdowError], int], ...] = (  # the first that fits
     (errors.CallerError, 400),
 )
 RETRY_SECONDS = 1
+TRUNCATED = "Input data was truncated"  # what the decoder says of either
+BROKEN = "the body is no JSON: it ends too early, or has half of a pair of surrogates (\\ud800 to \\udfff)"
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -55,14 +57,15 @@ def of_edow(_request: Request[Any, Any, Any], problem: EdowError) -> Response[Pr
     return answer(status, Problem(type(problem).__name__, message, remedy), headers)
 
 
-def of_http(_request: Request[Any, Any, Any], problem: HTTPException) -> Response[Problem]:
+def of_http(request: Request[Any, Any, Any], problem: HTTPException) -> Response[Problem]:
     """What the framework or the gate refuses: no such route, another method, a body that does not fit."""
     if not isinstance(problem, ValidationException):
         status = problem.status_code
-        message, _, remedy = (problem.detail or HTTPStatus(status).description).partition("; ")
+        detail = BROKEN if problem.detail == TRUNCATED else problem.detail or HTTPStatus(status).description
+        message, _, remedy = detail.partition("; ")
         return answer(status, Problem(_name(status), message, remedy), problem.headers)
     extra = problem.extra if isinstance(problem.extra, list) else []
-    said = "; ".join(f"{each.get('key', 'body')}: {each.get('message')}" for each in extra if isinstance(each, dict))
+    said = "; ".join(_unfit(request, each) for each in extra if isinstance(each, dict))
     return answer(422, Problem("InvalidInput", said or problem.detail, "see /openapi.json for what is accepted"), None)
 
 
@@ -80,6 +83,32 @@ def of_bug(_request: Request[Any, Any, Any], problem: Exception) -> Response[Pro
 
 def answer(status: int, problem: Problem, headers: dict[str, str] | None) -> Response[Problem]:
     return Response(problem, status_code=status, headers=headers or {}, media_type="application/json")
+
+
+def _unfit(request: Request[Any, Any, Any], each: dict[str, Any]) -> str:
+    """What is wrong with a parameter, or with a part of the body."""
+    key, message = each.get("key", "body"), str(each.get("message"))
+    if (key, message) == ("data", "'data'"):
+        return "the body is empty: send a JSON object"
+    if message.startswith("Invalid enum value"):
+        words = _words(_annotation(request, key))
+        return f"{key}: {message}" + (f", use one of {', '.join(words)}" if words else "")
+    return f"{key}: {message}"
+
+
+def _annotation(request: Request[Any, Any, Any], key: str) -> object:
+    """Of a parameter, or of a field of the body; None for what is deeper."""
+    handler = request.route_handler
+    if (parameter := handler.parsed_fn_signature.parameters.get(key)) is not None:
+        return parameter.annotation
+    return get_type_hints(handler.parsed_data_field.annotation).get(key) if handler.parsed_data_field else None
+
+
+def _words(annotation: object) -> tuple[str, ...]:
+    """That a literal type has, wherever in it."""
+    if isinstance(annotation, str):
+        return (annotation,)
+    return tuple(dict.fromkeys(word for part in get_args(annotation) for word in _words(part)))
 
 
 def _name(status: int) -> str:

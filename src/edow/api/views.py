@@ -36,7 +36,7 @@ def microseconds_of(when: datetime) -> int:
     return (aware - EPOCH) // timedelta(microseconds=1)
 
 
-class Reason(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Reason(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """Why an operator does it. It is kept in the audit log, and in the history of an execution."""
 
     reason: str = ""

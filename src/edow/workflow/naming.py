@@ -40,6 +40,8 @@ def execution_id(value: object, limit: int = MAX_ID) -> str:
         raise InvalidInput(
             f"execution id {value!r} contains '/', which separates execution, run and step; use another character"
         )
+    if value in (".", ".."):
+        raise InvalidInput(f"execution id {value!r} is a step in a path, which browsers leave out; use another name")
     if not value.isprintable():
         raise InvalidInput(f"execution id {value!r} contains control characters; use printable ones")
     return value

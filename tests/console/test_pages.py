@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edow.client.actor import Role
 from edow.console.look import now_us
 from edow.console.render import HERE
 from edow.console.routes import PAGES
@@ -20,6 +21,7 @@ from edow.model.execution import Status
 from edow.monitor.keeper import Keeper
 from edow.testing.polling import until
 from edow.transport.contract import Subscription, TopicSpec
+from edow.trigger.schedules import Schedule
 from tests.console import flow
 from tests.console.conftest import Console, console_on
 
@@ -239,3 +241,31 @@ async def test_nobody_is_called_while_nobody_looks(console: Console) -> None:
         await http.get("/processes")
         assert len(await listener.receive(10, 30.0)) == 1
     await listener.close()
+
+
+@pytest.mark.parametrize("role", ["read", "operate"])
+async def test_pages_offer_what_the_role_may_do(console: Console, role: Role) -> None:
+    """Who may only look finds no form that would be refused, and is told why there is none."""
+    await console.client.start(flow.order.with_options(id="waits"), "a", "b")
+    await console.client.schedules().create("nightly", Schedule(workflow="order", cron="0 2 * * *"))
+    await console.client.start(flow.broken.with_options(id="dead"), "x")
+
+    async def parked() -> bool:
+        return bool(await console.client.dead_letters())
+
+    await until(parked)
+    [letter] = await console.client.dead_letters()
+    token = await console.client.tokens().create("somebody", role)
+    acting = {
+        "/executions": "bulk",
+        "/executions/waits": "/executions/waits/cancel",
+        "/schedules": "act-create",
+        "/schedules/nightly": "/schedules/nightly/delete",
+        f"/dead-letters/one?id={letter.id}": "/dead-letters/one/redrive",
+        f"/dead-letters/group?group={letter.fingerprint}": "/dead-letters/group/discard",
+    }
+    async with console.http() as http:
+        for path, form in acting.items():
+            page = (await http.get(path, headers={"Authorization": f"Bearer {token}"})).text
+            assert (form in page, 'method="post"' in page) == (role != "read", role != "read"), path
+            assert ("may look only" in page) == (role == "read"), path

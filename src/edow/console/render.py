@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from edow.api.gate import COOKIE
 from edow.cli.output import duration, size
+from edow.client.actor import Actor
 from edow.client.outcome import standing_of
 from edow.model.failure import Failure
 from edow.model.times import microseconds_or, rfc3339
@@ -122,7 +123,10 @@ class Renderer:
 
     def page(self, request: Request[Any, Any, Any], template: str, code: int = 200, **values: Any) -> Response[bytes]:
         """The page; see `answer`."""
-        values |= {"signed_in": COOKIE in request.cookies, "root": root_of(request)}
+        user = request.scope.get("user")
+        actor = user if isinstance(user, Actor) else None  # nobody, where everybody may look
+        values |= {"signed_in": COOKIE in request.cookies, "root": root_of(request), "actor": actor}
+        values["may_act"] = actor is not None and actor.may("operate")
         body = self._templates.get_template(template).render(**values).encode()
         return answer(request, body, "text/html", code)
 

@@ -41,6 +41,9 @@ def test_what_cannot_be_is_refused(run):
         (*CREATE[:2], "x", "--topic", "t", "-w", "w", "--filter", "("): "no JMESPath expression",
         (*CREATE[:2], "x", "--topic", "t", "-w", "w", "--batch", "3"): "an id to gather by",
         (*CREATE[:2], "x", "--topic", "t", "-w", "w", "--debounce", "soon"): "not a duration",
+        (*CREATE[:2], "x", "--topic", "t", "-w", "w", "--id", "key", "--debounce", "0s"): "no time at all",
+        (*CREATE[:2], "x", "--topic", "bad topic/../", "-w", "w"): "can be no topic's name",
+        (*CREATE[:2], "x", "--topic", "a..b", "-w", "w"): "can be no topic's name",
         ("trigger", "pause", "nothing"): "edow trigger list",
     }.items():
         result = run(*words)

@@ -10,6 +10,7 @@ from edow.address import Address
 from edow.client.definitions import Definitions
 from edow.client.hooks import ActionSpec, ActionView, of_action
 from edow.client.link import Link
+from edow.errors import InvalidInput
 from edow.trigger import references
 from edow.trigger.events import OUTCOMES, TRIGGERS, Trigger
 from edow.trigger.tally import Recent, latest, shown, totals
@@ -26,8 +27,8 @@ class TriggerSpec(ActionSpec, kw_only=True, frozen=True):
     filter: str = ""
     event_id: str = ""
     remember: str = "1d"
-    debounce: str = "0s"
-    max_wait: str = "0s"
+    debounce: str = ""
+    max_wait: str = ""
     batch: int = 0
     batch_wait: str = "1m"
 
@@ -44,8 +45,8 @@ class TriggerSpec(ActionSpec, kw_only=True, frozen=True):
             filter=self.filter,
             event_id=self.event_id,
             remember=seconds(self.remember, "remember"),
-            debounce=seconds(self.debounce, "debounce"),
-            max_wait=seconds(self.max_wait, "max_wait"),
+            debounce=_positive(self.debounce, "debounce"),
+            max_wait=_positive(self.max_wait, "max_wait"),
             batch=self.batch,
             batch_wait=seconds(self.batch_wait, "batch_wait"),
         ).checked()
@@ -109,6 +110,14 @@ class Triggers:
 
     async def _seen(self, trigger: Trigger) -> TriggerView:
         return _view(trigger, (await totals(self._store, "triggers", trigger.name)).get(trigger.name, {}))
+
+
+def _positive(text: str, what: str) -> float:
+    """Seconds; 0 if nothing is given. Raises InvalidInput."""
+    found = seconds(text, what) if text else 0.0
+    if text and not found:
+        raise InvalidInput(f"{what}={text!r} is no time at all; give one above 0, or leave it out")
+    return found
 
 
 def _paused(trigger: Trigger, paused: bool) -> Trigger:

@@ -6,6 +6,7 @@ other messages an expression does, or else their key and bytes: then two alike w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -23,6 +24,7 @@ OUTCOMES = (
     *("started", "attached", "signalled", "kept", "delivered", "unmatched", "duplicate"),
     *("gathered", "fired", "filtered", "poison"),
 )
+TOPIC = re.compile(r"(?=.{1,249}\Z)[A-Za-z0-9_:-]+(\.[A-Za-z0-9_:-]+)*")  # brokers take these, and few take others
 MAX_BATCH = 1000
 LONGEST = 30 * DAY  # quiet period, or wait of a batch
 SYSTEM = "edow."  # topics that are EDOW's own
@@ -66,6 +68,11 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         checked_name(self.name, "trigger")
         if not self.topic or self.topic.startswith(SYSTEM):
             raise InvalidInput(f"topic {self.topic!r} of {what} is EDOW's own, or none; name another one")
+        if not TOPIC.fullmatch(self.topic):
+            raise InvalidInput(
+                f"topic {self.topic!r:.300} of {what} can be no topic's name: use up to 249 letters, "
+                "digits, '-', '_', ':', and single dots between them"
+            )
         if not 1 <= self.remember <= 366 * DAY:
             raise InvalidInput(f"remember of {what} must be from 1 s to 366 days, not {self.remember:g} s")
         self.action.check(what)

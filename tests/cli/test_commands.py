@@ -462,10 +462,12 @@ def test_objectives_are_made_and_shown(run, shop):
     made = run("slo", "create", "orders", "--workflow", "fulfil", "--target", "99.9%", "--within", "30s", "--json")
     found = json.loads(made.out)
     assert (found["good"], found["total"], found["budget_left"], found["severity"]) == (1, 1, 1.0, None)
+    assert found["target"] == 0.999
     assert "fulfil completes within 30.0 s" in run("slo", "list").out
     assert "14.40" in run("slo", "show", "orders").out
     assert run("slo", "create", "orders", "-w", "fulfil", "--target", "0.9").code == 1
     assert "99.9%" in run("slo", "create", "other", "-w", "fulfil", "--target", "most").err
+    assert run("slo", "create", "other", "-w", "fulfil", "--target", "sNaN").code == 1
     assert run("slo", "delete", "orders").code == 0
     assert json.loads(run("slo", "list", "--json").out) == []
     assert run("slo", "show", "orders").code == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal, DecimalException
 from typing import Annotated
 
 import msgspec
@@ -198,9 +199,10 @@ def _alert(text: str) -> AlertSpec:
 
 
 def _share(text: str, option: str) -> float:
+    """Divided as it is written: 99.9% is 0.999, and not a little more."""
     try:
-        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
+        return float(Decimal(text.removesuffix("%")) / (100 if text.endswith("%") else 1))
+    except DecimalException:
         raise InvalidInput(f"{option} {text!r} is not a share: give one like 99.9% or 0.999") from None
 
 

@@ -22,7 +22,7 @@ from edow.client.redrives import Redrive
 from edow.errors import InvalidInput, NotFound, SignatureMismatch, StoreUnavailable, WrongState
 from edow.store.contract import DeadLetterFilter
 from edow.testing.boundaries import BoundaryStore
-from edow.trigger.poison import bury
+from edow.trigger.poison import Buried, bury
 from tests.integration.system import Running, Setup, registry_of, running, until
 
 FAILS: set[int] = set()
@@ -246,7 +246,7 @@ async def test_it_is_done_and_written_down_or_neither(setup: Running, what: str,
     """There is one write to die at: before it there is nothing; after it the letter has moved, and the log says so."""
     await parked(setup, range(1))
     store = setup.system.store
-    await bury(store, "t", b"bytes", "unreadable", 1)
+    await bury(store, Buried("trigger/t", "trigger t", b"bytes"), "unreadable", 1)
     [poison] = [each.id for each in await store.dead_letters_list(DeadLetterFilter()) if not each.execution]
     letter = poison if what == "poison closed" else "p0/1/deliver"
     if what == "brought back":

@@ -19,6 +19,7 @@ from edow.client.redrives import Redrive
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
+from edow.trigger.poison import SOURCE
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
 Group = Annotated[str | None, typer.Option("--group", help="Of this group: see `edow dlq groups`.")]
@@ -53,7 +54,9 @@ def _suggestion(group: LetterGroup) -> str:
     name = group.fingerprint or "''"
     if group.newest.execution:
         return f"redrive one group carefully: edow dlq redrive --group {name} --stages 1,10"
-    return f"poison belongs to no execution, and can only be discarded: edow dlq discard --group {name}"
+    if group.newest.source.startswith(SOURCE):
+        return f"mend the trigger, and let it apply them anew: edow dlq redrive --group {name}; --dry-run tells whether"
+    return f"poison belongs to no execution, and can only be discarded: edow dlq discard --group {name} --reason WHY"
 
 
 def set_aside(

@@ -14,6 +14,7 @@ from edow.client.redrives import KIND, Redrive
 from edow.client.starting import parameters
 from edow.errors import EdowError, InvalidInput, WrongState
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
+from edow.trigger.again import Anew
 from edow.workflow.registry import Registry
 
 MOST_GROUPS = 500
@@ -74,7 +75,8 @@ class Desk:
     async def dry_run(self, which: Selection, change: Mapping[str, object] | None, registry: Registry | None) -> DryRun:
         """What redriving would do, with some arguments changed: nothing is done."""
         body = _body(change)
-        trials = [_trial(each, body, registry) for each in await select_letters(self._link, which)]
+        anew = Anew(self._link.store, self._link.clock)
+        trials = [await _trial(each, body, registry, anew) for each in await select_letters(self._link, which)]
         trials.sort(key=lambda trial: not trial.problem)
         return DryRun(len(trials), sum(bool(each.problem) for each in trials), trials[:SHOWN])
 
@@ -98,7 +100,8 @@ class Desk:
         letters = [each for each in letters if each.execution]
         if not letters:
             raise InvalidInput(
-                "no parked dead letter that belongs to an execution is selected; `edow dlq groups` lists them"
+                "no parked dead letter that belongs to an execution is selected; `edow dlq groups` lists them, and "
+                "what a trigger could not apply is redriven without stages"
             )
         if body is not None and not unchecked:
             for each in letters:
@@ -151,13 +154,14 @@ def _body(change: Mapping[str, object] | None) -> msgspec.Raw | None:
     return None if change is None else parameters(dict(change), "the changed arguments")
 
 
-def _trial(letter: DeadLetter, change: msgspec.Raw | None, registry: Registry | None) -> Trial:
+async def _trial(letter: DeadLetter, change: msgspec.Raw | None, registry: Registry | None, anew: Anew) -> Trial:
     args, problem = letter.args, ""
     try:
-        if not letter.execution:
-            raise InvalidInput("it belongs to no execution and can only be discarded")
-        args = redrives.new_args(letter, change) or letter.args
-        checked_args(letter, args, registry)
+        if letter.execution:
+            args = redrives.new_args(letter, change) or letter.args
+            checked_args(letter, args, registry)
+        else:
+            await anew.check(letter)
     except EdowError as error:
         problem = str(error)
     return Trial(letter.id, letter.task, args, problem)

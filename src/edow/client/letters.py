@@ -7,15 +7,18 @@ acted on is an error; a filter takes what it finds.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from edow.client.audit import Value
 from edow.client.link import Link
 from edow.client.starting import parameters
-from edow.errors import InvalidInput, NotFound, WrongState
+from edow.errors import EdowError, InvalidInput, NotFound, WrongState
 from edow.model import inbox
 from edow.store.contract import Answer, CommandRequest, DeadLetter, DeadLetterFilter, Request
+from edow.trigger.again import Anew
+from edow.trigger.poison import message_in
 from edow.workflow.registry import Registry
 
 Args = Mapping[str, object] | Callable[[DeadLetter], Mapping[str, object]]
@@ -42,17 +45,38 @@ class Letters:
     async def redrive(self, which: Selection, args: Args | None, registry: Registry | None, unchecked: bool) -> int:
         """Run the steps again; how many were accepted."""
         letters = await select_letters(self._link, which)
-        poison = next((each for each in letters if not each.execution), None)
+        messages = [each for each in letters if message_in(each) is not None]
+        poison = next((each for each in letters if not each.execution and each not in messages), None)
         if poison is not None and not isinstance(which, DeadLetterFilter):
             raise WrongState(f"dead letter {poison.id!r} belongs to no execution and cannot be redriven; discard it")
         letters = [each for each in letters if each.execution]
+        if messages and args is not None and not letters:
+            raise InvalidInput(
+                "messages that a trigger could not apply have no arguments to change: redrive them as they are"
+            )
+        applied = await self._apply(messages) if args is None else 0
         bodies = [_new_args(each, args, registry, unchecked) for each in letters]
         commands: list[Request] = [
             CommandRequest(each.execution, inbox.encode(inbox.Redrive(run=each.run, step=each.step, args=body)))
             for each, body in zip(letters, bodies, strict=True)
         ]
         told: dict[str, Value] = {"changed": args is not None, "unchecked": unchecked}
-        return await self._send("redrive", letters, commands, told, strict=not isinstance(which, DeadLetterFilter))
+        strict = not isinstance(which, DeadLetterFilter)
+        return applied + await self._send("redrive", letters, commands, told, strict=strict)
+
+    async def _apply(self, messages: Sequence[DeadLetter]) -> int:
+        """By their triggers as they are now. What still cannot be applied stays; raises what is wrong if none could."""
+        anew, applied, problems = Anew(self._link.store, self._link.clock), 0, list[EdowError]()
+        for each in messages:
+            try:
+                outcome = await anew.apply(each)
+            except (InvalidInput, NotFound) as problem:
+                problems.append(problem)
+            else:
+                applied += await self._close([each.id], "redriven", outcome)
+        if problems and not applied:
+            raise problems[0]
+        return applied
 
     async def discard(self, which: Selection, reason: str) -> int:
         """Answer the steps with TaskDiscarded; poison is closed. How many were accepted."""
@@ -67,15 +91,18 @@ class Letters:
         ]
         told: dict[str, Value] = {"reason": reason}
         strict = not isinstance(which, DeadLetterFilter)
-        return await self._close(poison, reason) + await self._send("discard", letters, commands, told, strict=strict)
+        return await self._close(poison, "discarded", reason) + await self._send(
+            "discard", letters, commands, told, strict=strict
+        )
 
-    async def _close(self, poison: Sequence[str], reason: str) -> int:
+    async def _close(self, poison: Sequence[str], state: Literal["redriven", "discarded"], reason: str) -> int:
         if not poison:
             return 0
         told: dict[str, Value] = {"letters": len(poison), "reason": reason}
         link, now = self._link, self._link.clock()
-        entries = link.entries("dead_letter.discard", _target(poison), told, now)
-        return await link.store.dead_letters_close(poison, "discarded", reason, entries, now)
+        action = "dead_letter.redrive" if state == "redriven" else "dead_letter.discard"
+        entries = link.entries(action, _target(poison), told, now)
+        return await link.store.dead_letters_close(poison, state, reason, entries, now)
 
     async def _send(
         self,

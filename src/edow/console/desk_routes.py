@@ -21,6 +21,7 @@ from edow.store.contract import DeadLetterFilter
 LIMIT = 10_000  # letters that one form acts on
 SAID = {
     "redriven": "The step runs again.",
+    "applied": "Their trigger has applied them; what it still cannot apply has stayed.",
     "discarded": "The step was answered with an error, or the message was thrown away.",
     "aside": "Set aside: they are in the parking lot until somebody brings them back, or they fail again.",
     "back": "Brought back from the parking lot.",
@@ -63,7 +64,7 @@ async def act_on_one(client: Acting, backend: Shared, look: Looking, verb: FromP
     if verb == "redrive":
         args = object_of(data, "args")
         await client.redrive(id, args, registry=backend.registry, unchecked=bool(text(data, "unchecked")))
-        return _to(look, "/dead-letters/one", id=id, said="redriven")
+        return _to(look, "/dead-letters/one", id=id, said="redriven" if not text(data, "applied") else "applied")
     if verb == "discard":
         await client.discard(id, text(data, "reason"))
         return _to(look, "/dead-letters/one", id=id, said="discarded")
@@ -77,6 +78,9 @@ async def act_on_group(client: Acting, backend: Shared, look: Looking, verb: Fro
     if "group" not in data:
         raise InvalidInput("no group was named; choose one on the page of dead letters")
     where = DeadLetterFilter(fingerprint=fingerprint, limit=LIMIT)
+    if verb == "apply":
+        await client.redrive(where)
+        return _to(look, "/dead-letters", said="applied")
     if verb == "redrive":
         how = Stages(rate=number(data, "rate", 10.0), stop_above=number(data, "stop_above", 20.0) / 100)
         change, unchecked = object_of(data, "change"), bool(text(data, "unchecked"))

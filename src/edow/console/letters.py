@@ -8,6 +8,7 @@ from edow.client.redrives import Redrive
 from edow.console.look import Look, now_us
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
+from edow.trigger.poison import message_in
 
 MOST = 200  # letters on a page
 LONGEST_ARGS = 100_000  # characters that a form offers for editing
@@ -42,12 +43,14 @@ class GroupPage(msgspec.Struct, frozen=True):
     letters: list[DeadLetter]
     more: bool
     change: str  # an example, for the form
+    applicable: bool  # messages that their trigger may apply anew
 
 
 class LetterPage(msgspec.Struct, frozen=True):
     letter: DeadLetter
     failure: Failure | None
     args: str
+    applicable: bool  # a message that its trigger may apply anew
     editable: str  # the arguments as they are, for the form; "": too long, or not to be seen
     masked: bool
 
@@ -76,6 +79,7 @@ async def group_page(look: Look, group: str, aside: bool) -> GroupPage:
         source="" if newest is None else newest.source,
         letters=letters[:MOST],
         more=len(letters) > MOST,
+        applicable=newest is not None and message_in(newest) is not None,
         change="" if newest is None else look.masking.short(newest.args, 300),
     )
 
@@ -86,7 +90,8 @@ def letter_page(look: Look, letter: DeadLetter) -> LetterPage:
     masked = _compact(look.masking.masked(body)) != _compact(msgspec.json.decode(body))
     text = msgspec.json.format(body, indent=2).decode()
     editable = "" if masked or len(text) > LONGEST_ARGS else text
-    return LetterPage(letter, failure_of(letter), look.masking.shown(letter.args), editable, masked)
+    applicable = message_in(letter) is not None
+    return LetterPage(letter, failure_of(letter), look.masking.shown(letter.args), applicable, editable, masked)
 
 
 def failure_of(letter: DeadLetter) -> Failure | None:

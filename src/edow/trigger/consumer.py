@@ -11,14 +11,14 @@ import logging
 from collections.abc import Callable, Sequence
 
 from edow.background import Background
-from edow.errors import CallerError, Unavailable
+from edow.errors import Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Store
 from edow.transport.contract import Delivery, Subscriber, Subscription, TopicSpec, Transport
 from edow.trigger.action import Applier
 from edow.trigger.events import Compiled, Event, Trigger
 from edow.trigger.gathering import Gatherer
-from edow.trigger.poison import Buried, bury
+from edow.trigger.poison import SOURCE, Buried, bury, said
 from edow.trigger.tally import Tally
 
 log = logging.getLogger("edow.trigger")
@@ -107,7 +107,7 @@ class Consumer:
                 if event is None:
                     self._tally.add(self.trigger.name, "filtered")
                     continue
-                key = self._compiled.plan.key(event.context) or self._made_up(event)
+                key = self._compiled.key(event)
             except Exception as problem:  # whatever it is, those behind it must not wait for ever
                 await self._bury(delivery, problem)
                 continue
@@ -146,14 +146,13 @@ class Consumer:
             for outcome in outcomes:
                 self._tally.add(self.trigger.name, outcome, key)
 
-    def _made_up(self, event: Event) -> str:
-        return f"{self.trigger.action.workflow}-{event.id[:20]}"
-
     async def _bury(self, delivery: Delivery, problem: Exception) -> None:
         log.warning("trigger %s: a message became a dead letter: %s", self.trigger.name, type(problem).__name__)
         name = self.trigger.name
-        what = Buried(f"trigger/{name}", f"trigger {name}, topic {delivery.topic}", delivery.body)
-        await bury(self._store, what, _said(problem), self._clock())
+        what = Buried(
+            f"{SOURCE}{name}", f"trigger {name}, topic {delivery.topic}", delivery.body, delivery.topic, delivery.key
+        )
+        await bury(self._store, what, said(problem), self._clock())
         self._tally.add(self.trigger.name, "poison", detail=type(problem).__name__)
 
     async def _renew(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:
@@ -183,11 +182,6 @@ class Consumer:
             await self.close()
         except Unavailable as problem:
             log.warning("trigger %s: not closed: %s", self.trigger.name, problem)
-
-
-def _said(problem: Exception) -> str:
-    """What we said ourselves; of anything else its kind, for its words may hold the payload."""
-    return str(problem) if isinstance(problem, CallerError) else f"it cannot be applied ({type(problem).__name__})"
 
 
 def _first(problem: BaseException) -> BaseException:

@@ -134,6 +134,10 @@ class Compiled:
         trace = str(attributes.get("traceparent", ""))
         return Event(self._id(delivery, context, attributes), context, trace if TRACEPARENT.fullmatch(trace) else "")
 
+    def key(self, event: Event) -> str:
+        """The execution's id, made up from the event's where nothing else is said. Raises InvalidInput."""
+        return self.plan.key(event.context) or f"{self.trigger.action.workflow}-{event.id[:20]}"
+
     def claim(self, event: Event, now: int) -> Claim:
         """Of an event that is applied now."""
         name = self.trigger.name

@@ -18,7 +18,7 @@ from edow.store.contract import Put, Record, RecordFilter, Request, Store
 from edow.store.starting import start_of
 from edow.trigger.action import EVENTS, TRIES, Claim, Outcome, Plan, Result, digest
 from edow.trigger.events import TRIGGERS, Compiled, Event, Trigger
-from edow.trigger.poison import Buried, bury
+from edow.trigger.poison import SOURCE, Buried, bury
 from edow.trigger.tally import Tally
 from edow.workflow.naming import MAX_ID, execution_id
 
@@ -143,7 +143,7 @@ class Gatherer:
     async def _poison(self, pending: Pending, reason: str, puts: Sequence[Put]) -> None:
         """The letter first: if this process dies before the rest, the same letter is written again."""
         body = msgspec.json.encode(pending.events)
-        what = Buried(f"trigger/{pending.trigger}", f"trigger {pending.trigger}, {pending.key}", body)
+        what = Buried(f"{SOURCE}{pending.trigger}", f"trigger {pending.trigger}, {pending.key}", body)
         await bury(self._store, what, reason, self._clock())
         await self._drop(puts)
         self._tally.add(pending.trigger, "poison")

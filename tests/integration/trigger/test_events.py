@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -10,14 +11,16 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+import edow
 from edow.app import connect_transport
-from edow.errors import InvalidInput, StoreUnavailable
+from edow.errors import InvalidInput, NotFound, StoreUnavailable
 from edow.kpi.figures import Traffic
 from edow.kpi.meter import Meter
 from edow.model.message import Message
-from edow.store.contract import DeadLetterFilter, Put, RecordFilter, Store
+from edow.store.contract import DeadLetter, DeadLetterFilter, Put, RecordFilter, Store
 from edow.transport.contract import Delivery, Transport
 from edow.trigger.action import EVENTS, Action
+from edow.trigger.again import Anew
 from edow.trigger.consumer import Consumer
 from edow.trigger.events import TRIGGERS, Compiled, Trigger
 from edow.trigger.runner import EventRunner
@@ -164,6 +167,39 @@ async def test_poison_is_grouped_by_where_it_came_from_and_why(store, transport,
     assert all(each.fingerprint for each in groups)
     found = await store.dead_letters_list(DeadLetterFilter(fingerprint=groups[0].fingerprint))
     assert len(found) == groups[0].count
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+async def test_what_could_not_be_applied_is_applied_by_the_mended_trigger(store, transport, clock, gathers):
+    """Once, whoever dies on the way; what it still cannot apply stays, with what is wrong."""
+    wrong = msgspec.structs.replace(BEGIN, action=_with(BEGIN.action, id="body.nothing"), batch=2 if gathers else 0)
+    desk = Desk(wrong, transport, store, clock)
+    await run_on(desk, event("1", {"order": "o1"}), event("2", {"order": "a/b"}))
+    async with edow.Client(store=store) as client:
+        [group] = await client.desk().groups()
+        where = DeadLetterFilter(fingerprint=group.fingerprint)
+        assert (await client.desk().dry_run(where, None, None)).unfit == 2
+        with pytest.raises(InvalidInput, match="finds nothing"):
+            await client.redrive(where)
+        mended = msgspec.structs.replace(wrong, action=BEGIN.action)
+        await store.records_put([Put(TRIGGERS, "begin", msgspec.json.encode(mended))], T0)
+        assert (await client.desk().dry_run(where, None, None)).unfit == 1
+        [one] = [each for each in await client.dead_letters(where) if b'"o1"' in base64_of(each)]
+        assert await Anew(store, clock).apply(one) == ("gathered" if gathers else "started")  # and then it dies
+        assert await client.redrive(where) == 1
+        [stays] = await client.dead_letters(where)
+        assert stays.id != one.id
+        [done] = await client.dead_letters(DeadLetterFilter(state="redriven"))
+        assert (done.id, done.reason) == (one.id, "duplicate")
+        await store.records_put([Put(TRIGGERS, "begin", None)], T0)
+        with pytest.raises(NotFound, match="create it again"):
+            await client.redrive(stays.id)
+    if not gathers:
+        assert (await row_of(store, "o1")).workflow == "fulfil"
+
+
+def base64_of(letter: DeadLetter) -> bytes:
+    return base64.b64decode(json.loads(bytes(letter.args))["base64"])
 
 
 async def test_a_signal_waits_for_its_execution(store, transport, clock):

@@ -1,0 +1,82 @@
+"""A message that its trigger could not apply, applied anew: by the trigger as it is now, which somebody has mended.
+
+What was applied has a claim, as if the message had just come: done again after a crash, or delivered once more, it is
+known and done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from edow.errors import InvalidInput, NotFound, Unavailable
+from edow.store.contract import DeadLetter, Store
+from edow.transport.contract import Delivery
+from edow.trigger.action import Applier
+from edow.trigger.events import TRIGGERS, Compiled, Event, Trigger
+from edow.trigger.gathering import Gatherer
+from edow.trigger.poison import SOURCE, message_in, said
+from edow.trigger.tally import Tally
+
+T = TypeVar("T")
+
+
+class Anew:
+    """Of one store. What is wrong with a letter or its trigger is InvalidInput; NotFound if the trigger is no more."""
+
+    def __init__(self, store: Store, clock: Callable[[], int]) -> None:
+        self._store = store
+        self._clock = clock
+        self._applier = Applier(store, clock)
+        self._gatherer = Gatherer(store, clock, Tally(store, clock, "triggers", "redrive"))
+
+    async def check(self, letter: DeadLetter) -> None:
+        """Whether it could be applied now; nothing is done."""
+        compiled, delivery = await self._found(letter)
+        await self._guarded(letter, self._understand(compiled, delivery))
+
+    async def apply(self, letter: DeadLetter) -> str:
+        """What became of it: an outcome, or filtered. Raises Unavailable, too."""
+        compiled, delivery = await self._found(letter)
+        return await self._guarded(letter, self._apply(compiled, delivery))
+
+    async def _apply(self, compiled: Compiled, delivery: Delivery) -> str:
+        understood = await self._understand(compiled, delivery)
+        if understood is None:
+            return "filtered"
+        event, key = understood
+        if compiled.trigger.gathers:
+            [outcome] = await self._gatherer.add(compiled, [event], key)
+            return outcome
+        intent = compiled.plan.intent(event.context, key, event.trace)
+        return (await self._applier.apply(intent, compiled.claim(event, self._clock()))).outcome
+
+    async def _understand(self, compiled: Compiled, delivery: Delivery) -> tuple[Event, str] | None:
+        """The event, and the id of its execution; None: the trigger filters it out."""
+        event = compiled.event(delivery)
+        if event is None:
+            return None
+        key = compiled.key(event)
+        if not compiled.trigger.gathers:
+            compiled.plan.intent(event.context, key, event.trace)
+        return event, key
+
+    async def _found(self, letter: DeadLetter) -> tuple[Compiled, Delivery]:
+        delivery = message_in(letter)
+        if delivery is None:
+            raise InvalidInput(f"dead letter {letter.id!r} belongs to no execution and can only be discarded")
+        name = letter.source.removeprefix(SOURCE)
+        [record] = await self._store.records_get(TRIGGERS, [name])
+        if record is None:
+            raise NotFound(f"there is no trigger {name!r} any more: create it again, or discard {letter.id!r}")
+        return Compiled(msgspec.json.decode(record.body, type=Trigger)), delivery
+
+    async def _guarded(self, letter: DeadLetter, work: Awaitable[T]) -> T:
+        try:
+            return await work
+        except Unavailable:
+            raise
+        except Exception as problem:  # as when it came: whatever it is, it is this message's, and no bug of the desk
+            raise InvalidInput(f"dead letter {letter.id!r}: its trigger cannot apply it: {said(problem)}") from problem

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 
 from edow.client.audit import AuditFilter
@@ -66,7 +68,7 @@ async def test_a_backfill_is_cancelled(api: Api):
 async def test_pause_resume_trigger_backfill(api: Api):
     """Each answers what came of it, and the runner does the rest."""
     http = api.http()
-    await made(api, start="2200-01-01T00:00:00Z")  # no tick comes by itself meanwhile
+    await made(api, cron="0 0 29 2 *")  # no tick comes by itself meanwhile
     paused = (await http.post(f"{BASE}/nightly/pause", json={"note": "audit"})).json()
     assert (paused["state"], paused["note"], paused["next"]) == ("paused", "audit", [])
     triggered = (await http.post(f"{BASE}/nightly/trigger", json={})).json()
@@ -75,7 +77,7 @@ async def test_pause_resume_trigger_backfill(api: Api):
     assert again == {"became": "skipped", "execution": None}
     assert (await http.post(f"{BASE}/nightly/resume")).json()["state"] == "active"
     assert (await http.post(f"{BASE}/nightly/resume")).status_code == 409
-    span = {"from": "2026-03-01T00:00:00Z", "to": "2026-03-04T00:00:00Z", "overlap": "allow_all"}
+    span = {"from": "2016-01-01T00:00:00Z", "to": "2025-01-01T00:00:00Z", "overlap": "allow_all"}
     filled = await http.post(f"{BASE}/nightly/backfill", json=span)
     assert (filled.status_code, filled.json()) == (202, {"ticks": 3})
     await Runner(api.system.store, api.client._link.clock).run_once()
@@ -165,6 +167,26 @@ async def test_acts_that_cannot_be(api: Api, path: str, body: dict[str, Any] | N
     else:
         answer = await http.post(f"{BASE}/{path}", json=body)
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "said"),
+    [
+        ("2026-01-31T23:59:59Z", "2026-02-10T00:00:00Z", "starts at 2026-02-01T00:00:00+00:00"),
+        ("2026-02-01T00:00:00Z", "2026-02-10T00:00:01Z", "ends at 2026-02-10T00:00:00+00:00"),
+        ("2026-02-01T00:00:00Z", "2026-02-10T00:00:00Z", None),
+    ],
+)
+async def test_a_backfill_beyond_the_schedules_own_start_or_end_is_refused(
+    api: Api, first: str, last: str, said: str | None
+) -> None:
+    """There are no ticks that could have been missed."""
+    await made(api, start="2026-02-01T00:00:00Z")
+    end = datetime(2026, 2, 10, tzinfo=UTC)
+    await api.client.schedules().update("nightly", lambda old: msgspec.structs.replace(old, end=end))
+    answer = await api.http().post(f"{BASE}/nightly/backfill", json={"from": first, "to": last})
+    assert (answer.status_code == 202) == (said is None), answer.text
+    assert said is None or said in answer.json()["message"]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=9999", "prefix=%00", "cursor=%07"])

@@ -174,7 +174,8 @@ class Schedules:
         """Start the ticks between two moments of the past (both included) for which there is no execution; how many
         ticks these are. Those with an execution are left alone, so that doing it twice does nothing.
 
-        Raises InvalidInput when there are none, or more than `limit`.
+        Raises InvalidInput when there are none, or more than `limit`, and for a time before the schedule's start or
+        after its end.
         """
         _check_overlap(overlap)
         first, last = moment_of("from", begin), moment_of("to", end)
@@ -184,6 +185,7 @@ class Schedules:
         def edit(case: Case, now: int, rows: Executions) -> tuple[Turn, int]:
             if not first <= last <= now:
                 raise InvalidInput(f"from {begin} to {end} is no range of the past; give the earlier moment first")
+            _check_within(case.plan, first, last)
             count = _count(case.plan, first, last, limit)
             if len(case.book.backfills) >= MAX_BACKFILLS:
                 raise WrongState(f"schedule {name!r} has {MAX_BACKFILLS} backfills under way; wait until one is done")
@@ -276,6 +278,17 @@ def _checked(schedule: Schedule, name: str, now: int, workflow: Workflow[..., An
             )
         workflow.signature.check(Plan(name, made).input(now))
     return made
+
+
+def _check_within(plan: Plan, first: int, last: int) -> None:
+    """Where the schedule has no ticks, there are none to make up for."""
+    start, end = plan.schedule.start, plan.schedule.end
+    if start is not None and first < moment_of("start", start):
+        raise InvalidInput(
+            f"schedule {plan.name!r} starts at {start.isoformat()}; backfill from then on, or update its start"
+        )
+    if end is not None and last > moment_of("end", end):
+        raise InvalidInput(f"schedule {plan.name!r} ends at {end.isoformat()}; backfill until then, or update its end")
 
 
 def _count(plan: Plan, first: int, last: int, limit: int) -> int:

@@ -37,6 +37,7 @@ def test_what_cannot_be_is_refused(run):
         ("hook", "create", "x", "--scheme", "md5", "-w", "w"): "standard-webhooks, github",
         ("hook", "create", "x", "--scheme", "none", "-w", "w", "--mode", "go"): "start-or-signal",
         ("hook", "create", "x", "--scheme", "none", "-w", "w", "--prefix", "p"): "only the scheme hmac",
+        ("hook", "create", "x", "--scheme", "none", "-w", "w", "--filter", "("): "no JMESPath expression",
         ("hook", "create", "x", "--scheme", "github", "-w", "w"): "needs 1 to 8 secrets",
         ("hook", "rotate", "orders"): "either --secret",
         ("hook", "show", "nothing"): "edow hook list",

@@ -68,6 +68,7 @@ class HookSpec(ActionSpec, kw_only=True, frozen=True):
     name: str
     scheme: Scheme
     secrets: list[str] = []
+    filter: str = ""
     delivery: str = ""
     hmac: Hmac | None = None
     tolerance: str = "5m"
@@ -82,6 +83,7 @@ class HookSpec(ActionSpec, kw_only=True, frozen=True):
             scheme=self.scheme,
             action=self.action(),
             secrets=tuple(self.secrets),
+            filter=self.filter,
             delivery=self.delivery,
             hmac=self.hmac or Hmac(),
             tolerance=seconds(self.tolerance, "tolerance"),
@@ -95,6 +97,7 @@ class HookView(ActionView, kw_only=True, frozen=True):
     name: str
     scheme: Scheme
     secrets: list[str]
+    filter: str
     delivery: str
     hmac: Hmac | None
     tolerance_seconds: float
@@ -154,6 +157,7 @@ def _view(hook: Hook, counts: Mapping[str, int]) -> HookView:
         name=hook.name,
         scheme=hook.scheme,
         secrets=[references.shown(secret) for secret in hook.secrets],
+        filter=hook.filter,
         delivery=hook.delivery,
         hmac=hook.hmac if hook.scheme == "hmac" else None,
         tolerance_seconds=hook.tolerance,

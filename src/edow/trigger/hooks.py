@@ -16,10 +16,10 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from edow.errors import InvalidInput, NotFound
-from edow.store.contract import Store
+from edow.errors import InvalidInput, NotFound, RecordChanged
+from edow.store.contract import Put, Store
 from edow.trigger import references, signatures
-from edow.trigger.action import DAY, Action, Applier, Claim, Plan, Result, digest
+from edow.trigger.action import DAY, Action, Applier, Claim, Intent, Plan, Result, digest
 from edow.trigger.mapping import Expression
 from edow.trigger.signatures import SCHEMES, Hmac, Refused, Request, Scheme
 from edow.trigger.tally import Tally
@@ -36,7 +36,7 @@ FORM = "application/x-www-form-urlencoded"
 MAX_FIELDS = 1000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-OUTCOMES = ("started", "attached", "signalled", "kept", "unmatched", "duplicate", "challenge")
+OUTCOMES = ("started", "attached", "signalled", "kept", "unmatched", "duplicate", "ignored", "challenge")
 REASONS = ("signature", "timestamp", "payload", "mapping", "too_large", "media_type", "secret")
 
 # What the scheme's senders call a delivery, where it is not in a header.
@@ -50,6 +50,7 @@ class Hook(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     scheme: Scheme
     action: Action
     secrets: tuple[str, ...] = ()
+    filter: str = ""  # an expression: deliveries for which it does not hold are answered, and do nothing
     delivery: str = ""  # an expression for the delivery's id; "": what the scheme has, else the body's digest
     hmac: Hmac = Hmac()
     tolerance: float = 300.0  # seconds that a signed timestamp may be off
@@ -74,8 +75,9 @@ class Hook(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         if not self.tolerance < self.remember <= 366 * DAY:
             raise InvalidInput(f"remember of {what} must be from tolerance to 366 days, not {self.remember:g} s")
         self.action.check(what)
-        if self.delivery:
-            Expression(self.delivery, f"the delivery id of {what}")
+        for name, text in (("filter", self.filter), ("delivery id", self.delivery)):
+            if text:
+                Expression(text, f"the {name} of {what}")
         return self
 
     def shown(self) -> dict[str, Any]:
@@ -137,6 +139,8 @@ class HookDesk:
             return answer
         context: dict[str, object] = {"body": payload, "headers": headers, "digest": sha256(body).hexdigest()}
         try:
+            if hook.filter and not Expression(hook.filter, f"the filter of hook {hook.name!r}").holds(context):
+                return HookAnswer(200, {"status": "ignored"}, "ignored")
             plan = Plan(hook.action, f"hook {hook.name!r}")
             delivery = _delivery_id(hook, id, context)
             key = f"{hook.name}/{digest(delivery)}"
@@ -146,7 +150,19 @@ class HookDesk:
         except InvalidInput as problem:
             raise _No(400, "mapping", str(problem)) from None
         claim = Claim("hooks", hook.name, DELIVERIES, key, now + round(hook.remember * 1_000_000))
-        return _accepted(await self._applier.apply(intent, claim))
+        return _accepted(await self._once(intent, claim, _twin(hook, id, claim, body)))
+
+    async def _once(self, intent: Intent, claim: Claim, twin: Claim | None) -> Result:
+        """Neither if the delivery has been here, nor if its body has under another id."""
+        if twin is None:
+            return await self._applier.apply(intent, claim)
+        put = Put(twin.kind, twin.key, msgspec.json.encode(Result("duplicate", intent.execution)), 0, twin.expires_at)
+        try:
+            return await self._applier.apply(intent, claim, [put])
+        except RecordChanged:
+            if (done := await self._applier.done(twin)) is None:
+                raise
+            return done
 
 
 def decode(body: bytes) -> Hook:
@@ -229,6 +245,16 @@ def _delivery_id(hook: Hook, of_header: str | None, context: Mapping[str, object
     if found and len(found) > MAX_DELIVERY_ID:
         raise InvalidInput(f"the delivery id has {len(found)} characters; the limit is {MAX_DELIVERY_ID}")
     return found or str(context["digest"])
+
+
+def _twin(hook: Hook, of_header: str | None, claim: Claim, body: bytes) -> Claim | None:
+    """Of what was signed, where neither a time nor the id is: whoever has recorded a request can send it again under
+    another id. Not if the operator has said what tells deliveries apart.
+    """
+    timeless = hook.scheme == "github" or (hook.scheme == "hmac" and not hook.hmac.timestamp_header)
+    if not timeless or of_header is None or hook.delivery:
+        return None
+    return msgspec.structs.replace(claim, key=f"{hook.name}/{digest('body', body)}")
 
 
 def _trace(headers: Mapping[str, str]) -> str:

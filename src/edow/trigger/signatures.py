@@ -96,7 +96,7 @@ def _standard(request: Request, secrets: Sequence[bytes], _: Hmac) -> str:
 
 def _github(request: Request, secrets: Sequence[bytes], _: Hmac) -> str | None:
     """Signs neither the time nor the delivery's id: a request that somebody recorded can be sent again under another
-    id. Whoever minds takes the body's digest for the id.
+    id. So the hook knows the body's digest as well.
     """
     given = _header(request, "x-hub-signature-256")
     _match([given], ["sha256=" + _digest(secret, request.body).hex() for secret in secrets])

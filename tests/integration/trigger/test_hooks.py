@@ -253,6 +253,39 @@ async def test_github_is_greeted_and_its_deliveries_have_its_ids(store, clock):
     assert (await github("push", b'{"after": "other"}')).status == 200
 
 
+async def test_a_recorded_delivery_under_another_id(store, clock):
+    """Where neither time nor id is signed, the body is known again; unless the operator says that ids alone count."""
+    action = Action(workflow="build", input="{body: body}")
+    await define(store, Hook(name="gh", scheme="github", secrets=("s3cret",), action=action))
+    by_id = 'headers."x-github-delivery"'
+    await define(store, Hook(name="ids", scheme="github", secrets=("s3cret",), action=action, delivery=by_id))
+
+    async def send(name: str, id: str, body: bytes, desk: HookDesk) -> HookAnswer:
+        signature = "sha256=" + hmac.new(b"s3cret", body, hashlib.sha256).hexdigest()
+        return await desk.receive(name, {"X-GitHub-Delivery": id, "X-Hub-Signature-256": signature}, body, T0)
+
+    desk, other = HookDesk(store, clock, "api-1"), HookDesk(store, clock, "api-2")
+    first = await send("gh", "one", b"[1]", desk)
+    assert first.outcome == "started"
+    for id in ("one", "two"):
+        again = await send("gh", id, b"[1]", other)
+        assert (again.status, again.outcome, again.body["execution"]) == (200, "duplicate", first.body["execution"])
+    assert (await send("gh", "one", b"[2]", desk)).outcome == "duplicate"
+    assert (await send("gh", "two", b"[2]", desk)).outcome == "started"
+    assert [(await send("ids", id, b"[1]", desk)).outcome for id in ("one", "two")] == ["started", "started"]
+
+
+async def test_a_filter(store, clock):
+    """What does not match is answered, counted and not remembered; an expression that fails is a refusal."""
+    action = Action(workflow="build", input="{body: body}")
+    hook = Hook(name="some", scheme="none", action=action, filter="length(body.kind) > `3`")
+    await define(store, hook)
+    desk = HookDesk(store, clock, "api-1")
+    answers = [await desk.receive("some", {}, body, T0) for body in (b'{"kind": "no"}', b'{"kind": "push"}', b"{}")]
+    assert [each.outcome for each in answers] == ["ignored", "started", "mapping"]
+    assert [each.status for each in answers] == [200, 202, 400]
+
+
 async def test_slack_is_answered_its_challenge_and_known_by_its_event_ids(store, clock):
     """The challenge only when it is signed; a slash command is a form."""
     await define(

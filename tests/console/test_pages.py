@@ -6,6 +6,7 @@ import asyncio
 import re
 import threading
 import time
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,26 @@ async def test_who_has_no_token_is_asked_for_one_and_comes_in_with_it(console: C
         await http.post("/logout")
         assert (await http.get("/")).status_code == 303
     assert (await console.client.get("one").describe()).status is Status.RUNNING
+
+
+async def test_signing_in_goes_where_one_wanted_to(console: Console) -> None:
+    """Also after a mistake; never to another site, whatever the address says."""
+    await console.client.start(flow.order.with_options(id="a b?c"), "anvil")
+    text = await console.client.tokens().create("viewer", "read")
+    async with console.http() as http:
+        for wanted in ("/executions?q=a%20b&status=running", "/executions/a%20b%3Fc"):
+            asked = (await http.get(wanted)).headers["location"]
+            page = await http.get(asked)
+            [to] = re.findall('name="to" value="([^"]*)"', page.text)
+            wrong = await http.post("/login", data={"token": "wrong", "to": unescape(to)})
+            assert f'value="{to}"' in wrong.text
+            welcome = await http.post("/login", data={"token": text, "to": unescape(to)})
+            assert welcome.headers["location"].replace("+", "%20") == wanted
+            assert (await http.get(welcome.headers["location"])).status_code == 200
+            await http.post("/logout")
+        for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "/\t/evil.example", "evil", ""):
+            welcome = await http.post("/login", data={"token": text, "to": elsewhere})
+            assert welcome.headers["location"] == "/", elsewhere
 
 
 async def test_a_form_of_another_site_is_refused(console: Console) -> None:

@@ -26,6 +26,7 @@ from edow.console.listing import PAGE, PERIODS, listing, search_of
 from edow.console.look import Look
 from edow.console.overview import overview
 from edow.console.performance import WINDOWS, performance
+from edow.console.problems import own_address
 from edow.console.render import HERE, answer, root_of
 from edow.console.traffic import traffic
 from edow.errors import InvalidInput, NotFound, WrongState
@@ -160,18 +161,20 @@ async def signal(client: Acting, look: Looking, id: FromPath[str], data: Form) -
 @get("/login", opt={"access": "public"})
 async def login_page(request: Asked, render: Rendering) -> Page:
     """Where a browser without a token is sent."""
-    return render.page(request, "login.html", here="login", problem="")
+    to = own_address(request.query_params.get("to", "/"))
+    return render.page(request, "login.html", here="login", problem="", to=to)
 
 
 @post("/login", opt={"access": "public"})
 async def login(request: Asked, backend: Shared, render: Rendering, data: Form) -> Response[Any]:
     """The token goes into a cookie that no script can read and no other site can send."""
     refuse_other_origins(request)
-    given = text(data, "token")
+    given, to = text(data, "token"), own_address(text(data, "to"))
     token = await backend.client.tokens().check(given) if given else None
     if token is None:
-        return render.page(request, "login.html", 401, here="login", problem="This token is not valid (any more).")
-    welcome = Redirect("/", status_code=303)
+        problem = "This token is not valid (any more)."
+        return render.page(request, "login.html", 401, here="login", problem=problem, to=to)
+    welcome = Redirect(to, status_code=303)
     secure = request.url.scheme == "https"
     welcome.set_cookie(COOKIE, given, path=root_of(request) or "/", httponly=True, samesite="strict", secure=secure)
     return welcome

@@ -598,6 +598,18 @@ async def test_a_subscription_that_outlives_its_topic_is_made_again(url: str) ->
         assert bodies(await receiving) == [b"kept"]
 
 
+async def test_a_topic_that_was_deleted_since_it_was_looked_at_is_made_again(url: str) -> None:
+    """A subscription that cannot be made for want of it tells; else it would be taken for being there for ever."""
+    async with opened(url) as transport, raw(url) as client:
+        await transport.ensure([TopicSpec("topic", ())])
+        await client.publisher.delete_topic(topic=client.topic("topic"))
+        with pytest.raises(TransportUnavailable):
+            await transport.ensure([TopicSpec("topic", ("one",))])
+        reader = await member(transport, "topic")
+        await transport.publish([Message("topic", b"kept")])
+        assert bodies(await take(reader, 1)) == [b"kept"]
+
+
 @pytest.mark.filterwarnings("ignore:The return_immediately flag is deprecated")
 @pytest.mark.parametrize("mode", ["broadcast", "shared", "exclusive"])
 async def test_a_subscriber_hears_again_whose_subscription_has_outlived_its_topic(

@@ -198,6 +198,8 @@ class Topics:
         try:
             await self._ask(method, type(wanted).pb(wanted), wanted.name)
         except NotFound as problem:
+            if isinstance(wanted, Subscription):  # it is the topic that is gone, whatever we knew of it
+                self._exists[wanted.topic] = False
             raise self._link.error(problem, f"{wanted.name} cannot be made") from problem
 
     async def _has(self, wanted: Topic | Subscription) -> bool:

@@ -19,7 +19,7 @@ from tests.api.test_dead_letters import put_letters
 LETTER = {"which": {"ids": ["e-0/1/charge"]}}
 BODIES: dict[str, dict[str, object]] = EXAMPLES | {
     "bring_dead_letters_back": {"which": {"task": "charge"}},
-    "discard_dead_letters": LETTER,
+    "discard_dead_letters": LETTER | {"reason": "seen to"},
     "redrive_dead_letters": LETTER,
     "set_dead_letters_aside": LETTER | {"reason": "later"},
     "start_job": {"action": "pause", "match": {"workflow": "w"}},

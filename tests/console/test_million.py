@@ -25,6 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=PATIENCE_MS)
 
 MILLION = 1_000_000
+LAST = now_us()  # when the last of them started, however much later a test runs
 # Of each hundred: one has failed, two run, one is parked, and the others have completed. Three workflows. Of each
 # thousand one of those that run waits to be tried again, and one of those that are parked was paused.
 FILL = """
@@ -54,7 +55,7 @@ def million(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asyncio.run(make())
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA synchronous = OFF")
-        database.execute(FILL.replace("?", str(MILLION)), {"start": now_us() - MILLION * 1000})
+        database.execute(FILL.replace("?", str(MILLION)), {"start": LAST - MILLION * 1000})
         database.commit()
     return path
 
@@ -72,10 +73,10 @@ async def console(million: Path) -> AsyncIterator[Console]:
         ExecutionFilter(workflow="fulfil"),
         ExecutionFilter(id_prefix="order-"),
         ExecutionFilter(id_prefix="order-0012"),
-        ExecutionFilter(started_after=now_us() - 10_000_000),
+        ExecutionFilter(started_after=LAST - 10_000_000),
         ExecutionFilter(status=[Standing.RETRYING]),
         ExecutionFilter(status=[Standing.RETRYING, Standing.PAUSED], workflow="fulfil"),
-        ExecutionFilter(status=[Standing.PAUSED], started_before=now_us() - 100_000_000),
+        ExecutionFilter(status=[Standing.PAUSED], started_before=LAST - 100_000_000),
     ],
 )
 def test_a_page_of_a_million_reads_no_more_than_a_page(million: Path, where: ExecutionFilter) -> None:

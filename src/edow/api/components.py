@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
+import msgspec
+
 from edow.api.audit import AuditOutcome
 from edow.api.dead_letters import AnyState, LetterState
 from edow.api.executions import IfExists, StartOutcome
@@ -61,7 +63,7 @@ NULL = {"type": "null"}
 def with_names(document: dict[str, Any]) -> dict[str, Any]:
     """The document with a component for each of these, where it has them inline."""
     namer = _Namer()
-    named: dict[str, Any] = namer.named(document)
+    named: dict[str, Any] = namer.named(msgspec.to_builtins(document))  # a default may be a struct
     schemas = {RENAMED.get(name, name): schema for name, schema in named["components"]["schemas"].items()}
     for name in namer.used:
         schemas[name] = OBJECTS.get(name) or {"type": "string", "enum": list(get_args(ENUMS[name]))}

@@ -87,6 +87,7 @@ def test_being_watched_is_compared_with_not() -> None:
     answer = bench("watched", "--workflows", "1000", "--rounds", "1")
     assert answer["ratio"] == pytest.approx(answer["steps_per_second"] / answer["ceiling_steps_per_second"], abs=0.01)
     assert answer["details"]["spans"] > 0
+    assert answer["peak_rss_mb"] > 0
 
 
 async def test_what_cannot_be_seen_is_no_measurement() -> None:

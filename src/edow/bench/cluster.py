@@ -19,9 +19,13 @@ class Cluster(NamedTuple):
     fleet: Fleet
 
     def peak_rss_mb(self) -> float:
-        """Of the largest process that runs now."""
-        services = [*self.fleet.alive("orchestrator"), *self.fleet.alive("worker")]
-        return round(max((Memory(service.pid).peak_mb for service in services), default=0.0), 1)
+        return peak_rss_mb(self.fleet)
+
+
+def peak_rss_mb(fleet: Fleet) -> float:
+    """Of the largest orchestrator or worker that runs now."""
+    services = [*fleet.alive("orchestrator"), *fleet.alive("worker")]
+    return round(max((Memory(service.pid).peak_mb for service in services), default=0.0), 1)
 
 
 @asynccontextmanager

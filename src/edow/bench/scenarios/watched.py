@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edow.bench.cluster import peak_rss_mb
 from edow.bench.load import Round
 from edow.bench.model import MODULES, Measurement, Options, Place
 from edow.bench.onlooker import OVERVIEW_SECONDS, SCRAPE_SECONDS, Collector, Page, Unseen, looking_at
@@ -24,9 +25,10 @@ TARGET = "0.90 of the speed unwatched"
 
 
 class Turn(NamedTuple):
-    """One round, and how many spans there were of it."""
+    """One round: steps a second, the largest process, and how many spans there were of it."""
 
     per_second: float
+    peak_rss_mb: float
     spans: int = 0
 
 
@@ -51,7 +53,7 @@ async def measure(options: Options, place: Place, stage: Stage) -> Measurement:
         ceiling_steps_per_second=round(most, 1),
         ratio=round(ratio, 3),
         latency_ms=None,
-        peak_rss_mb=0.0,
+        peak_rss_mb=max(turn.peak_rss_mb for turn in watched),
         fsync=True,
         details={
             "rounds": options.rounds,
@@ -68,7 +70,7 @@ async def _plain(place: Place, executions: int) -> Turn:
     async with Fleet(MODULES, place.store, place.folder, place.transport) as fleet:
         await fleet.spawn("orchestrator", ["-m", "edow.bench.unwatched", *MODULES])
         await fleet.start("worker")
-        return Turn(await _loaded(fleet, executions))
+        return Turn(await _loaded(fleet, executions), peak_rss_mb(fleet))
 
 
 async def _watched(place: Place, executions: int) -> Turn:
@@ -85,10 +87,10 @@ async def _watched(place: Place, executions: int) -> Turn:
                 await fleet.during(service.ready())
             pages = [Page(f"{_url(each)}/metrics", SCRAPE_SECONDS) for each in (*served, api)]
             async with looking_at([Page(_url(api), OVERVIEW_SECONDS), *pages]):
-                speed = await _loaded(fleet, executions)
+                speed, peak = await _loaded(fleet, executions), peak_rss_mb(fleet)
         if not collector.spans:
             raise Unseen("the collector got no spans")
-    return Turn(speed, collector.spans)
+    return Turn(speed, peak, collector.spans)
 
 
 async def _loaded(fleet: Fleet, executions: int) -> float:

@@ -26,7 +26,7 @@ SAVE = f"UPDATE {TABLE} SET value = $1 WHERE key = $2"
 HAS_WRITTEN = "SELECT pg_current_xact_id_if_assigned() IS NOT NULL"
 
 UNDEFINED_TABLE = "42P01"
-MADE_MEANWHILE = ("42P07", "23505")  # by another process
+MADE_MEANWHILE = ("42P07", "42710", "23505")  # table, its type, or a row of either: by another process
 NOT_ALLOWED = "42501"
 
 log = logging.getLogger("edow.worker")

@@ -1,5 +1,7 @@
 """What every test shares."""
 
+import compileall
+import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +19,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Processes that tests start are interrupted by Ctrl-C, also where the tests run in the background of a shell."""
+    """Processes that tests start are interrupted by Ctrl-C, also where the tests run in the background of a shell.
+
+    And hundreds of them import EDOW: it is compiled once and not by each, also where PYTHONDONTWRITEBYTECODE is set.
+    """
     from tests.conformance.matrix import Matrix
 
+    if not hasattr(config, "workerinput"):
+        for folder in ("src", "scripts", "tests"):
+            compileall.compile_dir(config.rootpath / folder, quiet=2, rx=re.compile(r"/test_\w+\.py$"))
     if path := config.getoption("--matrix"):
         config.pluginmanager.register(Matrix(Path(path)))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

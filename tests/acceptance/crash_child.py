@@ -1,13 +1,10 @@
-"""A real orchestrator or worker process that kills itself at one persisted boundary. Run by `test_crash.py`.
-
-usage: crash_child.py ROLE STORE TRANSPORT CRASH_AT NAMES_FILE
-"""
+"""A real orchestrator or worker process that kills itself at one persisted boundary. Run by `test_crash.py`."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import sys
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +14,13 @@ from edow.testing.boundaries import BoundaryStore, BoundaryTransport, Countdown
 from edow.transport.contract import Transport
 
 
-async def main(role: str, store: str, transport: str, crash_at: int, names: Path) -> None:
+def run(role: str, store: str, transport: str, crash_at: int, effects: str) -> None:
+    """Until SIGTERM, or the boundary. What tasks do goes to `effects`."""
+    os.environ["EDOW_TEST_EFFECTS"] = effects
+    asyncio.run(main(role, store, transport, crash_at))
+
+
+async def main(role: str, store: str, transport: str, crash_at: int) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     registry = load_registry([str(Path(__file__).parent / "crash_flow.py")])
@@ -27,11 +30,5 @@ async def main(role: str, store: str, transport: str, crash_at: int, names: Path
         system.transport = cast(Transport, BoundaryTransport(system.transport, countdown))
         service = system.orchestrator(lease_ttl=0.6) if role == "orchestrator" else system.worker(lease_seconds=0.6)
         await service.start()
-        print("ready", flush=True)
         await stop.wait()
-        names.write_text("\n".join(countdown.names))
         await service.stop()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), Path(sys.argv[5])))

@@ -1,16 +1,15 @@
 """Crashes at every persisted boundary: real processes, SIGKILL, nothing lost and nothing applied twice.
 
-One dry run counts the boundaries that a role passes on the way through `crash_flow`; then one run for each of them,
-in which that process dies there and an ordinary one replaces it. The suite runs on one shared file (state and
+One run through `crash_flow` for each boundary that a role passes on the way, in which that process dies there and an
+ordinary one replaces it, until one in which it passes no more boundaries than that. The suite runs on one shared file (state and
 messages commit together) and on two files (outbox, publish, acknowledge: the shape that every broker has).
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import signal
 import sqlite3
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +17,9 @@ from pathlib import Path
 import pytest
 
 import edow
-from tests.acceptance import crash_flow
+from tests.acceptance import crash_child, crash_flow
+from tests.forks import Fork
 
-CHILD = Path(__file__).parent / "crash_child.py"
 ORDERS = {1: False, 2: True}
 MOST = 120  # more boundaries than any role passes; those beyond the last one are not run
 
@@ -33,24 +32,20 @@ class World:
         self.store = store
         self.transport = transport
         self.effects = folder / "effects.db"
-        self.names = folder / "names"
         connection = sqlite3.connect(self.effects)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("CREATE TABLE applied (name TEXT)")
         connection.commit()
         connection.close()
 
-    async def spawn(self, role: str, crash_at: int = 0) -> asyncio.subprocess.Process:
-        environment = os.environ | {"EDOW_TEST_EFFECTS": str(self.effects)}
-        arguments = [str(CHILD), role, self.store, self.transport, str(crash_at), str(self.names)]
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment, stdout=pipe)
+    def spawn(self, role: str, crash_at: int = 0) -> Fork:
+        return Fork(crash_child.run, role, self.store, self.transport, crash_at, str(self.effects))
 
     async def run(self, role: str, crash_at: int) -> bool:
         """Everything to its end with `role` crashing at a boundary; False if that boundary was never reached."""
-        crashing = await self.spawn(role, crash_at)
-        other = await self.spawn("worker" if role == "orchestrator" else "orchestrator")
-        replacement: asyncio.subprocess.Process | None = None
+        crashing = self.spawn(role, crash_at)
+        other = self.spawn("worker" if role == "orchestrator" else "orchestrator")
+        replacement: Fork | None = None
         try:
             async with edow.Client(self.store) as client, asyncio.TaskGroup() as group:
                 ends = [group.create_task(self.order(client, number)) for number in ORDERS]
@@ -58,7 +53,8 @@ class World:
                 everything = asyncio.gather(*ends)
                 await asyncio.wait({died, everything}, return_when=asyncio.FIRST_COMPLETED)
                 if died.done():
-                    replacement = await self.spawn(role)
+                    assert died.result() == -signal.SIGKILL, f"{role} ended before boundary {crash_at}"
+                    replacement = self.spawn(role)
                 await everything
                 if not died.done():
                     crashing.terminate()

@@ -1,8 +1,8 @@
 """Crashes at every persisted boundary: real processes, SIGKILL, nothing lost and nothing applied twice.
 
 One run through `crash_flow` for each boundary that a role passes on the way, in which that process dies there and an
-ordinary one replaces it, until one in which it passes no more boundaries than that. The suite runs on one shared file (state and
-messages commit together) and on two files (outbox, publish, acknowledge: the shape that every broker has).
+ordinary one replaces it, until one in which it passes no more boundaries than that. The suite runs on one shared file
+(state and messages commit together) and on two files (outbox, publish, acknowledge: the shape that every broker has).
 """
 
 from __future__ import annotations

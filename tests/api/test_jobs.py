@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from edow.app import System, now
-from edow.client import Client
+from edow.client import Client, jobs
 from edow.client.actor import Actor
 from edow.client.job_runner import JobRunner
 from edow.client.jobs import Job, Match, Order
 from edow.errors import WrongState
 from edow.model import inbox
+from edow.store.contract import Put
 from tests.api.serving import Api
 
 CHILD = Path(__file__).parent / "job_child.py"
@@ -39,6 +40,23 @@ async def finish(runner: JobRunner, client: Client, id: str) -> Job:
     while (job := await client.jobs().get(id)).ended_at is None:
         await runner.run_once()
     return job
+
+
+async def test_a_job_begins_however_many_have_ended(each: Api):
+    """Those that have ended are kept for a month, and come first."""
+    ended = [Job(id=f"job-{n:05}", action="cancel", match=Match(), created_at=1, ended_at=now()) for n in range(1001)]
+    await each.system.store.records_put([jobs.put(job, 0) for job in ended], now())
+    await start_many(each.client, 3)
+    job = await each.client.jobs().start(Order(action="cancel", match=Match(workflow="w")))
+    assert (await finish(JobRunner(each.system.store, now), each.client, job.id)).handled == 3
+
+
+async def test_a_job_that_cannot_be_gone_on_with_holds_up_no_other(each: Api):
+    """Its record makes no sense, say after a downgrade."""
+    await each.system.store.records_put([Put(jobs.KIND, "job-0", b"{}")], now())
+    await start_many(each.client, 3)
+    job = await each.client.jobs().start(Order(action="cancel", match=Match(workflow="w")))
+    assert (await finish(JobRunner(each.system.store, now), each.client, job.id)).handled == 3
 
 
 async def test_a_job_acts_on_all_that_match_once(each: Api):

@@ -13,14 +13,14 @@ import pytest
 
 import edow
 from edow.app import now
-from edow.client import audit
+from edow.client import audit, redrives
 from edow.client.actor import Actor
 from edow.client.audit import AuditFilter
 from edow.client.desk import Stages
 from edow.client.redriver import Redriver
 from edow.client.redrives import Redrive
 from edow.errors import InvalidInput, NotFound, SignatureMismatch, StoreUnavailable, WrongState
-from edow.store.contract import DeadLetterFilter
+from edow.store.contract import DeadLetterFilter, Record, Store
 from edow.testing.boundaries import BoundaryStore
 from edow.trigger.poison import Buried, bury
 from tests.integration.system import Running, Setup, registry_of, running, until
@@ -214,6 +214,24 @@ async def test_somebody_stops_it(setup: Running) -> None:
         "dead_letter.stop_redrive",
         "dead_letter.redrive_in_stages",
     ]
+
+
+async def test_it_is_stopped_also_while_it_goes_a_step_further(setup: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever stops it need not try again."""
+    await parked(setup, range(3))
+    begun = await setup.client.desk().redrive(group(setup), None, QUICK)
+    find, looks = redrives.find, []
+
+    async def overtaken(store: Store, id: str) -> tuple[Redrive, Record]:
+        found = await find(store, id)
+        looks.append(id)
+        if len(looks) == 1:
+            await Redriver(store, now).run_once()
+        return found
+
+    monkeypatch.setattr(redrives, "find", overtaken)
+    assert (await setup.client.desk().stop_redrive(begun.id)).state == "stopped"
+    assert len(looks) == 2
 
 
 async def test_an_execution_that_ends_meanwhile_holds_nothing_up(setup: Running) -> None:

@@ -8,11 +8,12 @@ import msgspec
 
 from edow.client import redrives
 from edow.client.audit import Value
+from edow.client.jobs import TRIES
 from edow.client.letters import Selection, checked_args, select_letters
 from edow.client.link import Link
 from edow.client.redrives import KIND, Redrive
 from edow.client.starting import parameters
-from edow.errors import EdowError, InvalidInput, WrongState
+from edow.errors import EdowError, InvalidInput, RecordChanged, WrongState
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
 from edow.trigger.again import Anew
 from edow.workflow.registry import Registry
@@ -131,14 +132,19 @@ class Desk:
         return (await redrives.find(self._link.store, id))[0]
 
     async def stop_redrive(self, id: str, reason: str = "") -> Redrive:
-        """Take no more letters; those in hand are waited for. Raises NotFound, WrongState, RecordChanged."""
-        redrive, record = await redrives.find(self._link.store, id)
-        if redrive.state != "running":
-            raise WrongState(f"redrive {id!r} is {redrive.state} already")
-        stopped = msgspec.structs.replace(redrive, state="stopped", why=reason or "somebody stopped it")
-        put = Put(KIND, id, msgspec.json.encode(stopped), if_version=record.version)
-        await self._link.act("dead_letter.stop_redrive", id, {"reason": reason}, puts=[put])
-        return stopped
+        """Take no more letters; those in hand are waited for. Raises NotFound, WrongState."""
+        for _ in range(TRIES):
+            redrive, record = await redrives.find(self._link.store, id)
+            if redrive.state != "running":
+                raise WrongState(f"redrive {id!r} is {redrive.state} already")
+            stopped = msgspec.structs.replace(redrive, state="stopped", why=reason or "somebody stopped it")
+            put = Put(KIND, id, msgspec.json.encode(stopped), if_version=record.version)
+            try:
+                await self._link.act("dead_letter.stop_redrive", id, {"reason": reason}, puts=[put])
+            except RecordChanged:
+                continue  # it went a step further
+            return stopped
+        raise RecordChanged(KIND, id)
 
     async def _park(self, which: Selection, reason: str, action: str) -> int:
         ids = [each.id for each in await select_letters(self._link, which)]

@@ -5,11 +5,15 @@ A step belongs to whoever writes the record first; the others have done nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import AsyncIterator, Callable
 from typing import ClassVar
 
 from edow.background import Background, forever
+from edow.errors import Unavailable
 from edow.store.contract import Record, RecordFilter, Store
+
+log = logging.getLogger("edow.client")
 
 IDLE_SECONDS = 1.0
 
@@ -33,12 +37,30 @@ class Stepping:
         await self._background.stop()
 
     async def run_once(self) -> int:
-        """How many are not over. Raises Unavailable."""
-        records = await self._store.records_list(RecordFilter(self.kind))
-        unfinished = [each for each in records if not self._is_over(each)]
-        for record in unfinished:
-            await self._advance(record)
-        return len(unfinished)
+        """How many were gone on with. Raises Unavailable; what else is wrong with one holds up none of the others."""
+        count = 0
+        async for record in self._records():
+            try:
+                if self._is_over(record):
+                    continue
+                await self._advance(record)
+            except Unavailable:
+                raise
+            except Exception:
+                log.exception("%s %s was not gone on with; trying again", self.kind, record.key)
+            else:
+                count += 1
+        return count
+
+    async def _records(self) -> AsyncIterator[Record]:
+        """Page by page: those that are over are kept for a while, and the newest come last."""
+        where = RecordFilter(self.kind)
+        while records := await self._store.records_list(where):
+            for record in records:
+                yield record
+            if len(records) < where.limit:
+                break
+            where = RecordFilter(self.kind, after=records[-1].key)
 
     def _is_over(self, record: Record) -> bool:
         raise NotImplementedError

@@ -7,6 +7,7 @@ before their execution.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -26,6 +27,7 @@ from edow.trigger.waiting import Waiting
 log = logging.getLogger("edow.trigger")
 
 MOST = 1000
+REST = 20  # times as long as a look at the signals that wait: however many they are, it takes a twentieth of the time
 
 Connect = Callable[[str], Transport]  # a URL to a transport that is not open yet; raises InvalidInput
 
@@ -134,4 +136,9 @@ class EventRunner:
         await forever(self.fire_once, "what was gathered was not started", rest=lambda seconds: max(seconds, 0.01))
 
     async def _deliver_forever(self) -> None:
-        await forever(self.deliver_once, "signals that wait were not delivered")
+        async def look() -> float:
+            began = time.monotonic()
+            await self.deliver_once()
+            return time.monotonic() - began
+
+        await forever(look, "signals that wait were not delivered", rest=lambda took: max(1.0, REST * took))

@@ -24,6 +24,7 @@ log = logging.getLogger("edow.trigger")
 
 POLL_SECONDS = 1.0
 PAGE = 200
+PAGES = 5  # looked at together, if nothing of them can be sent now; the next look goes on behind them
 AT_ONCE = 32  # sent at the same time,
 FOR_ONE = 8  # and to one endpoint: one that is slow does not hold up the others
 MOST = 1000
@@ -40,6 +41,7 @@ class Sender:
         self._endpoints: dict[str, Endpoint] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
+        self._behind: str | None = None  # what is due goes on there: before it is more than could be sent
         self._background = Background(("edow-endpoints", self._look_forever), ("edow-webhooks", self._send_forever))
         self.tally = Tally(store, clock, "endpoints", process)
 
@@ -78,16 +80,29 @@ class Sender:
 
     async def send_once(self) -> float:
         """Begin to send what is due, as much as may be sent at once; the seconds until there may be more."""
-        now = self._clock()
-        records = await self._store.records_list(RecordFilter(OUTGOING, DUE, limit=PAGE))
-        due = [record for record in records if _time_of(record) <= now]
+        for _ in range(PAGES):
+            now = self._clock()
+            records = await self._store.records_list(RecordFilter(OUTGOING, DUE, self._behind, limit=PAGE))
+            due = [record for record in records if _time_of(record) <= now]
+            under_way = len(self._sending)
+            await self._begin_all(due)
+            if len(due) < PAGE:
+                again, self._behind = self._behind is not None, None
+                later = [(_time_of(record) - now) / 1_000_000 for record in records if _time_of(record) > now]
+                return 0.0 if again else min([POLL_SECONDS, *later])
+            if len(self._sending) >= AT_ONCE:
+                break
+            self._behind = due[-1].key
+            if len(self._sending) > under_way:
+                break
+        return POLL_SECONDS
+
+    async def _begin_all(self, due: Sequence[Record]) -> None:
         messages = await self._store.records_get(OUTGOING, [MESSAGES + _id_of(record) for record in due])
         for index, record in zip(due, messages, strict=True):
             if len(self._sending) >= AT_ONCE:
-                break
+                return
             await self._begin(index, record)
-        later = [(_time_of(record) - now) / 1_000_000 for record in records if _time_of(record) > now]
-        return min([POLL_SECONDS, *later])
 
     async def settle(self) -> None:
         """Until what is being sent has been answered."""
@@ -166,7 +181,15 @@ class Sender:
         await forever(self.look_once, "endpoints were not looked at", POLL_SECONDS)
 
     async def _send_forever(self) -> None:
-        await forever(self.send_once, "webhooks were not sent", POLL_SECONDS, lambda seconds: max(seconds, 0.05))
+        await forever(self._send_some, "webhooks were not sent", POLL_SECONDS, lambda seconds: max(seconds, 0.05))
+
+    async def _send_some(self) -> float:
+        """What is answered makes room for the next at once."""
+        seconds = await self.send_once()
+        if not self._sending:
+            return seconds
+        await asyncio.wait(list(self._sending.values()), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return 0.0
 
 
 def _keys(endpoint: Endpoint, now: int) -> list[bytes]:

@@ -20,10 +20,11 @@ from edow.client.endpoints import EndpointSpec
 from edow.errors import InvalidInput, StoreUnavailable
 from edow.model.execution import ENDED, Execution, Status
 from edow.store.contract import DeadLetterFilter, ExecutionFilter, Put, RecordFilter, Store
+from edow.testing.polling import until
 from edow.trigger import outgoing, post
 from edow.trigger.addresses import networks
 from edow.trigger.outgoing import BACKOFF, DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint
-from edow.trigger.sender import Sender
+from edow.trigger.sender import FOR_ONE, Sender
 from edow.trigger.signatures import Hmac, Refused, Request, verify
 from tests.integration.trigger.stores import T0, Clock
 
@@ -231,6 +232,52 @@ async def test_a_receiver_that_says_nothing_does_not_hold_it_up(store, clock, re
     await send(sender)
     assert sender.tally.counts["shop"] == {"failed_attempt": 2}
     assert await left(store) == 1
+
+
+async def crowd(store: Store, receiver: Receiver) -> None:
+    """300 messages for an endpoint that is silent, and behind them one for another."""
+    await define(store, receiver.url.replace("?x=1", "?silent"), name="silent")
+    await define(store, receiver.url)
+    puts = [put for at in range(300) for put in outgoing.message("silent", "t", {}, T0 - 300 + at, str(at))]
+    await store.records_put([*puts, *outgoing.message("shop", "t", {}, T0)], T0)
+
+
+async def test_a_silent_receiver_of_many_messages_does_not_hold_up_the_others(store, clock, receiver, monkeypatch):
+    """However many are due before theirs."""
+    await crowd(store, receiver)
+    never, posted, sender = asyncio.Event(), list[str](), await ready(store, clock)
+
+    async def post_to(url: str, *_: object) -> post.Posted:
+        posted.append(url)
+        if "silent" in url:
+            await never.wait()
+        return post.Posted(204)
+
+    monkeypatch.setattr("edow.trigger.sender.post", post_to)
+
+    async def told() -> bool:
+        await sender.send_once()
+        return receiver.url in posted
+
+    await until(told)
+    await sender.stop()
+    assert len(posted) == FOR_ONE + 1
+
+
+async def test_what_is_answered_makes_room_for_the_next(store, clock, receiver, monkeypatch):
+    """Not only the next look, a while later, sends what could not be sent at once."""
+    monkeypatch.setattr("edow.trigger.sender.POLL_SECONDS", 3600.0)
+    await define(store, receiver.url)
+    puts = [put for at in range(30) for put in outgoing.message("shop", "t", {}, T0 - 1, str(at))]
+    await store.records_put(puts, T0)
+    sender = await ready(store, clock)
+    await sender.start()
+
+    async def all_there() -> bool:
+        return len(receiver.got) == 30
+
+    await until(all_there)
+    await sender.stop()
 
 
 async def test_private_addresses_are_refused_unless_allowed(store, clock, receiver):

@@ -18,6 +18,7 @@ Settings = TypeVar("Settings", bound=msgspec.Struct)
 
 _SECRET = re.compile(r"password|secret|token|credential|key$|jaas", re.IGNORECASE)
 _HIDDEN = "***"
+_TOKENS = {"nats"}  # schemes where what stands alone before the @ is no name, but a secret
 
 
 class Address:
@@ -34,9 +35,13 @@ class Address:
             )
         rest, _, query = rest.partition("?")
         authority, slash, path = rest.partition("/")
+        if "@" in path or any("@" in part.partition("=")[0] for part in query.split("&")):
+            raise InvalidInput(
+                f"{scheme}://{_HIDDEN}: there is an @ behind a / or ?; in a password write %2F for / and %3F for ?"
+            )
         credentials, at, hosts = authority.rpartition("@")
         user, colon, password = credentials.partition(":")
-        self.url = url
+        self.url = url.replace("#", "%23")  # here it has no meaning, and client libraries would cut there
         self.scheme = scheme.lower()
         self.user = unquote(user) if at else None
         self.password = unquote(password) if colon else None
@@ -70,7 +75,8 @@ class Address:
     def __str__(self) -> str:
         credentials = ""
         if self.user is not None:
-            credentials = quote(self.user) + (f":{_HIDDEN}" if self.password is not None else "") + "@"
+            user = _HIDDEN if self.password is None and self.scheme in _TOKENS else quote(self.user)
+            credentials = user + (f":{_HIDDEN}" if self.password is not None else "") + "@"
         options = "&".join(
             f"{name}={_HIDDEN if _SECRET.search(name) else value}" for name, value in self.options.items()
         )

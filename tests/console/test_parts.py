@@ -105,6 +105,20 @@ async def test_an_error_is_told_and_not_kept() -> None:
     assert await shared.get("key", read) == "yes"
 
 
+async def test_what_is_stale_is_not_kept() -> None:
+    """It may be a whole history, and nobody may ever look at it again."""
+    clock = [0.0]
+    shared = Shared(lambda: clock[0])
+
+    async def read() -> int:
+        return 1
+
+    for key in range(10):
+        clock[0] += 2.0
+        await shared.get(key, read)
+    assert len(shared._answers) == 1
+
+
 # ── bars ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

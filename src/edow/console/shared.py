@@ -42,13 +42,19 @@ class Shared:
         """Somebody has changed something, and wants to see it."""
         self._answers.clear()
 
+    def _forget_stale(self, now: float) -> None:
+        """What is no longer good is of no use, and may be large."""
+        for key in [key for key, each in self._answers.items() if each.value.done() and each.good_until <= now]:
+            del self._answers[key]
+        while len(self._answers) > MOST:
+            self._answers.popitem(last=False)
+
     async def _read(self, key: Hashable, read: Callable[[], Awaitable[T]]) -> T:
         began = self._clock()
         value: asyncio.Future[Any] = asyncio.ensure_future(read())
         self._answers[key] = _Answer(value, began)
         self._answers.move_to_end(key)
-        while len(self._answers) > MOST:
-            self._answers.popitem(last=False)
+        self._forget_stale(began)
         try:
             found = await asyncio.shield(value)
         except BaseException:

@@ -300,6 +300,7 @@ def test_import_edow_needs_msgspec_alone():
     loaded = {name for name in run.stdout.split() if not name.startswith("_sysconfigdata")}
     third_party = loaded - sys.stdlib_module_names - {PUBLIC}
     assert third_party <= THIRD_PARTY_OF_IMPORT_EDOW, sorted(third_party)
+    assert "asyncio" not in loaded  # a third of the time, and needed only by who runs a loop
 
 
 # --- The test itself -----------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import typer
 
 from edow import __version__
 from edow.cli import main
-from edow.cli.tree import exit_code
+from edow.cli.tree import COMMANDS, exit_code
 from edow.errors import NotFound
+from tests.cli.conftest import Result
 
-COMMANDS = (
+NAMES = (
     *("run", "start", "dev", "orchestrator", "worker"),
     *("list", "show", "signal", "cancel", "terminate", "resume", "dlq"),
     *("replay", "doctor", "bench", "demo", "verify", "version"),
@@ -24,7 +25,7 @@ def test_help_names_every_command(run):
     """`edow --help` lists all commands, and nothing hidden."""
     result = run("--help")
     assert result.code == 0
-    assert all(f" {name} " in result.out for name in COMMANDS)
+    assert all(f" {name} " in result.out for name in NAMES)
     assert " serve " not in result.out
 
 
@@ -69,6 +70,12 @@ def test_version(run):
     """The version, for people and for scripts."""
     assert run("version").out == f"edow {__version__}\n"
     assert f'"edow":"{__version__}"' in run("version", "--json").out
+
+
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["--version", "list", "--nonsense"]])
+def test_version_as_an_option(run, words):
+    """What other commands are asked for it, wherever it leads."""
+    assert run(*words) == Result(0, f"edow {__version__}\n", "")
 
 
 def test_an_error_says_what_and_what_to_do(capsys):
@@ -124,15 +131,37 @@ def test_the_module_is_the_command():
     assert (done.returncode, done.stdout, done.stderr) == (0, f"edow {__version__}\n", "")
 
 
-def test_commands_load_what_they_need_only():
-    """Showing help loads neither orchestrator nor worker nor database."""
-    program = (
-        "import sys\nfrom edow.cli import main\nmain(['--help'])\n"
-        "print(*sorted(m for m in sys.modules if m in "
-        "('edow.app', 'edow.orchestrator', 'edow.worker', 'edow.engine', 'edow.sqlite')), file=sys.stderr)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "\n")
+def loaded(*words: str) -> set[str]:
+    """The modules of a process that ran this command line."""
+    program = "import sys\nfrom edow.cli import main\nmain(sys.argv[1:])\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("words", [["--help"], ["version"]])
+def test_help_loads_no_command(words):
+    """Help of all commands, and the version, need none of them: no client, no store, no broker, no server, no loop."""
+    found = loaded(*words)
+    ours = {name for name in found if name.startswith("edow.")}
+    parts = {"edow.cli", "edow.errors", "edow.model", "edow.workflow"}
+    assert {".".join(name.split(".")[:2]) for name in ours} == parts
+    modules = {name.removeprefix("edow.cli.") for name in ours if name.startswith("edow.cli.")}
+    assert modules == {"about", "delegates", "failure", "later", "options", "tree"}
+    assert not found & {"asyncio", "asyncpg", "litestar", "redis", "sqlite3", "ssl", "uvicorn"}
+
+
+@pytest.mark.parametrize("words", [["list", "--help"], ["dlq", "--help"], ["hook", "create", "--help"]])
+def test_help_of_a_command_loads_no_other(words):
+    """It loads the client at most: neither orchestrator nor worker, neither database nor server."""
+    found = loaded(*words)
+    assert not found & {"edow.app", "edow.orchestrator", "edow.worker", "edow.engine", "edow.sqlite", "edow.postgresql"}
+    assert not found & {"edow.api", "edow.bench", "edow.cli.api", "edow.cli.slos", "asyncpg", "litestar", "uvicorn"}
+
+
+@pytest.mark.parametrize("listed", COMMANDS, ids=lambda each: each.name)
+def test_a_command_is_listed_with_its_own_words(listed):
+    """What is said of a command before it is imported is how its own help begins."""
+    assert listed.load().help.split("\n\n")[0] == listed.summary
 
 
 def test_main_is_the_script():

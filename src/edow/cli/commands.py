@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from inspect import Parameter
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar
 
 import msgspec
 import typer
@@ -16,9 +13,9 @@ from rich.text import Text
 from edow.cli import output
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
+from edow.cli.options import Command, spread
 
 T = TypeVar("T", bound=msgspec.Struct)
-Command = Callable[..., None]
 
 
 def group(about: str, commands: Mapping[str, Command]) -> typer.Typer:
@@ -50,31 +47,3 @@ def answer_all(
     for each in found:
         table.add_row(*row(each))
     output.show(table)
-
-
-def spread(command: Command) -> Command:
-    """`command` as typer wants it: a parameter that is a struct of options becomes those options."""
-    hints = get_type_hints(command, include_extras=True)
-    structs = {name: hint for name, hint in hints.items() if isinstance(hint, type(msgspec.Struct))}
-    if not structs:
-        return command
-
-    @functools.wraps(command)
-    def called(**given: Any) -> None:
-        for name, kind in structs.items():
-            given[name] = kind(**{field: given.pop(field) for field in kind.__struct_fields__})
-        command(**given)
-
-    parameters = [
-        option
-        for name, parameter in inspect.signature(command).parameters.items()
-        for option in (_options(structs[name]) if name in structs else [parameter.replace(annotation=hints[name])])
-    ]
-    called.__annotations__ = {option.name: option.annotation for option in parameters}
-    called.__signature__ = inspect.Signature([each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters])  # type: ignore[attr-defined]
-    return called
-
-
-def _options(kind: type[msgspec.Struct]) -> list[Parameter]:
-    hints = get_type_hints(kind, include_extras=True)
-    return [each.replace(annotation=hints[name]) for name, each in inspect.signature(kind).parameters.items()]

@@ -9,9 +9,10 @@ import typer
 from rich.text import Text
 
 from edow.cli import options, output
-from edow.cli.commands import Command, answer, answer_all
+from edow.cli.commands import answer, answer_all
 from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
+from edow.cli.options import Command
 from edow.cli.session import with_client
 from edow.client.desk import DryRun
 from edow.client.letters import LIMIT, Selection

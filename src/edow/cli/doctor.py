@@ -1,9 +1,8 @@
-"""`edow doctor` and `edow version`: is this installation and this store in order, and if not, what to do."""
+"""`edow doctor`: is this installation and this store in order, and if not, what to do."""
 
 from __future__ import annotations
 
 import platform
-import sqlite3
 import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,6 @@ import msgspec
 import typer
 from rich.text import Text
 
-import edow
 from edow.address import Address
 from edow.cli import findings, options, output
 from edow.cli.binding import topic_names
@@ -29,14 +27,6 @@ if TYPE_CHECKING:
 
 EXIT_ILL = 1
 STYLES = {"ok": "green", "warn": "bold yellow", "fail": "bold red"}
-
-
-def version(as_json: options.Json = False) -> None:
-    """Print the version."""
-    if as_json:
-        print_json({"edow": edow.__version__, "python": platform.python_version(), "sqlite": sqlite3.sqlite_version})
-    else:
-        print(f"edow {edow.__version__}")
 
 
 def doctor(

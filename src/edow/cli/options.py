@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Annotated, TypeVar
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from inspect import Parameter
+from typing import Annotated, Any, TypeVar, get_type_hints
 
+import msgspec
 import typer
 
 from edow.errors import InvalidInput
 
 Word = TypeVar("Word", bound=str)
+Command = Callable[..., None]
 
 Store = Annotated[
     str | None,
@@ -66,3 +71,31 @@ def one_of(option: str, given: str, allowed: Iterable[Word]) -> Word:
         if each == given:
             return each
     raise InvalidInput(f"{option} {given!r} is unknown; use {', '.join(allowed)}")
+
+
+def spread(command: Command) -> Command:
+    """`command` as typer wants it: a parameter that is a struct of options becomes those options."""
+    hints = get_type_hints(command, include_extras=True)
+    structs = {name: hint for name, hint in hints.items() if isinstance(hint, type(msgspec.Struct))}
+    if not structs:
+        return command
+
+    @functools.wraps(command)
+    def called(**given: Any) -> None:
+        for name, kind in structs.items():
+            given[name] = kind(**{field: given.pop(field) for field in kind.__struct_fields__})
+        command(**given)
+
+    parameters = [
+        option
+        for name, parameter in inspect.signature(command).parameters.items()
+        for option in (_options(structs[name]) if name in structs else [parameter.replace(annotation=hints[name])])
+    ]
+    called.__annotations__ = {option.name: option.annotation for option in parameters}
+    called.__signature__ = inspect.Signature([each.replace(kind=Parameter.KEYWORD_ONLY) for each in parameters])  # type: ignore[attr-defined]
+    return called
+
+
+def _options(kind: type[msgspec.Struct]) -> list[Parameter]:
+    hints = get_type_hints(kind, include_extras=True)
+    return [each.replace(annotation=hints[name]) for name, each in inspect.signature(kind).parameters.items()]

@@ -5,34 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from edow.cli import (
-    api,
-    audit,
-    bulk,
-    dead_letters,
-    delegates,
-    doctor,
-    endpoints,
-    executions,
-    hooks,
-    listing,
-    replaying,
-    running,
-    schedules,
-    schema,
-    serving,
-    slos,
-    stats,
-    tokens,
-    triggers,
-)
-from edow.cli.commands import spread
+from edow.cli.about import VersionOption
+from edow.cli.delegates import PASS_ON
 from edow.cli.failure import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, report, report_bug, report_usage
-from edow.cli.logs import JSON
+from edow.cli.later import Later, Listed
 from edow.errors import EdowError
 
 USAGE_ERROR = typer.BadParameter.__bases__[0]  # of the command-line parser inside typer, which has no public name
@@ -41,11 +22,154 @@ SERVE = "Processes"
 ACT = "Look and act"
 CHECK = "Check and measure"
 
+COMMANDS = (
+    Listed(
+        "run",
+        START,
+        "running:run",
+        "Run one workflow in this process: its result as JSON on stdout, exit code 0, or 1 if it failed.",
+    ),
+    Listed(
+        "start",
+        START,
+        "executions:start",
+        "Start an execution by name; an orchestrator that knows the workflow will run it.",
+    ),
+    Listed(
+        "dev",
+        SERVE,
+        "serving:dev",
+        "Orchestrator, worker and console for development: started again whenever a .py file changes.",
+    ),
+    Listed(
+        "orchestrator",
+        SERVE,
+        "serving:orchestrator",
+        "Advance the executions of these modules' workflows until stopped. Any number may share one store.",
+    ),
+    Listed(
+        "worker", SERVE, "serving:worker", "Run these modules' tasks until stopped. Any number may share one transport."
+    ),
+    Listed(
+        "api",
+        SERVE,
+        "api:api",
+        "Serve the console and the HTTP API until stopped: / in a browser, /api/v1, /health, /openapi.json.",
+    ),
+    Listed(
+        "serve",
+        SERVE,
+        "serving:serve",
+        "Orchestrator, worker and console in one process; what `edow dev` starts again and again.",
+        hidden=True,
+    ),
+    Listed("token", SERVE, "tokens:build", "Tokens for the HTTP API."),
+    Listed("list", ACT, "listing:list_executions", "List executions, newest first."),
+    Listed("show", ACT, "listing:show", "Show an execution: where it stands, and a timeline of its steps."),
+    Listed(
+        "signal", ACT, "executions:signal", "Send a signal to an execution; it is kept until the workflow waits for it."
+    ),
+    Listed("cancel", ACT, "executions:cancel", "Ask an execution to stop; its cleanup and compensations run."),
+    Listed("terminate", ACT, "executions:terminate", "End an execution as it stands: no cleanup, no compensation."),
+    Listed(
+        "pause",
+        ACT,
+        "executions:pause",
+        "Let nothing of an execution happen until it is resumed; whatever reaches it meanwhile is kept.",
+    ),
+    Listed(
+        "resume",
+        ACT,
+        "executions:resume",
+        "Go on with a paused execution, or try a parked one again with today's code.",
+    ),
+    Listed(
+        "audit",
+        ACT,
+        "audit:audit",
+        "List what operators did, newest first: who, what, on what, when. Entries are kept for 400 days.",
+    ),
+    Listed("dlq", ACT, "dead_letters:build", "Dead letters: failures that wait for a person."),
+    Listed("hook", ACT, "hooks:build", "Webhooks: what they start or signal."),
+    Listed("schedule", ACT, "schedules:build", "Schedules: workflows started at the times of a calendar."),
+    Listed("endpoint", ACT, "endpoints:build", "Outgoing webhooks: who is told of ends and alerts."),
+    Listed("trigger", ACT, "triggers:build", "Events: what messages on topics start or signal."),
+    Listed("bulk", ACT, "bulk:build", "One action on many executions, in the background."),
+    Listed(
+        "replay",
+        CHECK,
+        "replaying:replay",
+        "Replay a recorded execution with today's code; exit code 1 if they disagree.",
+    ),
+    Listed("schema", CHECK, "schema:schema", "Print the wire format as an AsyncAPI document with JSON Schemas."),
+    Listed(
+        "stats",
+        CHECK,
+        "stats:stats",
+        "Lag and rates of topics and consumer groups; latencies, failures, traffic, cost and hot keys of executions.",
+    ),
+    Listed("alerts", CHECK, "slos:alerts", "What somebody should know now, and what was so before."),
+    Listed(
+        "thresholds",
+        CHECK,
+        "slos:thresholds",
+        "From when on there are alerts of dead letters, lag and stuck executions: show it, or set what is given.",
+    ),
+    Listed(
+        "incidents",
+        CHECK,
+        "slos:incidents",
+        "What broke, and how long it took until work went on and what had piled up was done.",
+    ),
+    Listed(
+        "price", CHECK, "slos:price", "The price list by which costs are told in money: show it, or set what is given."
+    ),
+    Listed(
+        "doctor",
+        CHECK,
+        "doctor:doctor",
+        "Examine the store, the processes and what waits; exit code 1 if something is wrong.",
+    ),
+    Listed(
+        "bench",
+        CHECK,
+        "delegates:bench",
+        "Measure this machine: steps per second, latency, fan-out, recovery.",
+        settings=PASS_ON,
+    ),
+    Listed(
+        "demo",
+        CHECK,
+        "delegates:demo",
+        "Run a document pipeline and an order saga, kill processes, and prove that nothing was lost.",
+        settings=PASS_ON,
+    ),
+    Listed(
+        "verify",
+        CHECK,
+        "delegates:verify",
+        "Run random workflows while processes are killed, and compare every effect with a simulation.",
+        settings=PASS_ON,
+    ),
+    Listed("version", CHECK, "about:version", "Print the version."),
+    Listed("slo", CHECK, "slos:build", "Service level objectives: what should be, and how much may go wrong."),
+)
+"""In the order in which help shows them."""
+
+
+class Commands(TyperGroup):
+    """All commands, none of them imported yet."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = {each.name: Later(each) for each in COMMANDS}
+
 
 def build() -> typer.Typer:
-    """All commands, in the order in which help shows them."""
+    """The command `edow`."""
     app = typer.Typer(
         name="edow",
+        cls=Commands,
         help="Durable workflows in plain Python, over any message broker and over none.",
         no_args_is_help=True,
         add_completion=False,
@@ -54,40 +178,6 @@ def build() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(root)
-    app.command("run", rich_help_panel=START)(running.run)
-    app.command("start", rich_help_panel=START)(executions.start)
-    app.command("dev", rich_help_panel=SERVE)(serving.dev)
-    app.command("orchestrator", rich_help_panel=SERVE)(serving.orchestrator)
-    app.command("worker", rich_help_panel=SERVE)(serving.worker)
-    app.command("api", rich_help_panel=SERVE)(api.api)
-    app.command("serve", hidden=True)(serving.serve)
-    app.command("list", rich_help_panel=ACT)(spread(listing.list_executions))
-    app.command("show", rich_help_panel=ACT)(listing.show)
-    app.command("signal", rich_help_panel=ACT)(executions.signal)
-    app.command("cancel", rich_help_panel=ACT)(executions.cancel)
-    app.command("terminate", rich_help_panel=ACT)(executions.terminate)
-    app.command("pause", rich_help_panel=ACT)(executions.pause)
-    app.command("resume", rich_help_panel=ACT)(executions.resume)
-    app.add_typer(dead_letters.build(), name="dlq", rich_help_panel=ACT)
-    app.add_typer(hooks.build(), name="hook", rich_help_panel=ACT)
-    app.add_typer(schedules.build(), name="schedule", rich_help_panel=ACT)
-    app.add_typer(endpoints.build(), name="endpoint", rich_help_panel=ACT)
-    app.add_typer(triggers.build(), name="trigger", rich_help_panel=ACT)
-    app.command("replay", rich_help_panel=CHECK)(replaying.replay)
-    app.command("schema", rich_help_panel=CHECK)(schema.schema)
-    app.add_typer(bulk.build(), name="bulk", rich_help_panel=ACT)
-    app.command("audit", rich_help_panel=ACT)(audit.audit)
-    app.add_typer(tokens.build(), name="token", rich_help_panel=SERVE)
-    app.command("stats", rich_help_panel=CHECK)(stats.stats)
-    app.add_typer(slos.build(), name="slo", rich_help_panel=CHECK)
-    app.command("alerts", rich_help_panel=CHECK)(slos.alerts)
-    app.command("thresholds", rich_help_panel=CHECK)(slos.thresholds)
-    app.command("incidents", rich_help_panel=CHECK)(slos.incidents)
-    app.command("price", rich_help_panel=CHECK)(slos.price)
-    app.command("doctor", rich_help_panel=CHECK)(doctor.doctor)
-    for name, command in delegates.COMMANDS.items():
-        app.command(name, rich_help_panel=CHECK, context_settings=delegates.PASS_ON, add_help_option=False)(command)
-    app.command("version", rich_help_panel=CHECK)(doctor.version)
     return app
 
 
@@ -96,8 +186,9 @@ def root(
     log_json: Annotated[
         bool, typer.Option("--log-json", help="A JSON object a log line (or EDOW_LOG_JSON=1).")
     ] = False,
+    version: VersionOption = False,
 ) -> None:
-    """Both are honoured wherever they stand; see `run`."""
+    """The first two are honoured wherever they stand; see `run`."""
 
 
 def run(argv: Sequence[str] | None) -> int:
@@ -105,7 +196,7 @@ def run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or os.environ.get("EDOW_DEBUG", "") not in ("", "0")
     if "--log-json" in words:
-        os.environ[JSON] = "1"
+        os.environ["EDOW_LOG_JSON"] = "1"  # which `edow.cli.logs` reads
     words = [word for word in words if word not in ("--debug", "--log-json")]
     try:
         code = build()(words, prog_name="edow", standalone_mode=False)

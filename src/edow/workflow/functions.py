@@ -6,7 +6,6 @@ have it (so workflows can be unit-tested) and the others raise with the remedy.
 
 from __future__ import annotations
 
-import asyncio
 import random as _random
 import uuid as _uuid
 from collections.abc import Callable, Mapping
@@ -36,6 +35,8 @@ async def sleep(duration: Duration, *, step: str | None = None) -> None:
     runtime = current.get()
     delay = seconds(duration, "sleep")
     if runtime is None:
+        import asyncio  # a third of what `import edow` costs; who awaits has it
+
         await asyncio.sleep(delay)
     else:
         await runtime.sleep(delay, _optional_step(step))

@@ -6,7 +6,6 @@ that fails does not keep the rest from running. Knows nothing of how steps are r
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -47,7 +46,7 @@ class Saga:
             return
         # Called here rather than in the runner, so that the steps are numbered in the workflow's own task.
         calls = [(name, call()) for name, call in reversed(self._compensations)]
-        await _uninterrupted(asyncio.create_task(_run_all(calls, error), name="compensations"))
+        await _uninterrupted(_run_all(calls, error))
 
 
 def saga() -> Saga:
@@ -63,8 +62,11 @@ async def _run_all(calls: list[tuple[str, Coroutine[Any, Any, object]]], error: 
             error.add_note(f"compensation {name} failed: {failed}")
 
 
-async def _uninterrupted(runner: asyncio.Task[None]) -> None:
-    """Wait for `runner`; a cancellation that comes meanwhile is raised after it."""
+async def _uninterrupted(compensations: Coroutine[Any, Any, None]) -> None:
+    """Wait for them; a cancellation that comes meanwhile is raised after it."""
+    import asyncio  # a third of what `import edow` costs; who awaits has it
+
+    runner = asyncio.create_task(compensations, name="compensations")
     cancelled: asyncio.CancelledError | None = None
     while not runner.done():
         try:

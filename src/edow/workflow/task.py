@@ -6,7 +6,6 @@ written. Knows nothing of how a step is journalled, dispatched or retried.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import functools
 import inspect
@@ -147,6 +146,8 @@ class Task(Generic[P, R]):
 
 
 async def _in_thread(fn: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]) -> R:
+    import asyncio  # a third of what `import edow` costs; who awaits has it
+
     return await asyncio.to_thread(fn, *args, **kwargs)
 
 

@@ -67,6 +67,8 @@ def test_run_tells_what_it_is_parked_on(run, shop):
     assert run("dlq", "redrive", "u/1/charge", "--set", "amount=1", "--module", shop).out == "redriven 1 dead letter\n"
     assert json.loads(run("run", f"{shop}:unlucky", "--input", "5", "--id", "u").out) == "paid 5"
     assert json.loads(run("dlq", "list", "--json").out) == []
+    assert "--state raised" in run("dlq", "list").err
+    assert "--state" not in run("dlq", "list", "--state", "raised").err
 
 
 def test_the_desk_groups_sets_aside_and_redrives_in_stages(run, shop):

@@ -66,6 +66,8 @@ def list_letters(  # noqa: PLR0913  # options
         print_json([whole(each) for each in letters[:limit]])
         return
     _print_letters(letters[:limit], utc)
+    if not letters and state == "parked":
+        note("those whose workflow got the exception and went on: --state raised")
     if len(letters) > limit:
         note(f"there are more than {limit}: use --limit, or a filter")
 

@@ -331,6 +331,73 @@ async def test_what_waits_behind_a_long_task_stays_ours(url: str, opened: Connec
     assert await other.receive(10, QUIET) == []
 
 
+async def test_what_is_acknowledged_late_is_done_with(url: str, opened: Connect) -> None:
+    """An exclusive owner who is so slow that a lease seems to be over, while it is being prolonged: the message neither
+    comes again nor holds back what is behind it.
+    """
+    transport, topic = await opened(url), result_topic(0)
+    await transport.ensure([TopicSpec(topic, ("g",))])
+    await transport.publish([Message(topic, b"1")])
+    owner: Any = await member(transport, topic, "exclusive")
+    got = await take(owner, 1)
+    time, owner._now = owner._now, lambda: float("inf")
+    await owner.ack(got)
+    owner._now = time
+    await transport.publish([Message(topic, b"2")])
+    assert await drain(owner, 1) == [b"2"]
+
+
+async def test_leases_are_kept_while_much_is_published(
+    url: str, opened: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They do not wait for their turn behind it."""
+    transport: Any = await opened(f"{url}&concurrency=1")
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish(numbered("t", 2))
+    reader = await member(transport)
+    kept, done = await take(reader, 2)
+    poll, begun, published = transport._service.poll, asyncio.Event(), asyncio.Event()
+
+    async def slow(api: str, verb: str, **parameters: object) -> Any:
+        if verb == "send_message_batch":
+            begun.set()
+            await published.wait()
+        return await poll(api, verb, **parameters)
+
+    monkeypatch.setattr(transport._service, "poll", slow)
+    publishing = asyncio.create_task(transport.publish(numbered("t", 20)))
+    await begun.wait()
+    async with asyncio.timeout(SOON):
+        assert await reader.extend([kept]) == []
+        await reader.ack([done])
+        await reader.nack([kept])
+    published.set()
+    await publishing
+
+
+async def test_leases_are_longer_where_they_were_lost(url: str, opened: Connect) -> None:
+    """Else what comes again would make a slow system slower; bit by bit they become as long again as asked for."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    await transport.publish(numbered("t", 2))
+    reader: Any = await member(transport, lease=4)
+    kept, late = await take(reader, 2)
+    time, reader._now = reader._now, lambda: late.until
+    assert await reader.extend([late]) == [late]
+    reader._now = time
+    asked, prolong = list[int](), reader._prolong
+
+    async def watched(deliveries: list[Any]) -> list[Any]:
+        asked.extend(reader._lease for _ in deliveries)
+        return list[Any](await prolong(deliveries))
+
+    reader._prolong = watched
+    for _ in range(6):
+        assert await reader.extend([kept]) == []
+        kept.until = reader._now() + 1
+    assert asked == [8, 7, 6, 5, 4, 4]
+
+
 async def test_what_nobody_comes_for_goes_to_another(
     url: str, opened: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,21 @@ async def test_a_message_that_is_refused_is_told_to_its_execution(outgoing: Outg
     assert b"cannot be made" in bytes(answers[1].data)
 
 
+async def test_where_nothing_is_told_of_what_waits_it_is_published_again_ever_more_rarely(
+    outgoing: Outgoing, broker: Broker
+) -> None:
+    """When it has been out for more than ten minutes, and then at twice the age each time: however many wait, and
+    however long, what is published again is never more than what is done.
+    """
+    broker.features = msgspec.structs.replace(FEATURES, lag=False)
+    minutes, again = [1, 2, 4, 8, *range(16, 24 * 60, 10)], []
+    for minute in minutes:
+        before = len(broker.published)
+        await outgoing.find_lost([Suspect(task("a"), 0)], minute * 60_000_000)
+        again += [minute] * (len(broker.published) - before)
+    assert again == [16, 26, 46, 86, 166, 326, 646, 1286]
+
+
 async def test_looking_for_lost_messages_where_their_topic_is_gone(
     outgoing: Outgoing, broker: Broker, store: Counter
 ) -> None:

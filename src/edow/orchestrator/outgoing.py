@@ -133,12 +133,15 @@ def _workers(stats: TopicStats) -> GroupStats | None:
 
 def _is_lost(suspect: Suspect, group: GroupStats | None, now: int) -> bool:
     """Nothing as old is left. It was decided upon a little before it was published. Where the broker does not tell, it
-    is held to be lost after so long that it hardly waits in a queue; a worker that runs it would have said so.
+    is held to be lost after so long that it hardly waits in a queue, and then whenever it has become twice as old; a
+    worker that runs it would have said so. At every look would be too much: where so many wait that they wait for
+    longer than that, more would be published again than is done, and nothing would ever be.
     """
     if group is not None and not group.waiting + group.in_flight:
         return True
     if group is None or group.oldest_at is None:
-        return now - suspect.published_at >= steps.LAST_LOOK
+        looks = (now - suspect.published_at) // steps.LAST_LOOK
+        return looks.bit_count() == 1
     return group.oldest_at > suspect.published_at + steps.FIRST_LOOK // 2
 
 

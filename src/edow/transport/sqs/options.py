@@ -27,7 +27,7 @@ class Options(msgspec.Struct, frozen=True):
     fifo: bool = True  # order by key; False: standard queues, without
     sns: Literal["broadcast", "none"] = "broadcast"  # what goes through SNS
     max_message_bytes: Annotated[int, msgspec.Meta(ge=OVERHEAD, le=1_048_576 - OVERHEAD)] = 262_144 - OVERHEAD
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16  # requests under way at once, polls apart
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=256)] = 16  # requests of a verb under way at once, polls apart
     receivers: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8  # polls under way at once for a queue with traffic
     poll: Annotated[int, msgspec.Meta(ge=1, le=20)] = 20  # how long a poll waits at the server
     timeout: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 15.0  # how long publish may take

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import defaultdict
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Literal
@@ -58,7 +59,7 @@ class Service:
         self._stack = AsyncExitStack()
         self._clients: dict[Api, Any] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(options.concurrency)
+        self._slots = defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(options.concurrency))  # by verb
 
     async def open(self, prefix: str) -> None:
         """`prefix`: of names that we may list. Raises InvalidInput for credentials or rights that are missing,
@@ -94,8 +95,10 @@ class Service:
         return task
 
     async def call(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:
-        """One request, when it is its turn. Raises TransportUnavailable, Rejected and Missing."""
-        async with self._slots:
+        """One request, when it is its turn among those of its verb: a lease that waits to be prolonged behind all that
+        is to be published is lost. Raises TransportUnavailable, Rejected and Missing.
+        """
+        async with self._slots[verb]:
             return await self.poll(api, verb, **parameters)
 
     async def poll(self, api: Api, verb: str, **parameters: object) -> dict[str, Any]:

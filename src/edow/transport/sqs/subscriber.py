@@ -1,6 +1,7 @@
 """A subscriber: asks SQS for what its reader wants, keeps leases, acknowledges in batches.
 
-While somebody receives, there is one long poll at each queue; where answers come back full, several short ones at once.
+While somebody receives, there is one long poll at each queue; where answers come back full, several short ones at once,
+twice as many as came back full.
 A poll that is under way is never broken off while the process lives, for SQS may have answered it: what comes after the
 end of a receive is kept for the next, and what comes after close is given back.
 
@@ -31,7 +32,7 @@ from edow.transport.sqs.topics import FIFO
 
 TRUSTED = 0.9  # of a lease: it is held to be over a little early, so that it never has two owners who believe in it
 EXCLUSIVE_LEASE = 2  # seconds; we prolong it, and the next owner waits for no more when we are killed
-LONGEST_EXCLUSIVE_LEASE = 30  # where everything is slow
+LONGEST_LEASE = 30  # that we take ourselves, where everything is slow
 MOST_LEASE = 43_200  # seconds; SQS keeps a message for one receiver twelve hours at most
 LEFT = 0.4  # of a lease, at least, when it is handed out; one that waited longer runs out
 CLOSE_SECONDS = 2.0  # that giving back may take
@@ -54,7 +55,7 @@ class Source(msgspec.Struct):
     topic: str
     url: str
     polls: int = 0  # under way
-    busy: bool = False  # the last answer was full
+    full: int = 0  # of the last polls: those that there may have been more for
     pause: float = 0.0  # while it fails
 
 
@@ -74,7 +75,7 @@ class SqsSubscriber:
         self._options = options
         self._mode = subscription.mode
         lease = EXCLUSIVE_LEASE if subscription.mode == "exclusive" else math.ceil(subscription.lease_seconds)
-        self._lease = min(max(1, lease), MOST_LEASE)
+        self._least = self._lease = min(max(1, lease), MOST_LEASE)
         self._sources = sources
         self._listening = listening
         self._ready: deque[SqsDelivery] = deque()
@@ -106,26 +107,38 @@ class SqsSubscriber:
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        """See the contract. Waits for nobody: what SQS cannot be told until the lease ends comes again."""
-        if mine := self._mine(deliveries):
-            self._drop(mine)
+        """See the contract. Waits for nobody: what SQS cannot be told until the lease ends comes again. In mode
+        exclusive SQS is told even then: nobody else has it, and it may have been prolonged a moment ago.
+        """
+        exclusive = self._mode == "exclusive"
+        mine = self._mine(deliveries, since=-math.inf if exclusive else self._now())
+        self._drop(deliveries)
+        if mine:
             task = self._service.begin(self._delete(mine))
             self._deleting.add(task)
             task.add_done_callback(self._deleting.discard)
 
     async def nack(self, deliveries: Sequence[Delivery], delay_seconds: float = 0.0) -> None:
         """See the contract. SQS keeps whole seconds."""
-        mine = self._mine(deliveries)
-        self._drop(mine)
+        mine = self._mine(deliveries, since=self._now())
+        self._drop(deliveries)
         await self._keep(mine, min(max(0, math.ceil(delay_seconds)), MOST_LEASE))
         await self._keep([each for first in mine for each in first.behind], 0)
 
     async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """See the contract."""
+        """See the contract. Where leases are lost they were too short for how slow everything is: what comes again for
+        that makes it slower still. They become longer then, and shorter bit by bit while none is.
+        """
         if self._mode != "shared":
             return []
-        kept: set[Delivery] = {*await self._prolong(self._mine(deliveries))}
-        return [each for each in deliveries if each not in kept]
+        now = self._now()
+        mine = self._mine(deliveries, since=now)
+        kept: set[Delivery] = {each for each in mine if each.until > now + self._least}
+        kept.update(await self._prolong([each for each in mine if each not in kept]))
+        lost = [each for each in deliveries if each not in kept]
+        longest = max(LONGEST_LEASE, self._least)
+        self._lease = min(2 * self._lease, longest) if lost else max(self._lease - 1, self._least)
+        return lost
 
     async def close(self) -> None:
         """See the contract."""
@@ -150,9 +163,9 @@ class SqsSubscriber:
     def _ask(self, source: Source, limit: int) -> None:
         if source.polls:
             return
-        width = self._options.receivers if source.busy and self._mode != "exclusive" else 1
+        width = min(2 * source.full or 1, self._options.receivers) if self._mode != "exclusive" else 1
         sizes = [min(BATCH, limit - start) for start in range(0, limit, BATCH)][:width]
-        source.polls, source.busy = len(sizes), False
+        source.polls, source.full = len(sizes), 0
         for size in sizes:
             _ = self._service.begin(self._poll(source, size, self._options.poll if len(sizes) == 1 else 0))
 
@@ -170,7 +183,7 @@ class SqsSubscriber:
             )
             found = answer.get("Messages", [])
             await self._arrived(source, found)
-            source.busy |= len(found) == size
+            source.full += len(found) == size
             if source.pause:
                 log.info("receiving from %s again", source.topic)
                 source.pause = 0.0
@@ -206,8 +219,8 @@ class SqsSubscriber:
         """What comes again was with an owner that was killed. What comes again and again has a lease that ends on its
         way to us, or before we can prolong it, and would do so for ever.
         """
-        lease = min(EXCLUSIVE_LEASE * 2 ** (count - 2), LONGEST_EXCLUSIVE_LEASE) if count > 2 else EXCLUSIVE_LEASE
-        self._lease = max(self._lease, lease)
+        if count > 2:
+            self._lease = max(self._lease, min(EXCLUSIVE_LEASE * 2 ** (count - 2), LONGEST_LEASE))
 
     async def _failed(self, source: Source, problem: Exception) -> None:
         """A broadcast queue that others took for abandoned is made anew; of other refusals the reader is told."""
@@ -241,12 +254,13 @@ class SqsSubscriber:
                     self._out[delivery.token] = delivery
         return taken
 
-    def _mine(self, deliveries: Iterable[Delivery]) -> list[SqsDelivery]:
-        """Those that are handed out and not lost, each once."""
+    def _mine(self, deliveries: Iterable[Delivery], *, since: float) -> list[SqsDelivery]:
+        """Those that are handed out, with leases that were not over then, each once."""
         found = {each.token: self._out.get(each.token) for each in deliveries}
-        return [each for each in found.values() if each is not None and each.until > self._now()]
+        return [each for each in found.values() if each is not None and each.until > since]
 
-    def _drop(self, deliveries: Iterable[SqsDelivery]) -> None:
+    def _drop(self, deliveries: Iterable[Delivery]) -> None:
+        """They are prolonged no more: whoever has answered for one does not come back to it, lost or not."""
         for each in deliveries:
             self._out.pop(each.token, None)
 

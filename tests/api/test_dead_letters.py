@@ -39,10 +39,15 @@ async def test_letters_are_listed_and_shown(each: Api):
     """Oldest first, with filters; one with everything needed to act on it."""
     await put_letters(each)
     http = each.http()
-    assert [letter["id"] for letter in (await http.get(LETTERS)).json()][:2] == ["e-0/1/charge", "e-1/1/charge"]
-    assert len((await http.get(LETTERS, params={"task": "charge", "limit": 2})).json()) == 2
-    assert len((await http.get(LETTERS, params={"error": "such order", "execution": "e-1"})).json()) == 1
-    assert (await http.get(LETTERS, params={"state": "redriven"})).json() == []
+    first = (await http.get(LETTERS)).json()["letters"]
+    assert [letter["id"] for letter in first][:2] == ["e-0/1/charge", "e-1/1/charge"]
+    page = (await http.get(LETTERS, params={"task": "charge", "limit": 2})).json()
+    rest = (await http.get(LETTERS, params={"task": "charge", "limit": 2, "cursor": page["cursor"]})).json()
+    assert [each["id"] for each in page["letters"] + rest["letters"]] == [f"e-{n}/1/charge" for n in range(3)]
+    assert rest["cursor"] is None
+    assert (await http.get(LETTERS, params={"cursor": "odd"})).status_code == 400
+    assert len((await http.get(LETTERS, params={"error": "such order", "execution": "e-1"})).json()["letters"]) == 1
+    assert (await http.get(LETTERS, params={"state": "redriven"})).json() == {"letters": [], "cursor": None}
     assert (await http.get(LETTERS, params={"state": "odd"})).status_code == 422
     letter = (await http.get(f"{LETTERS}/letter", params={"id": "e-1/1/charge"})).json()
     assert (letter["args"], letter["attempts"], letter["failure"]["stack"]) == ({"amount": 12}, 3, "at 7")

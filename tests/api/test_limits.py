@@ -29,6 +29,29 @@ async def test_a_body_over_the_limit_is_refused(tmp_path):
         assert (await http.get(f"{EXECUTIONS}/large")).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("url", "said", "remedy"),
+    [
+        ("/api/v1/executions?stat=failed", "'stat' is no parameter of this URL", "known are attribute, "),
+        ("/api/v1/dead-letters?limit=3&sate=raised", "'sate' is no parameter of this URL", "known are aside, "),
+        ("/api/v1/redrives?state=done", "'state' is no parameter of this URL", "this route takes none"),
+    ],
+)
+async def test_a_parameter_that_is_not_known_is_refused(api, url, said, remedy):
+    """A filter that is misspelt must not select everything."""
+    answer = await api.http().get(url)
+    assert (answer.status_code, answer.json()["message"]) == (422, said)
+    assert answer.json()["remedy"].startswith(remedy)
+
+
+async def test_a_parameter_is_named_as_it_is_in_the_url(api):
+    """Whatever the code calls it."""
+    answer = await api.http().get("/api/v1/dead-letters?state=odd")
+    assert answer.json()["message"] == (
+        "state: Invalid enum value 'odd', use one of parked, raised, redriven, discarded, any"
+    )
+
+
 async def test_a_payload_over_its_own_limit_is_refused(tmp_path):
     """An input that fits the request and not an execution is 413 too, and says what to do."""
     async with serving(tmp_path) as api:

@@ -40,6 +40,7 @@ from edow.store.contract import (
     Store,
     Update,
 )
+from edow.store.paging import letter_cursor
 
 T0 = 1_700_000_000_123_456  # a moment, in microseconds, that has all its digits
 SECOND = 1_000_000
@@ -757,6 +758,21 @@ class StoreSuite:
         assert await found(error="Timeout", state=None) == ["a/1/2"]
         assert await found(error="no such", state=None) == ["a/1/1", "b/1/1"]
         assert await found(state="raised") == ["b/1/1"]
+
+    async def test_dead_letters_are_read_page_by_page(self, store: Store) -> None:
+        """Each once, also those that failed at the same time, while letters are closed and others come in."""
+        letters = [dead_letter("e" * 150 + str(n % 3), str(n), at=T0 + n // 4) for n in range(10)]
+        await store.commit(Commit(leases={}, dead_letters=letters))
+        seen: list[str] = []
+        cursor: str | None = None
+        while page := await store.dead_letters_list(DeadLetterFilter(limit=4, cursor=cursor)):
+            seen += [each.id for each in page]
+            cursor = letter_cursor(page[-1])
+            await store.dead_letters_close([page[-1].id], "discarded", "seen")
+            await store.commit(Commit(leases={}, dead_letters=[dead_letter("a", str(len(seen)), at=T0 - 1)]))
+        assert sorted(seen) == sorted(each.id for each in letters)
+        with pytest.raises(InvalidInput, match="is not one of ours"):
+            await store.dead_letters_list(DeadLetterFilter(cursor="odd"))
 
     async def test_a_later_failure_of_a_step_replaces_its_letter(self, store: Store) -> None:
         """One row per step: the last one counts, also within one commit."""

@@ -35,6 +35,7 @@ from edow.api.document import config, document
 from edow.api.gate import Gate
 from edow.api.health import HealthCheck
 from edow.api.problems import of_bug, of_depth, of_edow, of_http
+from edow.api.queries import refuse_unknown_queries
 from edow.api.routes import Shared, allows
 from edow.api.schemas import RawSchema
 from edow.api.settings import Settings
@@ -82,7 +83,8 @@ def application(
     backend = Backend(store, transport, registry or Registry(), (settings or Settings()).checked())
     check = HealthCheck(backend)
     handlers = [openapi_document, *(each for routes in PLACES for each in routes)]
-    resources = Router(VERSIONED, route_handlers=[each for routes in RESOURCES for each in routes])
+    routes = [each for routes in RESOURCES for each in routes]
+    resources = Router(VERSIONED, route_handlers=routes, guards=[refuse_unknown_queries])
     app = Litestar(
         [*handlers, resources],
         guards=[Gate(backend)],

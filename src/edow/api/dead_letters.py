@@ -15,6 +15,7 @@ from edow.api.views import moment
 from edow.errors import NotFound
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter
+from edow.store.paging import letter_cursor
 
 TAGS = ["dead letters"]
 
@@ -43,6 +44,13 @@ class LetterView(msgspec.Struct, kw_only=True):
     aside: str
 
 
+class LetterPage(msgspec.Struct, kw_only=True):
+    """Oldest first. `cursor` null: this was the last page."""
+
+    letters: list[LetterView]
+    cursor: str | None
+
+
 class RedriveLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`args`: new arguments by parameter name, for all of them. They are checked against the task's signature, for
     which the API was given its code, unless `unchecked`.
@@ -68,7 +76,8 @@ async def list_dead_letters(  # noqa: PLR0913  # conditions
     letters: Annotated[AnyState, QueryParameter(name="state", description="Those that wait: parked.")] = "parked",
     aside: Annotated[bool, QueryParameter(description="In the parking lot.")] = False,
     limit: Annotated[int, QueryParameter(ge=1, le=1000, description="At most so many.")] = 100,
-) -> list[LetterView]:
+    cursor: Annotated[str | None, QueryParameter(description="From the page before this one.")] = None,
+) -> LetterPage:
     """Oldest first; by default those that wait for somebody to act."""
     where = DeadLetterFilter(
         execution=execution,
@@ -77,9 +86,13 @@ async def list_dead_letters(  # noqa: PLR0913  # conditions
         error=error,
         fingerprint=group,
         aside=aside,
-        limit=limit,
+        limit=limit + 1,  # of which the last says that there are more
+        cursor=cursor,
     )
-    return [letter_view(each) for each in await client.dead_letters(where)]
+    found = await client.dead_letters(where)
+    shown = found[:limit]
+    more = letter_cursor(shown[-1]) if len(found) > limit else None
+    return LetterPage(letters=[letter_view(each) for each in shown], cursor=more)
 
 
 @get("/dead-letters/letter", tags=TAGS, summary="Show a dead letter", **allows("read", 404))

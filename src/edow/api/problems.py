@@ -9,6 +9,8 @@ from typing import Any, get_args, get_type_hints
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 
 from edow import errors
 from edow.errors import EdowError
@@ -92,8 +94,14 @@ def _unfit(request: Request[Any, Any, Any], each: dict[str, Any]) -> str:
         return "the body is empty: send a JSON object"
     if message.startswith("Invalid enum value"):
         words = _words(_annotation(request, key))
-        return f"{key}: {message}" + (f", use one of {', '.join(words)}" if words else "")
-    return f"{key}: {message}"
+        message += f", use one of {', '.join(words)}" if words else ""
+    return f"{query_names(request.route_handler).get(key, key)}: {message}"
+
+
+def query_names(handler: BaseRouteHandler) -> dict[str, str]:
+    """What each is called in the URL, by the name of the function's parameter."""
+    kinds = {name: each.kwarg_definition for name, each in handler.parsed_fn_signature.parameters.items()}
+    return {name: kind.name or name for name, kind in kinds.items() if isinstance(kind, QueryParameter)}
 
 
 def _annotation(request: Request[Any, Any, Any], key: str) -> object:

@@ -220,6 +220,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     fingerprint: str | None = None
     before: int | None = None  # that failed earlier than then
     aside: bool | None = False  # in the parking lot; None, and when `ids` are given: there or not
+    cursor: str | None = None  # `letter_cursor` of the last one seen
     limit: int = 1000
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import TypeVar
 
 import msgspec
 
 from edow.errors import InvalidInput
 from edow.model.execution import Standing, Status
-from edow.store.contract import ExecutionFilter, RecordFilter
+from edow.store.contract import DeadLetter, ExecutionFilter, RecordFilter
+
+Parts = TypeVar("Parts")
 
 LATEST = (1 << 63) - 1  # later than any time, greater than any number
 LAST = "\U0010ffff"  # behind every text that is a key
@@ -23,8 +26,22 @@ def encode_cursor(started_at: int, number: int) -> str:
 
 def decode_cursor(cursor: str) -> tuple[int, int]:
     """Raises InvalidInput for what is no cursor of ours."""
+    return _decoded(cursor, tuple[int, int])
+
+
+def letter_cursor(letter: DeadLetter) -> str:
+    """Behind this one."""
+    return base64.urlsafe_b64encode(msgspec.json.encode((letter.at, letter.id))).decode()
+
+
+def behind_letter(cursor: str | None) -> tuple[int, str] | tuple[None, None]:
+    """When the last one seen failed, and its id. Raises InvalidInput for what is no cursor of ours."""
+    return (None, None) if cursor is None else _decoded(cursor, tuple[int, str])
+
+
+def _decoded(cursor: str, kind: type[Parts]) -> Parts:
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=tuple[int, int])
+        return msgspec.json.decode(base64.urlsafe_b64decode(cursor), type=kind)
     except (msgspec.DecodeError, binascii.Error, ValueError) as problem:
         raise InvalidInput(f"cursor {cursor!r} is not one of ours: use the `cursor` of the previous page") from problem
 

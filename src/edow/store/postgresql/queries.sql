@@ -42,7 +42,8 @@ WHERE ($1::text[] IS NULL OR id = ANY ($1::text[]))
   AND ($7::text IS NULL OR fingerprint = $7)
   AND ($8::bigint IS NULL OR at < $8)
   AND ($9::boolean IS NULL OR (lot <> '') = $9)
-ORDER BY at, number LIMIT $6
+  AND ($10::bigint IS NULL OR (at, id) > ($10, $11::text))
+ORDER BY at, id LIMIT $6
 
 -- name: letters_groups
 -- Each with its newest letter, but for that one's arguments.

@@ -31,7 +31,7 @@ from edow.store.contract import (
     Request,
     Stored,
 )
-from edow.store.paging import encode_cursor, key_range
+from edow.store.paging import behind_letter, encode_cursor, key_range
 from edow.store.postgresql.accept import Batch, accept, put_records, write_beside
 from edow.store.postgresql.commit import Application, Participant
 from edow.store.postgresql.keys import BEGINNING, key_of, printable
@@ -122,6 +122,7 @@ class PostgresStore:
 
     async def dead_letters_list(self, where: DeadLetterFilter) -> list[DeadLetter]:
         self._check_open()
+        after_at, after_id = behind_letter(where.cursor)
         rows = await self.database.fetch(
             self._sql["letters_list"],
             [key_of(id) for id in where.ids] if where.ids is not None else None,
@@ -133,6 +134,8 @@ class PostgresStore:
             where.fingerprint,
             where.before,
             where.aside if where.ids is None else None,
+            after_at,
+            key_of(after_id) if after_id is not None else None,
         )
         return [letter(row) for row in rows]
 

@@ -158,13 +158,14 @@ WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND (:state IS NULL OR state = :state)
   AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
   AND (:before IS NULL OR at < :before)
+  AND (:after_at IS NULL OR (at, id) > (:after_at, :after_id))
   AND (:aside IS NULL OR (lot <> '') = :aside)
   AND (
     :error IS NULL
     OR instr(json_extract(CAST(failure AS TEXT), '$.type'), :error)
     OR instr(json_extract(CAST(failure AS TEXT), '$.message'), :error)
   )
-ORDER BY at, number LIMIT :limit
+ORDER BY at, id LIMIT :limit
 
 -- name: heartbeats_set
 INSERT OR REPLACE INTO heartbeats (execution, run, step, details)

@@ -30,7 +30,7 @@ from edow.store.contract import (
     Request,
     Stored,
 )
-from edow.store.paging import encode_cursor, key_range
+from edow.store.paging import behind_letter, encode_cursor, key_range
 from edow.store.sqlite import leases, purge, records
 from edow.store.sqlite.accept import Acceptance
 from edow.store.sqlite.commit import Application, Participant
@@ -163,6 +163,7 @@ class SqliteStore:
         return [body or b"" for _, (body,) in rows]
 
     async def dead_letters_list(self, where: DeadLetterFilter) -> list[DeadLetter]:
+        after_at, after_id = behind_letter(where.cursor)
         parameters: dict[str, object] = {
             "ids": to_json(list(where.ids)) if where.ids is not None else None,
             "execution": where.execution,
@@ -171,6 +172,8 @@ class SqliteStore:
             "error": where.error,
             "fingerprint": where.fingerprint,
             "before": where.before,
+            "after_at": after_at,
+            "after_id": after_id,
             "aside": where.aside if where.ids is None else None,
             "limit": where.limit,
         }

@@ -11,7 +11,6 @@ from random import Random
 
 import msgspec
 
-from edow.errors import InvalidInput
 from edow.testing.processes import Role, Service
 from edow.testing.stage import Stage
 from scripts.failures.network import SIDES, Host, Side
@@ -192,8 +191,7 @@ async def _restart(scene: Scene, box: Box, *, kill: bool = False) -> None:
 
 
 def _needed(broker: Box | None) -> Box:
-    if broker is None:
-        raise InvalidInput("this run has no broker of its own: choose another --transport")
+    assert broker is not None, "such a run is refused before it begins"
     return broker
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import msgspec
 
+from edow.errors import InvalidInput
 from scripts.failures.network import Network, network
 from scripts.servers import Box, private
 from scripts.servers.ports import HOST
@@ -37,14 +38,18 @@ class Place(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def servers(transport: str, networked: bool) -> Iterator[Place]:
-    """Start them; with hosts of their own for processes, if `networked`."""
+def servers(transport: str, *, broker: bool, networked: bool) -> Iterator[Place]:
+    """Start them; with hosts of their own for processes, if `networked`. Raises InvalidInput, before anything is
+    started, where there has to be a `broker` and the transport has none.
+    """
+    if broker and transport == DATABASE:
+        raise InvalidInput("this run has no broker of its own: choose another --transport")
     with ExitStack() as stack:
         hosts = stack.enter_context(network()) if networked else None
         where = hosts.address("database") if hosts else HOST
         database = stack.enter_context(private(SERVERS[DATABASE], host=where))
-        broker = None
+        messages = None
         if transport != DATABASE:
             where = hosts.address("broker") if hosts else HOST
-            broker = stack.enter_context(private(SERVERS[transport], host=where))
-        yield Place(database, broker, hosts)
+            messages = stack.enter_context(private(SERVERS[transport], host=where))
+        yield Place(database, messages, hosts)

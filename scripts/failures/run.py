@@ -47,7 +47,8 @@ AWAY = (Unavailable, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asy
 async def run(options: Options, stage: Stage) -> Result:
     """Raises ServiceDied when a process ends unasked, InvalidInput for a fault that this place cannot have."""
     async with working_folder("edow-failures-", options.keep) as folder, AsyncExitStack() as stack:
-        made = servers(options.transport, FAULTS[options.fault].networked)
+        fault = FAULTS[options.fault]
+        made = servers(options.transport, broker=fault.broker, networked=fault.networked)
         place = await asyncio.to_thread(stack.enter_context, made)
         ledger = Ledger(place.database.url)
         stack.push_async_callback(ledger.close)

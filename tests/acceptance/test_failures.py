@@ -27,7 +27,6 @@ async def test_nothing_is_lost_and_nothing_applied_twice(fault: str) -> None:
 
 
 async def test_a_fault_that_the_place_cannot_have_is_refused() -> None:
-    """There is no broker to restart where the database carries the messages."""
-    server_url(postgres.VARIABLE)
+    """There is no broker to restart where the database carries the messages; no server is started to find that out."""
     with pytest.raises(InvalidInput, match="no broker of its own"):
         await run(small("postgres", "restart-broker"), Quiet())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,9 +16,10 @@ from edow.client.jobs import Job, Match, Order
 from edow.errors import WrongState
 from edow.model import inbox
 from edow.store.contract import Put
+from tests.api import job_child
 from tests.api.serving import Api
+from tests.forks import Fork
 
-CHILD = Path(__file__).parent / "job_child.py"
 COUNT = 250
 STARTS = COUNT + 1  # commands in the inboxes before any job: one Start each
 
@@ -159,7 +159,7 @@ async def test_a_runner_that_is_killed(tmp_path: Path):
             await start_many(client)
             order = Order(action="signal", match=Match(workflow="w"), signal="go", rate=10_000)
             job = await client.jobs().start(order)
-            child = await asyncio.create_subprocess_exec(sys.executable, str(CHILD), store, str(crash_at))
+            child = Fork(job_child.run, store, crash_at)
             async with asyncio.timeout(60):
                 code = await child.wait()
             done = await finish(JobRunner(system.store, now), client, job.id)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,6 +24,8 @@ from edow.store.contract import Answer, Request, Store
 from edow.store.sqlite import SqliteStore
 from tests.conformance.postgresql import connection_to, own_schema, schema_of
 from tests.conformance.store_suite import SOON, all_inbox
+from tests.forks import Fork
+from tests.integration import forwarder_child
 from tests.integration.system import registry_of
 
 BOUNDARIES = ("before", "accepted", "forwarded")
@@ -285,11 +284,8 @@ async def test_a_forwarder_killed_at_any_moment(
     await ours.execute("SELECT 1")
     path = tmp_path / "edow.db"
     for moment in ("never", boundary, "never"):
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.integration.test_start_in", own(url), str(path), moment, stdout=subprocess.PIPE
-        )
-        await child.communicate()
-        assert child.returncode == (0 if moment == "never" else -signal.SIGKILL)
+        code = await Fork(forwarder_child.run, own(url), path, moment).wait()
+        assert code == (0 if moment == "never" else -signal.SIGKILL)
         if moment == "never":
             async with ours.transaction():
                 for number in range(3):
@@ -297,34 +293,6 @@ async def test_a_forwarder_killed_at_any_moment(
             continue
     async with opened(SqliteStore(SqliteFile(path))) as store:
         assert sorted(id for id, _ in await all_inbox(store)) == [f"order-{number}" for number in range(3)]
-
-
-class Deadly(Away):
-    """Dies as soon as the store has accepted, or just before."""
-
-    def __init__(self, store: Store, moment: str) -> None:
-        super().__init__(store)
-        self._moment = moment
-
-    async def accept(self, requests: Sequence[Request], now: int) -> list[Answer]:
-        self.passing("before")
-        answers = await self._store.accept(requests, now)
-        self.passing("accepted")
-        return answers
-
-    def passing(self, here: str) -> None:
-        if here == self._moment:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-async def main(url: str, path: str, moment: str) -> None:
-    """The child: forwards one batch, and dies at the moment."""
-    async with opened(SqliteStore(SqliteFile(path))) as store:
-        deadly = Deadly(store, moment)
-        forwarder = Forwarder(url, deadly)
-        await forwarder.run_once()
-        deadly.passing("forwarded")
-        await forwarder.stop()
 
 
 # what is refused
@@ -404,7 +372,3 @@ async def test_with_sqlalchemy(url: str, store: Store) -> None:
         also = await outbox.start(connection, follow_up, 1)
     assert await started(store, undone, done, also) == [False, True, True]
     await engine.dispose()
-
-
-if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))

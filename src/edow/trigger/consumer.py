@@ -26,7 +26,7 @@ log = logging.getLogger("edow.trigger")
 LIMIT = 200  # messages taken together
 AT_ONCE = 32  # executions written to at the same time: they share transactions
 WAIT_SECONDS = 1.0
-LEASE_SECONDS = 15.0
+LEASE_SECONDS = 4.0  # as a worker's: for so long the messages of a process that was killed are kept from others
 PAUSES = (0.2, 5.0)  # after trouble: first and longest
 
 

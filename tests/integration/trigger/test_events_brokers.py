@@ -24,6 +24,9 @@ SECONDS = 100.0
 CHILD = """
 import asyncio, sys
 from edow.app import System
+from edow.trigger import tally
+
+tally.FLUSH_SECONDS = 0.2
 
 async def main() -> None:
     async with System(sys.argv[1], sys.argv[2]) as system:
@@ -72,7 +75,7 @@ async def test_a_killed_process_loses_no_event_and_applies_none_twice(name: str,
             Message("things", json.dumps(event | {"id": str(n), "data": {"to": "all", "n": n}}).encode(), str(n % 7))
             for n in range(EVENTS)
         ]
-        processes = [await child(place, url) for _ in range(2)]
+        processes = [*await asyncio.gather(child(place, url), child(place, url))]
         try:
             await transport.publish(messages[: EVENTS // 2])
             await applied(system.store, 20)

@@ -109,11 +109,37 @@ async def joined() -> AsyncIterator[Connect]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Box]:
-    """A server to stop, starve and misconfigure. Small and impatient: 1 MiB a message, 4 seconds for a delivery."""
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a certificate for localhost, `cert.pem`, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {names}"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tls_port() -> int:
+    return ports.any_free()
+
+
+@pytest.fixture(scope="module")
+def server(certificate: Path, tls_port: int) -> Iterator[Box]:
+    """A server to stop, starve and misconfigure, with TLS on another port. Small and impatient: 1 MiB a message, 4
+    seconds for a delivery.
+    """
     if "EDOW_RABBITMQ" not in os.environ:
         pytest.skip("EDOW_RABBITMQ is not set: scripts/services up rabbitmq")
-    options = {"max_message_size": str(MIB), "consumer_timeout": "4000"}
+    options = {
+        "max_message_size": str(MIB),
+        "consumer_timeout": "4000",
+        "listeners.ssl.1": f"127.0.0.1:{tls_port}",
+        "ssl_options.cacertfile": str(certificate / "cert.pem"),
+        "ssl_options.certfile": str(certificate / "cert.pem"),
+        "ssl_options.keyfile": str(certificate / "key.pem"),
+    }
     with private(servers.rabbitmq, options=options) as box:
         yield box
 
@@ -606,57 +632,38 @@ async def test_queues_ask_for_patience(server: Box, joined: Connect) -> None:
     assert '{"x-delivery-limit",1000000000}' in arguments
 
 
-@pytest.mark.parametrize("key", [None, "k"])
-@pytest.mark.parametrize("mode", ["shared", "exclusive"])
 async def test_a_channel_that_was_cut_off_is_opened_again(
-    impatient: str, joined: Connect, mode: Mode, key: str | None, caplog: pytest.LogCaptureFixture
+    impatient: str, joined: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Where the server is less patient than a task takes, it says so; the message comes again, its followers after it,
-    and the subscriber goes on.
+    and the subscriber goes on: of both modes, with a key and without.
     """
-    transport = await joined(impatient)
-    await one_topic(transport)
-    subscriber = await member(transport, mode)
-    await transport.publish([Message("x", b"slow", key), Message("x", b"next", key)])
-    held = await take(subscriber, 1)
-    async with asyncio.timeout(30):
-        while await subscriber.extend(held) == []:  # noqa: ASYNC110 - the only sign, and for people the log
-            await asyncio.sleep(0.1)
-    assert "delivery acknowledgement on channel" in caplog.text
-    await subscriber.ack(held)  # too late: it is another delivery now
-    assert await drain(subscriber, 2) == [b"slow", b"next"]
+
+    async def be_slow(mode: Mode, key: str | None) -> None:
+        transport = await joined(impatient, prefix=f"{mode}.{key}.")
+        await one_topic(transport)
+        subscriber = await member(transport, mode)
+        await transport.publish([Message("x", b"slow", key), Message("x", b"next", key)])
+        held = await take(subscriber, 1)
+        async with asyncio.timeout(30):
+            while await subscriber.extend(held) == []:  # noqa: ASYNC110 - the only sign, and for people the log
+                await asyncio.sleep(0.1)
+        await subscriber.ack(held)  # too late: it is another delivery now
+        assert await drain(subscriber, 2) == [b"slow", b"next"]
+
+    await asyncio.gather(
+        be_slow("shared", None), be_slow("shared", "k"), be_slow("exclusive", None), be_slow("exclusive", "k")
+    )
+    assert caplog.text.count("delivery acknowledgement on channel") >= 4
 
 
 # TLS
 
 
-@pytest.fixture(scope="module")
-def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Box, int, Path]]:
-    """A server that speaks TLS on another port, and the folder with its certificate."""
-    if "EDOW_RABBITMQ" not in os.environ:
-        pytest.skip("EDOW_RABBITMQ is not set: scripts/services up rabbitmq")
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {names}"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    port = ports.any_free()
-    options = {
-        "listeners.ssl.1": f"127.0.0.1:{port}",
-        "ssl_options.cacertfile": str(folder / "cert.pem"),
-        "ssl_options.certfile": str(folder / "cert.pem"),
-        "ssl_options.keyfile": str(folder / "key.pem"),
-    }
-    with private(servers.rabbitmq, options=options) as box:
-        yield box, port, folder
-
-
-async def test_tls(secure: tuple[Box, int, Path], joined: Connect) -> None:
+async def test_tls(server: Box, certificate: Path, tls_port: int, joined: Connect) -> None:
     """amqps:// checks the server's certificate against `cafile`, and may be told not to."""
-    box, port, folder = secure
-    tls = f"amqps://edow:{box.password}@localhost:{port}/"
-    transport = await joined(tls, cafile=folder / "cert.pem")
+    tls = f"amqps://edow:{server.password}@localhost:{tls_port}/"
+    transport = await joined(tls, cafile=certificate / "cert.pem")
     await one_topic(transport)
     await transport.publish(numbered("x", 3))
     assert await drain(await member(transport), 3) == [b"0", b"1", b"2"]
@@ -664,4 +671,4 @@ async def test_tls(secure: tuple[Box, int, Path], joined: Connect) -> None:
     with pytest.raises(InvalidInput, match="certificate is not trusted .*: give its authority with cafile="):  # noqa: RUF043
         await joined(tls)
     with pytest.raises(InvalidInput, match="cafile"):
-        await joined(tls, cafile=folder / "nothing.pem")
+        await joined(tls, cafile=certificate / "nothing.pem")

@@ -11,7 +11,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 MINUTE = timedelta(minutes=1)
-FEW = 20_000
+CHUNK = 10_000  # minutes that are scanned at once
 MONTHS = {name: at for at, name in enumerate("JAN FEB MAR APR MAY JUN JUL AUG SEP OCT NOV DEC".split(), 1)}  # noqa: SIM905
 DAYS = {name: at for at, name in enumerate("SUN MON TUE WED THU FRI SAT".split())}  # noqa: SIM905
 
@@ -45,26 +45,29 @@ class Scan:
         self._every_hour = self._fields.hours == set(range(24))
         self._latest = latest  # that the clock has read
 
-    def look(self, at: datetime, now: datetime) -> None:
+    def look(self, readings: Iterable[tuple[datetime, datetime]]) -> None:
         """One that matches every hour fires whenever the clock reads so. Any other: when the clock reads so, or has
         gone past it, for the first time.
         """
-        if self._every_hour:
-            if self._fields.match(now):
-                self.found.append(at)
-        elif now > self._latest:
-            if any(self._fields.match(each) for each in _minutes_after(self._latest, now)):
-                self.found.append(at)
-            self._latest = now
+        match, latest = self._fields.match, self._latest
+        for at, now in readings:
+            if self._every_hour:
+                if match(now):
+                    self.found.append(at)
+            elif now > latest:
+                if match(now) if now - latest == MINUTE else any(map(match, _minutes_after(latest, now))):
+                    self.found.append(at)
+                latest = now
+        self._latest = latest
 
 
 def ticks(crons: Sequence[str], zone: ZoneInfo, start: datetime, end: datetime) -> list[list[datetime]]:
     """Of each cron, in the minutes from `start` up to `end`, both UTC."""
-    before = max(_reading(start - number * MINUTE, zone) for number in range(1, 2 * 1440))
-    scans = [Scan(cron, before) for cron in crons]
-    for at, now in _readings(zone, start, (end - start) // MINUTE):
+    scans = [Scan(cron, _latest_before(zone, start)) for cron in crons]
+    for at in range(0, (end - start) // MINUTE, CHUNK):
+        readings = _readings(zone, start + at * MINUTE, min(CHUNK, (end - start) // MINUTE - at))
         for scan in scans:
-            scan.look(at, now)
+            scan.look(readings)
     return [scan.found for scan in scans]
 
 
@@ -85,10 +88,13 @@ def transitions(zone: ZoneInfo, year: int) -> list[datetime]:
     """The hours of a year in which the offset changes."""
     at = datetime(year, 1, 1, tzinfo=UTC)
     found = []
+    offset = at.astimezone(zone).utcoffset()
     while at.year == year:
-        if at.astimezone(zone).utcoffset() != (at + timedelta(hours=1)).astimezone(zone).utcoffset():
+        after = at + timedelta(hours=1)
+        before, offset = offset, after.astimezone(zone).utcoffset()
+        if before != offset:
             found.append(at)
-        at += timedelta(hours=1)
+        at = after
     return found
 
 
@@ -96,14 +102,15 @@ def _reading(at: datetime, zone: ZoneInfo) -> datetime:
     return at.astimezone(zone).replace(tzinfo=None)
 
 
-def _readings(zone: ZoneInfo, start: datetime, minutes: int) -> Iterable[tuple[datetime, datetime]]:
-    """Kept, if they are few: many crons are asked about the same days."""
-    moments = (start + number * MINUTE for number in range(minutes))
-    return _kept(zone, start, minutes) if minutes < FEW else ((at, _reading(at, zone)) for at in moments)
-
-
 @lru_cache(200)
-def _kept(zone: ZoneInfo, start: datetime, minutes: int) -> list[tuple[datetime, datetime]]:
+def _latest_before(zone: ZoneInfo, start: datetime) -> datetime:
+    """What the clock has read in the two days before, at most: it may have been put back."""
+    return max(_reading(start - number * MINUTE, zone) for number in range(1, 2 * 1440))
+
+
+@lru_cache(64)
+def _readings(zone: ZoneInfo, start: datetime, minutes: int) -> list[tuple[datetime, datetime]]:
+    """Kept: many crons are asked about the same days."""
     return [(at, _reading(at, zone)) for at in (start + number * MINUTE for number in range(minutes))]
 
 

@@ -6,6 +6,7 @@ before their execution.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from edow.trigger.waiting import Waiting
 log = logging.getLogger("edow.trigger")
 
 MOST = 1000
+PATIENCE_SECONDS = 1.0  # with triggers that begin: one whose broker does not answer holds up no other
 REST = 20  # times as long as a look at the signals that wait: however many they are, it takes a twentieth of the time
 
 Connect = Callable[[str], Transport]  # a URL to a transport that is not open yet; raises InvalidInput
@@ -57,6 +59,7 @@ class EventRunner:
         self._gatherer = Gatherer(store, clock, self.tally)
         self._waiting = Waiting(store, clock, {"triggers": self.tally, "hooks": self._hooks})
         self._consumers: dict[str, tuple[int, Consumer, Transport | None]] = {}  # by name: with the record's version
+        self._beginning: dict[str, asyncio.Task[None]] = {}
         self._broken: dict[str, int] = {}  # versions that cannot be used here
         self._background = Background(
             ("edow-triggers", self._look_forever),
@@ -78,6 +81,10 @@ class EventRunner:
     async def stop(self) -> None:
         """Give back what was not acknowledged, and close transports of one's own."""
         await self._background.stop()
+        for task in self._beginning.values():
+            task.cancel()
+        await asyncio.gather(*self._beginning.values(), return_exceptions=True)
+        self._beginning.clear()
         for name in list(self._consumers):
             await self._drop(name)
         await self.tally.stop()
@@ -91,9 +98,20 @@ class EventRunner:
             if name not in wanted or wanted[name].version != version:
                 await self._drop(name)
         for name, record in wanted.items():
-            if name not in self._consumers and self._broken.get(name) != record.version:
-                await self._begin(record)
+            here = name in self._consumers or name in self._beginning
+            if not here and self._broken.get(name) != record.version:
+                self._beginning[name] = asyncio.create_task(self._begin(record), name=f"edow-trigger-{name}")
+        await self._begun()
         return len(self._consumers)
+
+    async def _begun(self) -> None:
+        """Those that are quick about it; the others go on, and are looked at again."""
+        if not self._beginning:
+            return
+        done, _ = await asyncio.wait(self._beginning.values(), timeout=PATIENCE_SECONDS)
+        self._beginning = {name: task for name, task in self._beginning.items() if task not in done}
+        for task in done:
+            task.result()
 
     async def fire_once(self) -> float:
         """Start what was gathered and is due; the seconds until something will be, at most a second."""
@@ -104,23 +122,28 @@ class EventRunner:
         return await self._waiting.deliver_once()
 
     async def _begin(self, record: Record) -> None:
-        transport: Transport | None = None
         try:
             trigger = msgspec.json.decode(record.body, type=Trigger)
-            if trigger.paused:
-                return
+            if not trigger.paused:
+                await self._consume(trigger, record)
+        except Unavailable as problem:
+            log.warning("trigger %s: %s; trying again", record.key, problem)
+        except (CallerError, msgspec.DecodeError, UnicodeDecodeError) as problem:
+            log.error("trigger %s cannot be used in this process: %s", record.key, problem)
+            self._broken[record.key] = record.version
+
+    async def _consume(self, trigger: Trigger, record: Record) -> None:
+        transport: Transport | None = None
+        try:
             if trigger.transport:
                 transport = self._connect(references.read(trigger.transport).decode())
                 await transport.open()
             consumer = Consumer(trigger, transport or self._own, self._store, self._clock, self.tally, self._meter)
             await consumer.start()
-        except Unavailable as problem:
-            log.warning("trigger %s: %s; trying again", record.key, problem)
-            return
-        except (CallerError, msgspec.DecodeError, UnicodeDecodeError) as problem:
-            log.error("trigger %s cannot be used in this process: %s", record.key, problem)
-            self._broken[record.key] = record.version
-            return
+        except BaseException:
+            if transport is not None:
+                await transport.close()
+            raise
         self._consumers[record.key] = (record.version, consumer, transport)
 
     async def _drop(self, name: str) -> None:

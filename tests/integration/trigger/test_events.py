@@ -441,10 +441,11 @@ async def test_whatever_the_moment_of_death_each_event_is_applied_once(store, tr
         assert await started(store, "o.") == [{"page": "o", "text": 4, "edits": 5}]
 
 
-async def test_a_runner_reads_what_is_defined_and_not_paused(store, transport, clock, tmp_path):
+async def test_a_runner_reads_what_is_defined_and_not_paused(store, transport, clock, tmp_path, monkeypatch):
     """Definitions are noticed, changed, paused and deleted while it runs; another transport is opened for those that
     name one.
     """
+    monkeypatch.setattr("edow.trigger.runner.PATIENCE_SECONDS", 50)
     other = f"sqlite:///{tmp_path}/elsewhere.db"
     desk = Desk(msgspec.structs.replace(BEGIN, transport=other), transport, store, clock)
     runner = desk.runner
@@ -504,3 +505,38 @@ def test_a_cloudevent_is_one_only_with_all_it_needs():
     cloud = compiled.event(Delivery("t", event("1", {"a": 1}), "k", 1, None))
     assert cloud is not None
     assert (cloud.context["body"], cloud.context["key"]) == ({"a": 1}, "k")
+
+
+class Away:
+    """A transport whose broker takes the connection, and says nothing."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def open(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+async def test_a_broker_that_does_not_answer_holds_up_its_own_trigger_alone(store, transport, clock, monkeypatch):
+    """Others begin and end meanwhile; it is tried once at a time, and let go at the end."""
+    monkeypatch.setattr("edow.trigger.runner.PATIENCE_SECONDS", 0.01)
+    away, tried = Away(), []
+
+    def connect(url: str) -> Away:
+        tried.append(url)
+        return away
+
+    runner = EventRunner(store, transport, connect, clock, "one", Meter())
+    silent = msgspec.structs.replace(PAID, name="a-silent", transport="kafka://away")
+    for trigger in (silent, BEGIN):
+        await store.records_put([Put(TRIGGERS, trigger.name, msgspec.json.encode(trigger))], T0)
+    while not await runner.look_once():
+        pass
+    assert runner.topics == {"orders"}
+    await store.records_put([Put(TRIGGERS, BEGIN.name, None)], T0)
+    assert await runner.look_once() == 0
+    await runner.stop()
+    assert (tried, away.closed) == (["kafka://away"], 1)

@@ -143,7 +143,7 @@ def imports(module: Module, known: frozenset[str]) -> Iterator[Import]:
         for target in targets(module, node, known):
             yield Import(target, node.lineno, in_function, for_types)
         in_function = in_function or isinstance(node, FUNCTIONS)
-        if isinstance(node, ast.If) and ast.unparse(node.test) in TYPE_CHECKING_TESTS:
+        if isinstance(node, ast.If) and dotted(node.test) in TYPE_CHECKING_TESTS:
             for child in node.body:
                 yield from visit(child, in_function, True)
             for child in node.orelse:
@@ -166,8 +166,13 @@ def targets(module: Module, node: ast.AST, known: frozenset[str]) -> Iterator[st
                 is_module = inner in known or (base == PUBLIC and alias.name in TABLE)
                 yield inner if is_module else base
         case ast.Call(func=function, args=[ast.Constant(value=str(name)), *_]):
-            if ast.unparse(function) in ("importlib.import_module", "import_module", "__import__"):
+            if dotted(function) in ("importlib.import_module", "import_module", "__import__"):
                 yield name
+
+
+def dotted(node: ast.expr) -> str:
+    """`name` or `name.of.name`; nothing for any other expression, which would take long to write out."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
 
 
 def absolute(module: Module, source: str | None, level: int) -> str:

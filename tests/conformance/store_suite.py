@@ -320,12 +320,28 @@ class StoreSuite:
     async def test_members_are_counted_while_alive(self, open_store: Open) -> None:
         """An orchestrator counts itself and the others until they expire or let go."""
         a, b = await open_store(), await open_store()
-        assert await a.members_count("a", T0, T0 + SECOND) == 1
-        assert await b.members_count("b", T0, T0 + 9 * SECOND) == 2
-        assert await b.members_count("b", T0 + 2 * SECOND, T0 + 9 * SECOND) == 1
-        assert await a.members_count("a", T0 + 2 * SECOND, T0 + 9 * SECOND) == 2
+
+        async def members(store: Store, owner: str, now: int, until: int) -> int:
+            return (await store.leases_share(owner, now, until)).members
+
+        assert await members(a, "a", T0, T0 + SECOND) == 1
+        assert await members(b, "b", T0, T0 + 9 * SECOND) == 2
+        assert await members(b, "b", T0 + 2 * SECOND, T0 + 9 * SECOND) == 1
+        assert await members(a, "a", T0 + 2 * SECOND, T0 + 9 * SECOND) == 2
         await b.leases_release("b")
-        assert await a.members_count("a", T0 + 3 * SECOND, T0 + 9 * SECOND) == 1
+        assert await members(a, "a", T0 + 3 * SECOND, T0 + 9 * SECOND) == 1
+
+    async def test_members_share_the_shards(self, open_store: Open) -> None:
+        """Whoever is alone has all of them; with a second one each has half, rounded up, as far as they are free."""
+        a, b = await open_store(), await open_store()
+        half = -(-a.shards // 2)
+        alone = await a.leases_share("a", T0, T0 + SECOND)
+        assert [lease.owner for lease in alone.leases] == ["a"] * a.shards
+        assert {lease.owner for lease in (await b.leases_share("b", T0, T0 + SECOND)).leases} == {"a"}
+        assert len((await a.leases_share("a", T0, T0 + SECOND)).leases) == half
+        shared = await b.leases_share("b", T0, T0 + SECOND)
+        assert sorted(lease.owner for lease in shared.leases) == ["a"] * half + ["b"] * (a.shards - half)
+        assert {lease.until for lease in shared.leases} == {T0 + SECOND}
 
     # commit
 

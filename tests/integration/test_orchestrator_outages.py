@@ -70,7 +70,7 @@ class Flaky:
         return verb
 
 
-STORE_VERBS = ("commit", "load", "inbox_read", "due_read", "leases_hold", "members_count", "leases_release", "stalled")
+STORE_VERBS = ("commit", "load", "inbox_read", "due_read", "leases_share", "leases_hold", "leases_release", "stalled")
 
 
 READS = ("load", "inbox_read", "due_read", "stalled", "outbox_read")

@@ -51,9 +51,8 @@ class Leases:
     async def _renew(self) -> dict[int, int]:
         now = self._now()
         until = now + int(self._config.lease_ttl * 1_000_000)
-        members = await self._store.members_count(self._owner, now, until)
+        members, leases = await self._store.leases_share(self._owner, now, until)
         least, rest = divmod(self._store.shards, members)
-        leases = await self._store.leases_hold(self._owner, least + bool(rest), now, until)
         if rest and self._is_rich(leases, members, now):
             leases = await self._store.leases_hold(self._owner, least, now, until)
         self._until = until

@@ -11,7 +11,7 @@ Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -254,6 +254,13 @@ class Lease(msgspec.Struct, frozen=True):
     until: int
 
 
+class Share(NamedTuple):
+    """How many orchestrators are alive, and the leases of all of them."""
+
+    members: int
+    leases: list[Lease]
+
+
 class Record(msgspec.Struct, frozen=True):
     """A small document of any component above the store: a schedule, a token, an entry of the audit log. `version` is
     another after every write, also when the record was deleted and made again.
@@ -364,9 +371,9 @@ class Store(Protocol):
         """Renew this owner's leases and take free or expired ones until it has `wanted`; drop those above it.
         Returns the leases of *all* owners as they stand now. Taking a lease raises its epoch; renewing does not."""
 
-    async def members_count(self, owner: str, now: int, until: int) -> int:
-        """Say that this orchestrator is alive until then; how many are, itself included. For an even spread of
-        shards.
+    async def leases_share(self, owner: str, now: int, until: int) -> Share:
+        """Say that this orchestrator is alive until then, and hold an even share of the shards, rounded up, in one
+        transaction: what an orchestrator does all its life, so it costs one.
         """
 
     async def leases_release(self, owner: str) -> None: ...

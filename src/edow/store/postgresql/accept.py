@@ -7,7 +7,7 @@ written, nothing is, and it is decided anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -128,18 +128,25 @@ async def _decide(
     ids = [each.execution.id if isinstance(each, StartRequest) else each.execution for each in requests]
     by_key = {key_of(id): id for id in ids}
     for _ in range(TRIES):
-        look = Calls()
-        look.add("known", list(by_key))
-        known = {by_key[each.id]: each for each in await _answer(database, look) or ()}
-        for id, each in known.items():
-            each.id = id
-        draft = Draft(known, now)
+        draft = Draft(await _look(database, by_key), now)
         answers = [draft.answer(request) for request in requests]
         if all_or_nothing:
             insist(answers)
         if await _write(database, draft, now, puts):
             return answers
     raise StoreUnavailable(f"{database.place}: too many others start the same executions; try again")
+
+
+async def _look(database: Database, by_key: Mapping[str, str]) -> dict[str, Known]:
+    """What is known of executions, by id; `by_key` has their ids by key."""
+    if not by_key:
+        return {}
+    look = Calls()
+    look.add("known", list(by_key))
+    known = {by_key[each.id]: each for each in await _answer(database, look) or ()}
+    for id, each in known.items():
+        each.id = id
+    return known
 
 
 def puts_columns(puts: Sequence[Put]) -> list[list[object]]:

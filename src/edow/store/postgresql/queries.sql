@@ -13,6 +13,13 @@ INSERT INTO edow.leases (shard, owner, epoch, until)
 SELECT shard, '', 0, 0 FROM generate_series(0, $1::bigint - 1) AS shard
 ON CONFLICT (shard) DO NOTHING
 
+-- name: leases_share
+-- Who is alive is counted before leases are held, for how many depends on it. One row with nulls where nobody has any.
+WITH alive AS MATERIALIZED (SELECT edow.count_members($1, $2, $3) AS members)
+SELECT alive.members, held.shard, held.owner, held.epoch, held.until
+FROM alive
+LEFT JOIN LATERAL edow.hold($1, ceil($4::numeric / alive.members)::integer, $2, $3) AS held ON true
+
 -- name: sent_by
 -- What a commit has put into the outbox.
 SELECT seq FROM edow.outbox WHERE shard = $1 AND stamp = $2 ORDER BY seq

@@ -29,6 +29,7 @@ from edow.store.contract import (
     Record,
     RecordFilter,
     Request,
+    Share,
     Stored,
 )
 from edow.store.paging import behind_letter, encode_cursor, key_range
@@ -172,6 +173,8 @@ class PostgresStore:
 
     async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
         self._check_open()
+        if not keys:
+            return []
         rows = await self.database.fetch(self._sql["records_get"], kind, list(keys))
         by_key = {row["key"]: Record(*row) for row in rows}
         return [by_key.get(key) for key in keys]
@@ -192,10 +195,10 @@ class PostgresStore:
         rows = await self.database.hurry("SELECT * FROM edow.hold($1, $2, $3, $4)", owner, wanted, now, until)
         return [Lease(row[0], row[1], row[2], row[3]) for row in rows]
 
-    async def members_count(self, owner: str, now: int, until: int) -> int:
+    async def leases_share(self, owner: str, now: int, until: int) -> Share:
         self._check_open()
-        ((count,),) = await self.database.hurry("SELECT edow.count_members($1, $2, $3)", owner, now, until)
-        return int(count)
+        rows = await self.database.hurry(self._sql["leases_share"], owner, now, until, self._shards)
+        return Share(rows[0][0], [Lease(row[1], row[2], row[3], row[4]) for row in rows if row[1] is not None])
 
     async def leases_release(self, owner: str) -> None:
         self._check_open()

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from edow.store.contract import Lease
+from edow.store.contract import Lease, Share
 
 Queries = Mapping[str, str]
 
@@ -59,9 +59,10 @@ def release(connection: sqlite3.Connection, sql: Queries, owner: str) -> None:
     connection.execute(sql["members_delete"], (owner,))
 
 
-def count_members(connection: sqlite3.Connection, sql: Queries, owner: str, now: int, until: int) -> int:
-    """Be counted, and count."""
+def share(connection: sqlite3.Connection, sql: Queries, part: tuple[str, int], now: int, until: int) -> Share:
+    """Be counted, and hold an even share. `part`: the owner, of how many shards."""
+    owner, shards = part
     connection.execute(sql["members_expire"], (now,))
     connection.execute(sql["members_set"], (owner, until))
-    (count,) = connection.execute(sql["members_count"]).fetchone()
-    return int(count)
+    (members,) = connection.execute(sql["members_count"]).fetchone()
+    return Share(members, hold(connection, sql, Request(owner, -(-shards // members), now, until)))

@@ -28,6 +28,7 @@ from edow.store.contract import (
     Record,
     RecordFilter,
     Request,
+    Share,
     Stored,
 )
 from edow.store.paging import behind_letter, encode_cursor, key_range
@@ -239,6 +240,8 @@ class SqliteStore:
         return answers
 
     async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
+        if not keys:
+            return []
         found = await self._read_records("records_get", (kind, to_json(list(keys))))
         by_key = {each.key: each for each in found}
         return [by_key.get(key) for key in keys]
@@ -258,9 +261,9 @@ class SqliteStore:
         request = leases.Request(owner, wanted, now, until)
         return await self.file.write(lambda connection: leases.hold(connection, self._sql, request), disk="later")
 
-    async def members_count(self, owner: str, now: int, until: int) -> int:
+    async def leases_share(self, owner: str, now: int, until: int) -> Share:
         return await self.file.write(
-            lambda connection: leases.count_members(connection, self._sql, owner, now, until), disk="later"
+            lambda connection: leases.share(connection, self._sql, (owner, self._shards), now, until), disk="later"
         )
 
     async def leases_release(self, owner: str) -> None:

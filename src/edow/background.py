@@ -8,12 +8,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from edow.errors import EdowError
 
 T = TypeVar("T")
 log = logging.getLogger("edow.background")
+
+SHORT_SECONDS = 1.0
+# Of a rest that news end: what they are not told of, because whoever wrote it died before it said so, is found by then.
+LONG_SECONDS = 30.0
+
+
+class News(Protocol):
+    """What ends a rest: see `edow.store.contract.Watch`."""
+
+    async def wait(self, seconds: float) -> bool: ...
+    def close(self) -> None: ...
 
 
 class Background:
@@ -38,18 +49,36 @@ class Background:
 
 
 async def forever(
-    once: Callable[[], Awaitable[T]], trouble: str, seconds: float = 1.0, rest: Callable[[T], float] | None = None
+    once: Callable[[], Awaitable[T]],
+    trouble: str,
+    seconds: float = SHORT_SECONDS,
+    rest: Callable[[T], float] | None = None,
+    watch: Callable[[], News] | None = None,
 ) -> None:
     """`once` again and again, `seconds` apart, or as many as `rest` makes of its answer. `trouble` is logged where it
-    fails.
+    fails. What is longer than `seconds` of a rest is over as soon as the watch has news.
     """
-    while True:
-        pause = seconds
-        try:
-            answer = await once()
-            pause = seconds if rest is None else rest(answer)
-        except EdowError as problem:
-            log.warning("%s: %s; trying again", trouble, problem)
-        except Exception:
-            log.exception("%s; trying again", trouble)
-        await asyncio.sleep(pause)
+    news = None if watch is None else watch()
+    try:
+        while True:
+            pause = seconds
+            try:
+                answer = await once()
+                pause = seconds if rest is None else rest(answer)
+            except EdowError as problem:
+                log.warning("%s: %s; trying again", trouble, problem)
+            except Exception:
+                log.exception("%s; trying again", trouble)
+            await rested(pause, news, seconds)
+    finally:
+        if news is not None:
+            news.close()
+
+
+async def rested(seconds: float, news: News | None, least: float = SHORT_SECONDS) -> None:
+    """The time is over; or `least` of it, and there are news. However many there are, so often they are looked at."""
+    if news is None or seconds <= least:
+        await asyncio.sleep(seconds)
+        return
+    await asyncio.sleep(least)
+    await news.wait(seconds - least)

@@ -1070,6 +1070,29 @@ class StoreSuite:
             assert await inbox_watch.wait(3600)
             assert await ended_watch.wait(3600)
 
+    async def test_records_wake_whoever_waits_for_them(self, open_store: Open) -> None:
+        """However they were written: alone, by a commit, or beside letters; those that are quiet wake nobody."""
+        here, there = await open_store(), await open_store()
+        leases = await own(there)
+        watch = here.watch("records")
+        loud, quiet = Put("k", "1", b"v"), Put("k", "2", b"v", quiet=True)
+        await there.records_put([quiet], T0)
+        await there.commit(Commit(leases=leases, records=[quiet]))
+        await there.dead_letters_close(["none"], "discarded", "", [quiet], T0)
+        await there.accept([start(there, "a")], T0)
+        assert not await watch.wait(0.05)
+        for write in (
+            lambda: there.records_put([quiet, loud], T0),
+            lambda: there.commit(Commit(leases=leases, records=[loud])),
+            lambda: there.dead_letters_close(["none"], "discarded", "", [loud], T0),
+            lambda: there.dead_letters_set_aside(["none"], "", [loud], T0),
+            lambda: there.records_put([Put("k", "1", None)], T0),
+        ):
+            await write()
+            async with asyncio.timeout(SOON):
+                assert await watch.wait(3600)
+        watch.close()
+
     async def test_never_a_wake_up_lost_under_load(self, open_store: Open) -> None:
         """A reader that only reads after a wake-up sees everything that three writers commit."""
         reader = await open_store()

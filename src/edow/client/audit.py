@@ -74,7 +74,7 @@ def entry(actor: Actor, at: int, action: str, target: str, parameters: Mapping[s
 
 def put(entry: Entry) -> Put:
     """What writes it down, to be part of the action's own transaction."""
-    return Put(KIND, entry.id, msgspec.json.encode(entry), expires_at=entry.at + RETENTION_US)
+    return Put(KIND, entry.id, msgspec.json.encode(entry), expires_at=entry.at + RETENTION_US, quiet=True)
 
 
 async def page(store: Store, where: AuditFilter) -> AuditPage:

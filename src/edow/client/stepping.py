@@ -9,13 +9,11 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import ClassVar
 
-from edow.background import Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
 from edow.errors import Unavailable
 from edow.store.contract import Record, RecordFilter, Store
 
 log = logging.getLogger("edow.client")
-
-IDLE_SECONDS = 1.0
 
 
 class Stepping:
@@ -28,6 +26,7 @@ class Stepping:
     def __init__(self, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
+        self._troubled = False  # one was not gone on with
         self._background = Background((f"edow-{self.kind}", self._run))
 
     async def start(self) -> None:
@@ -39,6 +38,7 @@ class Stepping:
     async def run_once(self) -> int:
         """How many were gone on with. Raises Unavailable; what else is wrong with one holds up none of the others."""
         count = 0
+        self._troubled = False
         async for record in self._records():
             try:
                 if self._is_over(record):
@@ -47,6 +47,7 @@ class Stepping:
             except Unavailable:
                 raise
             except Exception:
+                self._troubled = True
                 log.exception("%s %s was not gone on with; trying again", self.kind, record.key)
             else:
                 count += 1
@@ -70,4 +71,9 @@ class Stepping:
 
     async def _run(self) -> None:
         trouble = f"{self.what} were not gone on with"
-        await forever(self.run_once, trouble, IDLE_SECONDS, lambda busy: self.busy_seconds if busy else IDLE_SECONDS)
+        await forever(self.run_once, trouble, SHORT_SECONDS, self._rest, lambda: self._store.watch("records"))
+
+    def _rest(self, count: int) -> float:
+        if count:
+            return self.busy_seconds
+        return SHORT_SECONDS if self._troubled else LONG_SECONDS

@@ -57,7 +57,9 @@ class Compactor:
             return False
         version = there.version if there is not None else 0
         try:
-            await self._store.records_put([Put(KIND, key, body, version, series.expiry(coarser, start))], now)
+            await self._store.records_put(
+                [Put(KIND, key, body, version, series.expiry(coarser, start), quiet=True)], now
+            )
         except RecordChanged:
             return False  # somebody else was at it
         return True

@@ -23,6 +23,8 @@ SECOND = 1_000_000
 LOOK = 5 * SECOND  # between two looks at the topics
 MERGE = 30 * SECOND
 JUDGE = 15 * SECOND
+CALM = 5 * SECOND  # between two looks at who is here, while nothing happens
+CALM_LOOK = 10 * SECOND  # and at the topics
 BUSY = 60 * SECOND  # since the last commit: a longer silence is no work, and workers need not be asked
 LETTERS = 600 * SECOND  # over which dead letters are counted
 LAG = 30 * SECOND
@@ -60,6 +62,8 @@ class Duties:
         self._watch = Watch(transport)
         self._judged = True  # there may be what another has kept
         self._look, self._merge, self._judge = Interval(LOOK), Interval(MERGE), Interval(JUDGE)
+        self._calm_look, self._follow = Interval(CALM_LOOK), Interval(CALM)
+        self._calm = False  # at the last look nobody had worked for a while, and no incident was open
 
     async def run_once(self, now: int) -> Figures | None:
         """Everything that is due; what was seen of the topics, if they were looked at. Raises Unavailable."""
@@ -67,8 +71,10 @@ class Duties:
             await self._compactor.run_once(now)
         if self._judge.due(now):
             await self.judge(now)
-        seen = await self._follow_incidents(now)
-        if seen is None and self._look.due(now):
+        seen = None
+        if not self._calm or self._follow.due(now):
+            seen = await self._follow_incidents(now)
+        if seen is None and (self._calm_look if self._calm else self._look).due(now):
             seen = await self._see(now)
         return seen
 
@@ -99,10 +105,13 @@ class Duties:
     async def _follow_incidents(self, now: int) -> Figures | None:
         said = await incidents.orchestrators(self._store)
         await incidents.open_new(self._store, said, now)
-        if any(now - each.progress_at < BUSY or each.unbegun for each in said):
+        work = any(now - each.progress_at < BUSY or each.unbegun for each in said)
+        self._calm = not work
+        if work:
             await incidents.open_lost(self._store, await self._watch.call(now), now)
         if not await incidents.open_ones(self._store, now):
             return None
+        self._calm = False
         seen = await self._see(now)
         present = [each for each in said if now - each.at <= incidents.PATIENCE]
         sight = Sight(now, present, await self._backlog(seen, now), _oldest_task(seen, now))

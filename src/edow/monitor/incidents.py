@@ -35,11 +35,11 @@ _incident = msgspec.json.Decoder(Incident).decode
 def here(presence: Presence) -> Put:
     """To be stored with something else."""
     body = msgspec.json.encode(presence)
-    return Put(FIGURES, PRESENT + presence.process, body, None, presence.at + 86_400 * SECOND)
+    return Put(FIGURES, PRESENT + presence.process, body, None, presence.at + 86_400 * SECOND, quiet=True)
 
 
 def gone(process: str) -> Put:
-    return Put(FIGURES, PRESENT + process, None)
+    return Put(FIGURES, PRESENT + process, None, quiet=True)
 
 
 async def orchestrators(store: Store) -> list[Presence]:

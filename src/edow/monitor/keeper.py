@@ -44,7 +44,7 @@ class Keeper:
         puts = [*also]
         if self._unstored:
             key, expiry = series.key_of(FINE, self._bucket, self._process), series.expiry(FINE, self._bucket)
-            puts.append(Put(KIND, key, encode(self._kept), None, expiry))
+            puts.append(Put(KIND, key, encode(self._kept), None, expiry, quiet=True))
         if puts:
             await self._store.records_put(puts, now)
         self._unstored = False

@@ -30,7 +30,7 @@ async def objectives(store: Store) -> list[Objective]:
 
 async def keep(store: Store, evaluations: Sequence[Evaluation], now: int) -> None:
     """For those who want to know how objectives stood a moment ago, and often."""
-    await store.records_put([Put(FIGURES, LATEST, msgspec.json.encode(evaluations), None, now + KEPT)], now)
+    await store.records_put([Put(FIGURES, LATEST, msgspec.json.encode(evaluations), None, now + KEPT, quiet=True)], now)
 
 
 async def latest(store: Store) -> list[Evaluation]:

@@ -24,6 +24,7 @@ from edow.transport.contract import Delivery, Subscription, TopicSpec
 log = logging.getLogger("edow.orchestrator")
 
 PAGE = 1000  # rows looked at in one go
+POISON_LEASE_SECONDS = 15.0  # nobody waits for what is wrong with a message
 SOON_SECONDS = 1.0  # until a duty that was interrupted goes on
 
 
@@ -117,7 +118,12 @@ class Housekeeper:
         """Store what workers could not read as dead letters of no execution."""
         await self._transport.ensure([TopicSpec(topics.DEAD, topics.groups_of(topics.DEAD))])
         subscriber = await self._transport.subscribe(
-            Subscription(topics=(topics.DEAD,), group=topics.ORCHESTRATORS, member=self._config.name)
+            Subscription(
+                topics=(topics.DEAD,),
+                group=topics.ORCHESTRATORS,
+                member=self._config.name,
+                lease_seconds=POISON_LEASE_SECONDS,
+            )
         )
         try:
             while True:

@@ -15,7 +15,8 @@ import msgspec
 from edow.store.contract import InboxRow, Store
 from edow.transport.contract import Delivery, Subscriber
 
-IDLE_POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
+IDLE_POLL_SECONDS = 1.0  # longest receive
+POLL_SECONDS = 3.0  # between two looks at the inbox, of which we are told: see `transport.numbered`
 SWEEP = 1000  # wake-ups that mean nothing any more are kept until there are so many
 
 
@@ -163,7 +164,7 @@ class Inputs:
                     self._ready.set()
                     await self._wait_for_room()
                 if len(rows) < self._limit:  # what is committed from here on is told
-                    await watch.wait(IDLE_POLL_SECONDS)
+                    await watch.wait(POLL_SECONDS)
         finally:
             watch.close()
 

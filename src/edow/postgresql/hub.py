@@ -96,6 +96,8 @@ class Hub:
         self._names: set[str] = set()  # channels to listen to
         self._news: set[str] = set()  # channels to tell
         self._tell = asyncio.Event()
+        self._deaf = asyncio.Event()  # nobody listens for us
+        self._deaf.set()
         self._first = asyncio.Event()  # the first attempt to listen is over
         self._gate = asyncio.Lock()  # one statement at a time on the connection that listens
         self._connection: Connection | None = None  # that listens
@@ -192,6 +194,7 @@ class Hub:
 
     async def _poll_forever(self) -> None:
         while True:
+            await self._deaf.wait()
             await asyncio.sleep(self._poll)
             if not self.listens:
                 self._poke_all()
@@ -209,6 +212,7 @@ class Hub:
                     pause = PAUSES[0]
                 finally:
                     self._connection = None
+                    self._deaf.set()
                     await dismiss(connection)
             self._first.set()
             await asyncio.sleep(pause)
@@ -230,6 +234,7 @@ class Hub:
                 await asyncio.sleep(60)
                 return
             self._connection = connection
+            self._deaf.clear()
             self._poke_all()  # for what was not told meanwhile
             self._first.set()
             while not lost.is_set():

@@ -10,7 +10,7 @@ Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
@@ -149,7 +149,7 @@ class LetterState(msgspec.Struct, frozen=True):
 
 class Put(msgspec.Struct, frozen=True):
     """Write a record, or delete it (`body` None), if it has the version told: None: whichever; 0: there must be
-    none.
+    none. `quiet`: nobody waits for it, so nobody is woken.
     """
 
     kind: str
@@ -157,6 +157,15 @@ class Put(msgspec.Struct, frozen=True):
     body: bytes | None
     if_version: int | None = None
     expires_at: int | None = None
+    quiet: bool = False
+
+
+Channel = Literal["inbox", "ended", "records"]
+
+
+def told(puts: Iterable[Put]) -> set[str]:
+    """Who is to be woken by these."""
+    return set() if all(put.quiet for put in puts) else {"records"}
 
 
 class Commit(msgspec.Struct, kw_only=True):
@@ -402,5 +411,7 @@ class Store(Protocol):
     async def purge(self, ended_before: int, limit: int) -> int:
         """Delete up to `limit` ended executions with history, heartbeats and dead letters; how many."""
 
-    def watch(self, channel: Literal["inbox", "ended"]) -> Watch:
-        """Notified after a commit (of any process on this database) that put something there."""
+    def watch(self, channel: Channel) -> Watch:
+        """Notified after a commit (of any process on this database) that put something there. `records`: any of them,
+        unless all were quiet.
+        """

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import NamedTuple
 
 from edow.errors import Closed, Unavailable
 from edow.transport.contract import Delivery, Subscription
-from edow.transport.numbered import POLL_SECONDS, NumberedDelivery, Wakeups
+from edow.transport.numbered import LONGEST_POLL_SECONDS, NumberedDelivery, Wakeups
+
+SHORTEST_POLL_SECONDS = 1.0
 
 
 class Claim(NamedTuple):
@@ -33,6 +36,9 @@ class Claiming(ABC):
         self._clock = clock
         self._watch = watch
         self._lease_us = int(subscription.lease_seconds * 1_000_000)
+        # Less than a lease: a claim of somebody else is seen before it runs out, so that we know when that is.
+        self._poll = max(SHORTEST_POLL_SECONDS, min(0.75 * subscription.lease_seconds, LONGEST_POLL_SECONDS))
+        self._looked_at = -inf
         self._held: dict[int, NumberedDelivery] = {}
         self._claiming: asyncio.Future[Claim] | None = None
         self._ready: list[NumberedDelivery] = []  # claimed, not handed out yet
@@ -62,19 +68,18 @@ class Claiming(ABC):
         deadline = loop.time() + wait_seconds
         if self._closed:
             raise Closed("this subscriber is closed: subscribe again")
-        unsure = False  # a wait has ended without a notification
         while not self._closed:
-            if self._wants_claim() or ((unsure or self._is_due()) and await self._has_anything()):
+            if self._wants_claim() or (self._wants_look(loop.time()) and await self._look(loop.time())):
                 await self._claim(limit)
             if self._ready and not self._closed:
                 return self._take_ready(limit)
             if self._more:
                 continue
-            left = deadline - loop.time()
+            now = loop.time()
+            left = deadline - now
             if left <= 0 or self._closed:
                 break
-            self._more = await self._watch.wait(min(left, self._seconds_to_due(), POLL_SECONDS))
-            unsure = not self._more
+            self._more = await self._watch.wait(min(left, self._seconds_to_look(now)))
             if self._more:
                 await self._woken(left)
         return []
@@ -125,6 +130,7 @@ class Claiming(ABC):
         """A claim goes on when its receiver is cancelled; what it brings is for the next, or is given back."""
         if self._claiming is None:
             self._more = False
+            self._looked_at = asyncio.get_running_loop().time()
             self._claiming = self._begin_claim(limit)
         await asyncio.wait([self._claiming])
         if not self._closed:  # else `close` gives back what it brings
@@ -159,8 +165,14 @@ class Claiming(ABC):
                 mine.append(each)
         return mine
 
-    def _is_due(self) -> bool:
-        return self._due is not None and self._due <= self._clock()
+    async def _look(self, now: float) -> bool:
+        self._looked_at = now
+        return await self._has_anything()
 
-    def _seconds_to_due(self) -> float:
-        return POLL_SECONDS if self._due is None else max(0.001, (self._due - self._clock()) / 1_000_000)
+    def _wants_look(self, now: float) -> bool:
+        """Something is due, or nobody has woken us for long."""
+        return (self._due is not None and self._due <= self._clock()) or now >= self._looked_at + self._poll
+
+    def _seconds_to_look(self, now: float) -> float:
+        due = inf if self._due is None else (self._due - self._clock()) / 1_000_000
+        return max(0.001, min(due, self._looked_at + self._poll - now))

@@ -9,7 +9,10 @@ from edow.errors import InvalidInput
 from edow.transport.again import OrderedDelivery
 from edow.transport.contract import TopicSpec
 
-POLL_SECONDS = 1.0  # safety net behind pushed wake-ups
+# Between two looks of somebody whom nobody wakes. News are pushed: what is found by looking was written by a process
+# that died before it told of it, so that need be no sooner than others take over what that process had.
+POLL_SECONDS = 3.0
+LONGEST_POLL_SECONDS = 15.0
 SHIFT = 43  # bits of a message's number that count within its queue
 EVERYBODY = ""  # the group of a broadcast queue
 

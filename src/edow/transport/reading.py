@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 
 from edow.errors import Closed
 from edow.transport.again import Again
 from edow.transport.contract import Delivery
-from edow.transport.numbered import POLL_SECONDS, NumberedDelivery, Wakeups
+from edow.transport.numbered import LONGEST_POLL_SECONDS, POLL_SECONDS, NumberedDelivery, Wakeups
 
 
 class Reading(ABC):
@@ -28,6 +29,8 @@ class Reading(ABC):
         self._clock = clock
         self._watch = watch
         self._more = True
+        self._poll = LONGEST_POLL_SECONDS if broadcast else POLL_SECONDS
+        self._looked_at = -inf
         self._again = Again[NumberedDelivery]()
         self._closed = False
 
@@ -47,18 +50,19 @@ class Reading(ABC):
         while not self._closed:
             if again := self._again.take(self._clock(), limit):
                 return [*again]
-            if self._watch.take() or self._more:
+            if self._watch.take() or self._more or loop.time() >= self._looked_at + self._poll:
+                self._looked_at = loop.time()
                 if deliveries := await self._read(limit):
                     return deliveries
                 if self._more:
                     continue
-            left = deadline - loop.time()
+            now = loop.time()
+            left = deadline - now
             if left <= 0 or self._closed:
                 break
             due = self._again.due
-            delay = POLL_SECONDS if due is None else max(0.0, due - self._clock()) / 1_000_000
-            await self._watch.wait(min(left, POLL_SECONDS, delay))
-            self._more = True  # also without a wake-up: reading costs less than a message that nobody looks for
+            delay = inf if due is None else max(0.0, due - self._clock()) / 1_000_000
+            self._more = await self._watch.wait(min(left, delay, max(0.0, self._looked_at + self._poll - now)))
         return []
 
     async def ack(self, deliveries: Sequence[Delivery]) -> None:

@@ -211,14 +211,14 @@ class Applier:
         row = await self._row(intent)
         if row is None or row.status not in ENDED:
             raise NotAccepted(("running",))
-        put = Put(EVENTS, key, b"", guard.version if guard else 0, self._clock() + SPARE_US)
+        put = Put(EVENTS, key, b"", guard.version if guard else 0, self._clock() + SPARE_US, quiet=True)
         return await self._write("started", intent, claim, [*beside, put], [self._new(intent, again=True)])
 
     async def _write(
         self, outcome: Outcome, intent: Intent, claim: Claim, beside: Sequence[Put], requests: Sequence[Request]
     ) -> Result:
         result = Result(outcome, intent.execution)
-        put = Put(claim.kind, claim.key, _json(result), 0, claim.expires_at)
+        put = Put(claim.kind, claim.key, _json(result), 0, claim.expires_at, quiet=True)
         await self._store.records_put([put, *beside], self._clock(), requests, all_or_nothing=True)
         return result
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from edow.background import LONG_SECONDS
 from edow.errors import InvalidInput, RecordChanged, StoreUnavailable
 from edow.model.execution import Execution
 from edow.store.contract import Put, Record, RecordFilter, Request, Store
@@ -74,7 +75,7 @@ class Gatherer:
         raise StoreUnavailable(f"trigger {compiled.trigger.name!r}: too many others gather for {key!r}; try again")
 
     async def fire_once(self) -> float:
-        """Start what is due; the seconds until something will be, at most a second. Raises Unavailable."""
+        """Start what is due; the seconds until something will be, at most LONG_SECONDS. Raises Unavailable."""
         while True:
             now = self._clock()
             records = await self._store.records_list(RecordFilter(EVENTS, DUE, limit=PAGE))
@@ -83,7 +84,7 @@ class Gatherer:
                 await self._fire(record)
             if len(due) < PAGE:
                 later = [_time_of(record) - now for record in records if _time_of(record) > now]
-                return min([1.0, *(each / 1_000_000 for each in later)])
+                return min([LONG_SECONDS, *(each / 1_000_000 for each in later)])
 
     async def _add(self, compiled: Compiled, events: Sequence[Event], key: str) -> list[Outcome]:
         now = self._clock()
@@ -209,7 +210,7 @@ def _moved(old: Pending | None, version: int, new: Pending | None) -> list[Put]:
 
 
 def _claimed(claim: Claim, key: str) -> Put:
-    return Put(claim.kind, claim.key, msgspec.json.encode(Result("gathered", key)), 0, claim.expires_at)
+    return Put(claim.kind, claim.key, msgspec.json.encode(Result("gathered", key)), 0, claim.expires_at, quiet=True)
 
 
 def _time_of(index: Record) -> int:

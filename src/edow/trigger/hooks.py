@@ -156,7 +156,8 @@ class HookDesk:
         """Neither if the delivery has been here, nor if its body has under another id."""
         if twin is None:
             return await self._applier.apply(intent, claim)
-        put = Put(twin.kind, twin.key, msgspec.json.encode(Result("duplicate", intent.execution)), 0, twin.expires_at)
+        result = msgspec.json.encode(Result("duplicate", intent.execution))
+        put = Put(twin.kind, twin.key, result, 0, twin.expires_at, quiet=True)
         try:
             return await self._applier.apply(intent, claim, [put])
         except RecordChanged:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import msgspec
 
-from edow.background import Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
 from edow.errors import CallerError, Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Record, RecordFilter, Store
@@ -26,6 +27,7 @@ from edow.trigger.tally import Tally
 from edow.trigger.waiting import Waiting
 
 log = logging.getLogger("edow.trigger")
+T = TypeVar("T")
 
 MOST = 1000
 PATIENCE_SECONDS = 1.0  # with triggers that begin: one whose broker does not answer holds up no other
@@ -61,6 +63,7 @@ class EventRunner:
         self._consumers: dict[str, tuple[int, Consumer, Transport | None]] = {}  # by name: with the record's version
         self._beginning: dict[str, asyncio.Task[None]] = {}
         self._broken: dict[str, int] = {}  # versions that cannot be used here
+        self._unread = False  # a trigger's topic could not be reached
         self._background = Background(
             ("edow-triggers", self._look_forever),
             ("edow-gathered", self._fire_forever),
@@ -94,6 +97,7 @@ class EventRunner:
         """Read the definitions: begin with what is new, end what is gone or paused; how many are being read."""
         records = await self._store.records_list(RecordFilter(TRIGGERS, limit=MOST))
         wanted = {record.key: record for record in records}
+        self._unread = False
         for name, (version, _, _) in list(self._consumers.items()):
             if name not in wanted or wanted[name].version != version:
                 await self._drop(name)
@@ -114,7 +118,7 @@ class EventRunner:
             task.result()
 
     async def fire_once(self) -> float:
-        """Start what was gathered and is due; the seconds until something will be, at most a second."""
+        """Start what was gathered and is due; the seconds until something will be, at most LONG_SECONDS."""
         return await self._gatherer.fire_once()
 
     async def deliver_once(self) -> int:
@@ -128,6 +132,7 @@ class EventRunner:
                 await self._consume(trigger, record)
         except Unavailable as problem:
             log.warning("trigger %s: %s; trying again", record.key, problem)
+            self._unread = True
         except (CallerError, msgspec.DecodeError, UnicodeDecodeError) as problem:
             log.error("trigger %s cannot be used in this process: %s", record.key, problem)
             self._broken[record.key] = record.version
@@ -153,10 +158,10 @@ class EventRunner:
             await transport.close()
 
     async def _look_forever(self) -> None:
-        await forever(self.look_once, "triggers were not looked at")
+        await self._forever(self.look_once, "triggers were not looked at", lambda _: _rest(self._unread or bool(self._beginning)))
 
     async def _fire_forever(self) -> None:
-        await forever(self.fire_once, "what was gathered was not started", rest=lambda seconds: max(seconds, 0.01))
+        await self._forever(self.fire_once, "what was gathered was not started", lambda seconds: max(seconds, 0.01))
 
     async def _deliver_forever(self) -> None:
         async def look() -> float:
@@ -164,4 +169,14 @@ class EventRunner:
             await self.deliver_once()
             return time.monotonic() - began
 
-        await forever(look, "signals that wait were not delivered", rest=lambda took: max(1.0, REST * took))
+        def rest(took: float) -> float:
+            return max(_rest(self._waiting.any), REST * took)
+
+        await self._forever(look, "signals that wait were not delivered", rest)
+
+    async def _forever(self, once: Callable[[], Awaitable[T]], trouble: str, rest: Callable[[T], float]) -> None:
+        await forever(once, trouble, SHORT_SECONDS, rest, lambda: self._store.watch("records"))
+
+
+def _rest(busy: bool) -> float:
+    return SHORT_SECONDS if busy else LONG_SECONDS

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
-from edow.background import Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
 from edow.errors import InvalidInput, NotFound, RecordChanged, Unavailable
 from edow.model.execution import Execution
 from edow.store.contract import Put, Record, RecordFilter, Store
@@ -21,8 +22,8 @@ from edow.trigger.post import Posted, post
 from edow.trigger.tally import Tally
 
 log = logging.getLogger("edow.trigger")
+T = TypeVar("T")
 
-POLL_SECONDS = 1.0
 PAGE = 200
 PAGES = 5  # looked at together, if nothing of them can be sent now; the next look goes on behind them
 AT_ONCE = 32  # sent at the same time,
@@ -89,13 +90,13 @@ class Sender:
             if len(due) < PAGE:
                 again, self._behind = self._behind is not None, None
                 later = [(_time_of(record) - now) / 1_000_000 for record in records if _time_of(record) > now]
-                return 0.0 if again else min([POLL_SECONDS, *later])
+                return 0.0 if again else min([SHORT_SECONDS if due else LONG_SECONDS, *later])
             if len(self._sending) >= AT_ONCE:
                 break
             self._behind = due[-1].key
             if len(self._sending) > under_way:
                 break
-        return POLL_SECONDS
+        return SHORT_SECONDS
 
     async def _begin_all(self, due: Sequence[Record]) -> None:
         messages = await self._store.records_get(OUTGOING, [MESSAGES + _id_of(record) for record in due])
@@ -178,18 +179,22 @@ class Sender:
         self.tally.add(sending.endpoint, "dead_letter", detail=f"{sending.type}: {why}")
 
     async def _look_forever(self) -> None:
-        await forever(self.look_once, "endpoints were not looked at", POLL_SECONDS)
+        await self._forever(self.look_once, "endpoints were not looked at", lambda _: LONG_SECONDS)
 
     async def _send_forever(self) -> None:
-        await forever(self._send_some, "webhooks were not sent", POLL_SECONDS, lambda seconds: max(seconds, 0.05))
+        await self._forever(self._send_some, "webhooks were not sent", lambda seconds: max(seconds, 0.05))
 
     async def _send_some(self) -> float:
         """What is answered makes room for the next at once."""
         seconds = await self.send_once()
         if not self._sending:
             return seconds
+        seconds = min(seconds, SHORT_SECONDS)
         await asyncio.wait(list(self._sending.values()), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return 0.0
+
+    async def _forever(self, once: Callable[[], Awaitable[T]], trouble: str, rest: Callable[[T], float]) -> None:
+        await forever(once, trouble, SHORT_SECONDS, rest, lambda: self._store.watch("records"))
 
 
 def _keys(endpoint: Endpoint, now: int) -> list[bytes]:

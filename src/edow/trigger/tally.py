@@ -87,7 +87,8 @@ class Tally:
     def _puts(self, name: str, until: int) -> list[Put]:
         key = f"{self._family}/{name}/{self._process}"
         counts, recent = msgspec.json.encode(self.counts[name]), msgspec.json.encode(list(self._recent[name]))
-        return [Put(EVENTS, PREFIX + key, counts, None, until), Put(EVENTS, LATEST + key, recent, None, until)]
+        parts = ((PREFIX, counts), (LATEST, recent))
+        return [Put(EVENTS, prefix + key, body, None, until, quiet=True) for prefix, body in parts]
 
     async def _run(self) -> None:
         await forever(self.run_once, "counts were not written", FLUSH_SECONDS)

@@ -22,12 +22,15 @@ class Waiting:
         self._store = store
         self._clock = clock
         self._tallies = tallies
+        self.any = False  # whether there was one at the last look
 
     async def deliver_once(self) -> int:
         """Look at all of them; how many were delivered. Each with the deletion of its record, in one transaction."""
         delivered = 0
+        self.any = False
         after: str | None = None
         while page := await self._store.records_list(RecordFilter(EVENTS, KEPT, after, limit=PAGE)):
+            self.any = True
             delivered += await self._deliver(page)
             if len(page) < PAGE:
                 break

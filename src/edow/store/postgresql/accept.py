@@ -18,7 +18,7 @@ from edow.model.execution import Execution
 from edow.postgresql import Calls, Database
 from edow.postgresql.problems import OVERTAKEN, RECORD_CHANGED, code_of
 from edow.store.acceptance import Draft, Known, insist, refusal, start_command
-from edow.store.contract import Answer, Put, Request, StartRequest
+from edow.store.contract import Answer, Put, Request, StartRequest, told
 from edow.store.postgresql.keys import key_of, name_of
 from edow.store.postgresql.rows import born
 
@@ -63,6 +63,7 @@ async def write_beside(
     sql, arguments = statement
     with _telling(puts):
         rows = await database.write(sql, now, *(puts_columns(puts) or [[]] * 5), *arguments)
+    database.notify(told(puts))
     return sum(row[0] is not None for row in rows)
 
 
@@ -184,5 +185,5 @@ async def _write(database: Database, draft: Draft, now: int, puts: Sequence[Put]
         if code_of(problem) != OVERTAKEN:
             raise
         return False
-    database.notify(draft.channels())
+    database.notify(draft.channels() | told(puts))
     return True

@@ -14,7 +14,7 @@ from edow.model.execution import ENDED, shard_of
 from edow.model.message import Message
 from edow.postgresql import Calls, encoded
 from edow.store.acceptance import start_command
-from edow.store.contract import Commit, Heartbeat, NewExecution
+from edow.store.contract import Commit, Heartbeat, NewExecution, told
 from edow.store.postgresql.accept import named, puts_columns
 from edow.store.postgresql.keys import key_of, printable
 from edow.store.postgresql.rows import born, changed, letters, newest
@@ -90,7 +90,7 @@ class Application:
         channels = {"inbox"} if commit.commands or commit.children else set()
         if any(update.execution.status in ENDED for update in commit.updates):
             channels.add("ended")
-        return channels
+        return channels | told(commit.records)
 
     def _advance(self) -> None:
         updates = sorted(self._commit.updates, key=lambda update: update.execution.id)

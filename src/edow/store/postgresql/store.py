@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Sequence
-from typing import Literal
 
 from edow.address import Address
 from edow.errors import LeaseLost, StoreUnavailable
@@ -15,6 +14,7 @@ from edow.postgresql.problems import APPLIED_BEFORE, LEASES_LOST, TOPICS_CHANGED
 from edow.sql import load_queries
 from edow.store.contract import (
     Answer,
+    Channel,
     Commit,
     Counts,
     DeadLetter,
@@ -80,7 +80,7 @@ class PostgresStore:
         try:
             await self.database.migrate(Schema("store", __package__))
             await self._settle_shards()
-            await self.database.listen(("inbox", "ended"))
+            await self.database.listen(("inbox", "ended", "records"))
         except BaseException:
             await self.database.close()
             raise
@@ -251,7 +251,7 @@ class PostgresStore:
         ((count,),) = await self.database.write("SELECT edow.purge($1, $2)", ended_before, limit)
         return int(count)
 
-    def watch(self, channel: Literal["inbox", "ended"]) -> Watch:
+    def watch(self, channel: Channel) -> Watch:
         self._check_open()
         return self.database.watch(channel)
 

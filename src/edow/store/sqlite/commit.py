@@ -15,7 +15,7 @@ from edow.errors import LeaseLost
 from edow.model.execution import ENDED, shard_of
 from edow.model.message import Message
 from edow.store.acceptance import start_command
-from edow.store.contract import Commit, NewExecution, Update
+from edow.store.contract import Commit, NewExecution, Update, told
 from edow.store.sqlite import records
 from edow.store.sqlite.rows import advanced, advances, inserted, letter_values, to_json, turned
 from edow.store.sqlite.statements import Stand, Statements
@@ -71,7 +71,7 @@ class Application:
         channels = {"inbox"} if commit.commands or commit.children else set()
         if any(update.execution.status in ENDED for update in commit.updates):
             channels.add("ended")
-        return channels
+        return channels | told(commit.records)
 
     def _update(self, connection: sqlite3.Connection) -> Collection[str]:
         """Executions whose updates did not apply."""

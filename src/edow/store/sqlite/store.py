@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from edow.errors import InvalidInput
 from edow.model.execution import Execution
@@ -14,6 +14,7 @@ from edow.sqlite import Packed, Schema, SqliteFile, Watch
 from edow.store.acceptance import insist
 from edow.store.contract import (
     Answer,
+    Channel,
     Commit,
     Counts,
     DeadLetter,
@@ -30,6 +31,7 @@ from edow.store.contract import (
     Request,
     Share,
     Stored,
+    told,
 )
 from edow.store.paging import behind_letter, encode_cursor, key_range
 from edow.store.sqlite import leases, purge, records
@@ -209,7 +211,7 @@ class SqliteStore:
             records.write(connection, self._sql, puts, now)
             return connection.execute(self._sql[name], parameters).rowcount
 
-        return await self.file.write(write)
+        return await self.file.write(write, after=lambda _: self.file.notify(told(puts)))
 
     async def counts(self, now: int) -> Counts:
         by_status = await self._tally.get(
@@ -234,7 +236,7 @@ class SqliteStore:
             answers, channels = acceptance.write(connection)
             if all_or_nothing:
                 insist(answers)
-            return answers, channels
+            return answers, channels | told(puts)
 
         answers, _ = await self.file.write(write, after=lambda result: self.file.notify(result[1]))
         return answers
@@ -325,7 +327,7 @@ class SqliteStore:
             lambda connection: purge.purge(connection, self._sql, ended_before, limit), disk="later"
         )
 
-    def watch(self, channel: Literal["inbox", "ended"]) -> Watch:
+    def watch(self, channel: Channel) -> Watch:
         return self.file.watch(channel)
 
     async def _read_records(self, name: str, parameters: Sequence[object]) -> list[Record]:

@@ -12,10 +12,10 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from edow.background import Background
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, rested
 from edow.errors import CallerError, RecordChanged, Unavailable
 from edow.kpi.meter import Meter
-from edow.store.contract import Put, Record, RecordFilter, Store, Watch
+from edow.store.contract import Put, Record, RecordFilter, Store
 from edow.trigger.schedules import book as books
 from edow.trigger.schedules.case import Case, Executions, read_executions
 from edow.trigger.schedules.cron import MICROSECONDS
@@ -24,7 +24,6 @@ log = logging.getLogger("edow.schedules")
 
 PAGE = 200  # schedules looked at together
 AT_ONCE = 20  # written at the same time: they share transactions
-POLL_SECONDS = 1.0  # until a new or changed schedule is noticed
 WAIT_SECONDS = 0.1  # at least, between two looks at what waits for executions to end
 PAUSES = (0.2, 5.0)  # after trouble: first and longest
 NEVER = sys.maxsize
@@ -53,13 +52,13 @@ class Runner:
         await self._background.stop()
 
     async def run_once(self, now: int | None = None) -> float:
-        """Act on all that is due; the seconds until something will be, at most POLL_SECONDS. Raises Unavailable."""
+        """Act on all that is due; the seconds until something will be, at most LONG_SECONDS. Raises Unavailable."""
         now = self._clock() if now is None else now
         following = min(await self._act_on_due(now), await self._act_on_ended(now))
-        return min(POLL_SECONDS, max(0.0, (following - now) / MICROSECONDS))
+        return min(LONG_SECONDS, max(0.0, (following - now) / MICROSECONDS))
 
     async def _run(self) -> None:
-        watch = self._store.watch("ended")
+        ended, changed = self._store.watch("ended"), self._store.watch("records")
         pause, longest = PAUSES
         try:
             while True:
@@ -71,14 +70,13 @@ class Runner:
                     said = "schedules were not all looked at: %s; trying again in %.2g s"
                     log.warning(said, problem, pause, exc_info=trace)
                     rest, pause = pause, min(2 * pause, longest)
-                await self._rest(rest, watch)
+                if self._waiting:  # for executions, by the records' own time for records
+                    await rested(min(rest, SHORT_SECONDS), ended, WAIT_SECONDS)
+                else:
+                    await rested(rest, changed)
         finally:
-            watch.close()
-
-    async def _rest(self, seconds: float, watch: Watch) -> None:
-        await asyncio.sleep(min(seconds, WAIT_SECONDS) if self._waiting else seconds)
-        if self._waiting:
-            await watch.wait(max(0.0, seconds - WAIT_SECONDS))
+            ended.close()
+            changed.close()
 
     async def _act_on_due(self, now: int) -> int:
         """When the next one is due."""

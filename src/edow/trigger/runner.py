@@ -167,12 +167,10 @@ class EventRunner:
         async def look() -> float:
             began = time.monotonic()
             await self.deliver_once()
-            return time.monotonic() - began
+            await asyncio.sleep(max(0.0, REST * (time.monotonic() - began) - SHORT_SECONDS))  # whatever news there are
+            return _rest(self._waiting.any)
 
-        def rest(took: float) -> float:
-            return max(_rest(self._waiting.any), REST * took)
-
-        await self._forever(look, "signals that wait were not delivered", rest)
+        await self._forever(look, "signals that wait were not delivered", lambda seconds: seconds)
 
     async def _forever(self, once: Callable[[], Awaitable[T]], trouble: str, rest: Callable[[T], float]) -> None:
         await forever(once, trouble, SHORT_SECONDS, rest, lambda: self._store.watch("records"))

@@ -266,7 +266,7 @@ async def test_a_silent_receiver_of_many_messages_does_not_hold_up_the_others(st
 
 async def test_what_is_answered_makes_room_for_the_next(store, clock, receiver, monkeypatch):
     """Not only the next look, a while later, sends what could not be sent at once."""
-    monkeypatch.setattr("edow.trigger.sender.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("edow.trigger.sender.SHORT_SECONDS", 3600.0)
     await define(store, receiver.url)
     puts = [put for at in range(30) for put in outgoing.message("shop", "t", {}, T0 - 1, str(at))]
     await store.records_put(puts, T0)

@@ -158,7 +158,10 @@ class EventRunner:
             await transport.close()
 
     async def _look_forever(self) -> None:
-        await self._forever(self.look_once, "triggers were not looked at", lambda _: _rest(self._unread or bool(self._beginning)))
+        def rest(_count: int) -> float:
+            return _rest(self._unread or bool(self._beginning))
+
+        await self._forever(self.look_once, "triggers were not looked at", rest)
 
     async def _fire_forever(self) -> None:
         await self._forever(self.fire_once, "what was gathered was not started", lambda seconds: max(seconds, 0.01))

@@ -157,11 +157,17 @@ class Box:
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nobody answers, until `resume`."""
-        self._tell_all(signal.SIGSTOP)
+        head = self.running()
+        members = family(head) if head else []
+        for member in members:
+            member.send(signal.SIGSTOP)
+        wait(lambda: all(member.frozen() for member in members), STOP_SECONDS)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        self._tell_all(signal.SIGCONT)
+        head = self.running()
+        for member in family(head) if head else []:
+            member.send(signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()
@@ -227,11 +233,6 @@ class Box:
         # Of a program with many threads the last one gives back the ports, a moment after it counts as dead.
         wait(lambda: all(map(ports.is_free, self.ports.values())), KILL_SECONDS)
         (self.folder / "pid").unlink(missing_ok=True)
-
-    def _tell_all(self, number: signal.Signals) -> None:
-        head = self.running()
-        for member in family(head) if head else []:
-            member.send(number)
 
     def _stop_signal(self) -> signal.Signals:
         return signal.Signals(self._remembered().stop)

@@ -48,6 +48,14 @@ class Identity:
     def alive(self) -> bool:
         return Identity.of(self.pid) == self
 
+    def frozen(self) -> bool:
+        """Whether no thread of it runs any more. SIGSTOP stops one, which tells the others when it gets to run."""
+        try:
+            threads = [_stat(f"{self.pid}/task/{each}") for each in os.listdir(_PROC / str(self.pid) / "task")]
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return all(fields is None or fields[0] in "TtZX" for fields in threads)
+
     def send(self, number: signal.Signals) -> None:
         """Signal the process; one that is gone does not mind."""
         if self.alive():
@@ -113,8 +121,8 @@ def _parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
-def _stat(pid: int) -> list[str] | None:
-    """The fields after the name, which may itself hold blanks and brackets."""
+def _stat(pid: int | str) -> list[str] | None:
+    """The fields after the name, which may itself hold blanks and brackets; also of a thread: PID/task/TID."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

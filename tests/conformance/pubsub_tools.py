@@ -19,7 +19,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from edow.address import Address
-from edow.errors import EdowError
+from edow.errors import Closed, EdowError
 from edow.model.message import Message
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.pubsub import connect
@@ -208,5 +208,7 @@ async def persistently(call: Callable[[], Any]) -> Any:
     while True:
         try:
             return await call()
+        except Closed:
+            raise
         except EdowError:
             pass

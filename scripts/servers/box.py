@@ -11,7 +11,7 @@ import os
 import pwd
 import shutil
 import signal
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -157,17 +157,12 @@ class Box:
 
     def pause(self) -> None:
         """Freeze it: connections stay open and nobody answers, until `resume`."""
-        head = self.running()
-        members = family(head) if head else []
-        for member in members:
-            member.send(signal.SIGSTOP)
+        members = self._tell_all(signal.SIGSTOP)
         wait(lambda: all(member.frozen() for member in members), STOP_SECONDS)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
-        head = self.running()
-        for member in family(head) if head else []:
-            member.send(signal.SIGCONT)
+        self._tell_all(signal.SIGCONT)
 
     def restart(self) -> None:
         self.stop()
@@ -233,6 +228,14 @@ class Box:
         # Of a program with many threads the last one gives back the ports, a moment after it counts as dead.
         wait(lambda: all(map(ports.is_free, self.ports.values())), KILL_SECONDS)
         (self.folder / "pid").unlink(missing_ok=True)
+
+    def _tell_all(self, number: signal.Signals) -> Sequence[Identity]:
+        """Its processes, who have been sent this."""
+        head = self.running()
+        members = family(head) if head else []
+        for member in members:
+            member.send(number)
+        return members
 
     def _stop_signal(self) -> signal.Signals:
         return signal.Signals(self._remembered().stop)

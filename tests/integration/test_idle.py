@@ -19,9 +19,10 @@ import edow
 from edow.app import System, now
 from edow.background import LONG_SECONDS
 from edow.cli.serving import orchestrating
+from edow.client.stepping import Stepping
 from edow.postgresql.database import Database
 from edow.sqlite import SqliteFile
-from edow.store.contract import Store
+from edow.store.contract import Put, Record, Store
 from edow.trigger.schedules import Schedule
 from tests.conformance.postgresql import own_schema
 from tests.integration.system import SECONDS, registry_of, until
@@ -207,3 +208,44 @@ async def test_who_rests_long_is_woken(database: str, tmp_path: Path, monkeypatc
             await until(fired)
         finally:
             await runner.stop()
+
+
+class Probe(Stepping):
+    """Sees records of its kind."""
+
+    kind = "probe"
+    what = "probes"
+    busy_seconds = 0.01
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, now)
+        self.seen = asyncio.Event()
+        self.looked = asyncio.Event()
+
+    async def run_once(self) -> int:
+        count = await super().run_once()
+        self.looked.set()
+        return count
+
+    def _is_over(self, record: Record) -> bool:
+        return False
+
+    async def _advance(self, record: Record) -> None:
+        self.seen.set()
+
+
+@DATABASES
+async def test_what_nobody_was_told_of_is_found_by_looking(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wrote it died between the commit and the telling: a loop that rests finds it all the same."""
+    monkeypatch.setattr("edow.client.stepping.SHORT_SECONDS", 0.01)
+    monkeypatch.setattr("edow.client.stepping.LONG_SECONDS", 0.1)
+    async with url_of(database, tmp_path) as url, System(url, url, REGISTRY) as system:
+        probe = Probe(system.store)
+        await probe.start()
+        async with asyncio.timeout(SECONDS):
+            await probe.looked.wait()
+            await system.store.records_put([Put("probe", "untold", b"{}", quiet=True)], now())
+            await probe.seen.wait()
+        await probe.stop()

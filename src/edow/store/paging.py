@@ -21,7 +21,7 @@ PART_OF = {Standing.RETRYING: Standing.RUNNING, Standing.PAUSED: Standing.PARKED
 
 def encode_cursor(started_at: int, number: int) -> str:
     """Behind the execution with this start and number."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((started_at, number))).decode()
+    return _encoded((started_at, number))
 
 
 def decode_cursor(cursor: str) -> tuple[int, int]:
@@ -31,12 +31,16 @@ def decode_cursor(cursor: str) -> tuple[int, int]:
 
 def letter_cursor(letter: DeadLetter) -> str:
     """Behind this one."""
-    return base64.urlsafe_b64encode(msgspec.json.encode((letter.at, letter.id))).decode()
+    return _encoded((letter.at, letter.id))
 
 
 def behind_letter(cursor: str | None) -> tuple[int, str] | tuple[None, None]:
     """When the last one seen failed, and its id. Raises InvalidInput for what is no cursor of ours."""
     return (None, None) if cursor is None else _decoded(cursor, tuple[int, str])
+
+
+def _encoded(parts: tuple[object, ...]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(parts)).decode()
 
 
 def _decoded(cursor: str, kind: type[Parts]) -> Parts:

@@ -251,8 +251,11 @@ class Loop(Walls):
             coro.close()
             raise Evicted
         caller = sys._getframe(1)
-        if caller.f_code in ENSURE_FUTURE and (frame := _as_completed_frame(caller)) is not None:
-            return self._sibling(coro, frame)
+        if caller.f_code in ENSURE_FUTURE:
+            if (frame := _as_completed_frame(caller)) is not None:
+                return self._sibling(coro, frame)
+            if _waits_for(caller):
+                return self._alias(coro)
         task = self.new_task(coro, options.get("context"))
         if options.get("name") is not None:
             task.set_name(options["name"])
@@ -291,6 +294,13 @@ class Loop(Walls):
                     self._siblings[id(each)] = self.new_task(each, None)
         return self._siblings.pop(id(coro))
 
+    def _alias(self, coro: Coroutine[Any, Any, Any]) -> WorkflowTask:
+        """Since 3.12 asyncio.wait_for awaits in the task that calls it. Before, it makes one: steps are named alike."""
+        task = WorkflowTask(coro, loop=self, name="wait_for", context=None)
+        task.scope = self.scope()
+        self._remember(task)
+        return task
+
     # What asyncio asks
 
     def get_debug(self) -> bool:
@@ -308,6 +318,13 @@ class Loop(Walls):
             self._host.notice(f"{context.get('message')}: {type(error).__name__}: {error}")
 
 
+def _waits_for(frame: FrameType | None) -> bool:
+    """Whether asyncio.wait_for itself asks, and not because the time is up already: that task every version makes."""
+    while frame is not None and frame.f_code in ENSURE_FUTURE:
+        frame = frame.f_back
+    return frame is not None and frame.f_code is WAIT_FOR and frame.f_locals["timeout"] > 0
+
+
 def _as_completed_frame(frame: FrameType | None) -> FrameType | None:
     for _ in range(5):
         if frame is None or frame.f_code is AS_COMPLETED:
@@ -317,6 +334,7 @@ def _as_completed_frame(frame: FrameType | None) -> FrameType | None:
 
 
 AS_COMPLETED = asyncio.as_completed.__code__
+WAIT_FOR = asyncio.wait_for.__code__
 ENSURE_FUTURE = frozenset(
     {asyncio.ensure_future.__code__} | {getattr(asyncio.tasks, "_ensure_future", asyncio.ensure_future).__code__}
 )

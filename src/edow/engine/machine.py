@@ -74,6 +74,15 @@ class Machine:
         machine.rebuild(segments)
         return machine
 
+    @classmethod
+    def blind(cls, execution: Execution, why: Failure, events: int) -> Machine:
+        """Of an execution that cannot be decided about, with a history of so many `events`: what comes for it is
+        recorded, for a machine that can.
+        """
+        machine = cls(None, execution)
+        machine._halt, machine._parked, machine._ledger, machine._events = why, True, Ledger(blind=True), events
+        return machine
+
     # What others may know
 
     @property

@@ -11,7 +11,7 @@ from edow.model import history as h
 from edow.model.execution import Status
 from edow.workflow.definition import Workflow
 from edow.workflow.failures import failure_of
-from edow.workflow.runtime import ContinueAsNew
+from edow.workflow.runtime import ContinueAsNew, unwrapped
 
 STATUS: dict[type, Status] = {
     h.Completed: Status.COMPLETED,
@@ -29,8 +29,9 @@ def of(root: WorkflowTask, definition: Workflow[..., object], now: int, reason: 
     error = root.exception()
     if error is None:
         return _completed(root.result(), definition, now)
-    if isinstance(error, ContinueAsNew):
-        return h.ContinuedAsNew(at=now, input=error.input)
+    last = unwrapped(error)
+    if isinstance(last, ContinueAsNew):
+        return h.ContinuedAsNew(at=now, input=last.input)
     return h.Failed(at=now, failure=failure_of(error))
 
 

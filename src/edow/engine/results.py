@@ -27,7 +27,7 @@ def failure_in(given: ResultEvent) -> Failure:
         return Failure(type="CancelledError", message="the worker stopped the attempt", kind="cancelled")
     try:
         return _decode_failure(given.data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: bytes that are no UTF-8
         text = bytes(given.data)[:200].decode(errors="replace")
         return Failure(
             type="edow.BadResult",

@@ -10,12 +10,14 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
-from edow.engine.decision import EngineInput, Tick
+import msgspec
+
+from edow.engine.decision import Decision, EngineInput, Tick
 from edow.engine.limits import Limits
 from edow.engine.machine import Machine
 from edow.model import history, inbox, topics
 from edow.model.execution import ENDED, Execution
-from edow.orchestrator.draft import HORIZON_US, Draft, Farewell, Hot
+from edow.orchestrator.draft import HORIZON_US, Draft, Farewell, Hot, blind
 from edow.store.contract import Stored
 from edow.workflow.registry import Registry
 
@@ -23,6 +25,8 @@ log = logging.getLogger("edow.orchestrator")
 
 TICK = Tick()
 REPLACED = inbox.Terminate(reason="replaced")
+
+_events = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 Work = dict[str, list[EngineInput]]
 """Inputs by execution, in the order in which they arrived."""
@@ -52,14 +56,14 @@ class Decider:
         """Apply each execution's inputs; executions not in memory are rebuilt from `stored` first."""
         draft = Draft(now, self._shards, self._horizon_us)
         draft.abandon(farewells)
-        broken = {item.execution.id for item in stored if not self._admit(item, draft)}
+        for item in stored:
+            self._admit(item, draft)
         hot = self._hot
         for execution, inputs in work.items():
             entry = hot.get(execution)
             if entry is None or entry.ended:
-                if execution not in broken:  # ended, purged or never there: its messages have nothing left to say
-                    for each in inputs:
-                        draft.call_off(each, execution)
+                for each in inputs:  # ended, purged or never there: its messages have nothing left to say
+                    draft.call_off(each, execution)
                 continue
             self.current = execution
             hot.move_to_end(execution)
@@ -93,7 +97,7 @@ class Decider:
             if entry is None or not (entry.ended or any(_renews(each, entry.row.run) for each in work[execution])):
                 continue
             if not entry.ended and any(_replaces(each, entry.row.run) for each in work[execution]):
-                farewells.append(Farewell(entry.row, entry.machine.apply([REPLACED], now)))
+                farewells.append(Farewell(entry.row, _last_words(entry.machine, entry.row, now)))
             self._drop(execution)
         return farewells
 
@@ -101,8 +105,12 @@ class Decider:
         """The same for a run that is not in memory; what it has left follows from its history alone."""
         row = Execution(id=execution, workflow="", shard=0, run=run)
         machine = Machine(None, row, self._limits)
-        machine.rebuild(history.decoder.decode(segment) for segment in segments)
-        return Farewell(row, machine.apply([REPLACED], now))
+        try:
+            machine.rebuild(history.decoder.decode(segment) for segment in segments)
+        except Exception:
+            log.exception("execution %s: who still works for its run %s cannot be told to stop", execution, run)
+            return Farewell(row, Decision())
+        return Farewell(row, _last_words(machine, row, now))
 
     def settle(self, ended: Iterable[str], limit: int, pinned: Collection[str]) -> None:
         """What has ended is committed: forget it. Forget the longest unused above `limit` too, but for those pinned:
@@ -128,11 +136,10 @@ class Decider:
         self._hot.pop(execution).machine.close()
         self._outdated.discard(execution)
 
-    def _admit(self, item: Stored, draft: Draft) -> bool:
-        """False: it cannot be rebuilt."""
+    def _admit(self, item: Stored, draft: Draft) -> None:
         row = item.execution
         if row.status in ENDED:
-            return True
+            return
         try:
             segments = [history.decoder.decode(segment) for segment in item.segments]
             row.notify = _notified(segments)
@@ -140,10 +147,19 @@ class Decider:
             machine.rebuild(segments, item.heartbeats)
         except Exception as problem:
             log.exception("execution %s cannot be rebuilt from its history", row.id, extra=ids_of(row))
-            draft.park(row, problem)
-            return False
+            self._admit_blindly(item, problem, draft)
+            return
         self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
-        return True
+
+    def _admit_blindly(self, item: Stored, problem: Exception, draft: Draft) -> None:
+        row = item.execution
+        try:
+            events = sum(len(_events(segment)) for segment in item.segments)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            log.error("execution %s: its history is no JSON; what comes for it is lost", row.id, extra=ids_of(row))
+            draft.park(row, problem)
+        else:
+            self._hot[row.id] = blind(row, problem, events)
 
     def _apply(self, entry: Hot, inputs: list[EngineInput], draft: Draft) -> None:
         run = entry.row.run
@@ -158,20 +174,40 @@ class Decider:
         first = fitting[0]
         if type(first) is inbox.Start and not first.continued:
             draft.started.append(entry.row.workflow)
-        mark = draft.mark()
+        mark, length = draft.mark(), entry.length
         try:
             draft.absorb(entry, entry.machine.apply(fitting, draft.now))
         except Exception as problem:  # one execution's trouble is not another's
             log.exception("execution %s: the engine failed", entry.row.id, extra=ids_of(entry.row))
             draft.revert(mark)
-            draft.touched.append(entry.row.id)
-            draft.park(entry.row, problem)
-            entry.ended = True
+            entry = self._stand_still(entry, length, fitting, problem, draft)
         if entry.ended and entry.row.status not in ENDED:
             self._outdated.add(entry.row.id)
         elif TICK in fitting:
             for dispatch in entry.machine.pending(draft.now):
                 draft.suspect(entry.row, dispatch)
+
+    def _stand_still(
+        self, failed: Hot, length: int, inputs: list[EngineInput], problem: Exception, draft: Draft
+    ) -> Hot:
+        """What has come is in history, and decided about when the execution is loaded anew."""
+        failed.machine.close()
+        entry = self._hot[failed.row.id] = blind(failed.row, problem, length)
+        ends = [each for each in inputs if isinstance(each, inbox.Terminate)] if len(inputs) > 1 else []
+        for each in ends:  # not blindly: there may be workers and children to be told
+            draft.again(entry.row, each)
+        draft.absorb(entry, entry.machine.apply([each for each in inputs if each not in ends], draft.now))
+        entry.ended = True
+        return entry
+
+
+def _last_words(machine: Machine, row: Execution, now: int) -> Decision:
+    """Of a run that was replaced."""
+    try:
+        return machine.apply([REPLACED], now)
+    except Exception:
+        log.exception("execution %s: who still works for its run %s cannot be told to stop", row.id, row.run)
+        return Decision()
 
 
 def _replaces(item: EngineInput, run: int) -> bool:

@@ -52,6 +52,21 @@ class Farewell(NamedTuple):
     last: Decision
 
 
+def blind(row: Execution, problem: Exception, events: int) -> Hot:
+    """We have failed to decide about this execution: it waits for a person rather than being tried for ever, and what
+    comes for it is kept in its history.
+    """
+    why = _distrust(row, problem)
+    row.status = Status.RUNNING  # that it is parked has to be stored, whatever was decided before we failed
+    return Hot(Machine.blind(row, why, events), row, events)
+
+
+def _distrust(row: Execution, problem: Exception) -> Failure:
+    failure = Failure(type="edow.errors.Bug", message=repr(problem), retryable=False)
+    row.failure = msgspec.Raw(_json(failure))
+    return failure
+
+
 class Draft:
     """What a batch of decisions wants stored and published."""
 
@@ -136,22 +151,27 @@ class Draft:
             self.traced.append(Traced(copy(row), decision.dispatches, over))
 
     def park(self, row: Execution, problem: Exception) -> None:
-        """We have failed to decide about this execution: it waits for a person rather than being tried for ever."""
+        """It waits for a person, and its history cannot even be gone on with."""
+        _distrust(row, problem)
         row.status = Status.PARKED
         row.wake_at = None
-        row.failure = msgspec.Raw(_json(Failure(type="edow.errors.Bug", message=repr(problem), retryable=False)))
         self.updates.append(Update(row.run, copy(row)))
 
     def abandon(self, farewells: Sequence[Farewell]) -> None:
-        """Tell the workers and children of runs that were replaced."""
+        """Tell the workers and children of runs that were replaced, and close the dead letters that they have left."""
         for row, last in farewells:
             self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in last.cancels)
             self._others(row, last)
+            self._letters(row, last)
 
     def call_off(self, item: EngineInput, execution: str) -> None:
         """If a worker is at it: the execution or the run that it works for is over, so tell it to stop."""
         if isinstance(item, wire.ResultEvent) and item.outcome in wire.AT_IT:
             self._cancels.append(f"{execution}/{item.run}/{item.step}")
+
+    def again(self, row: Execution, command: inbox.AnyCommand) -> None:
+        """Not in this batch: it comes once more."""
+        self.commands.append((row.id, row.shard, inbox.encode(command)))
 
     def suspect(self, row: Execution, dispatch: Dispatch) -> None:
         """This attempt was published long ago and is unanswered."""
@@ -333,10 +353,10 @@ class Draft:
         row.events = len(begin)
         self.appends.append(Append(row.id, row.run, 0, len(begin), history.encoder.encode(begin)))
         self.updates.append(Update(old, copy(row)))
-        self.commands.append((row.id, row.shard, inbox.encode(inbox.Start(run=row.run, continued=True))))
+        self.again(row, inbox.Start(run=row.run, continued=True))
         for each in late:
             if not isinstance(each, inbox.Signal):
-                self.commands.append((row.id, row.shard, inbox.encode(each)))
+                self.again(row, each)
         self.ended.append(row.id)
 
 

@@ -59,6 +59,8 @@ class Traces:
                 await self._tell(row)
             except Unavailable as problem:
                 log.debug("the trace of execution %s lacks its course: %s", row.id, problem)
+            except Exception:  # one execution's trouble is not another's
+                log.exception("the trace of execution %s lacks its course", row.id)
 
     async def _tell(self, row: Execution) -> None:
         segments = await self._store.history_get(row.id, row.run)

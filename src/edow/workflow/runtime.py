@@ -39,6 +39,13 @@ class ContinueAsNew(BaseException):
         self.input = input
 
 
+def unwrapped(error: BaseException) -> BaseException:
+    """What left an `asyncio.TaskGroup`, if that was one thing: a group gives back a group."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 class Evicted(BaseException):
     """The execution leaves this process's memory; its code must not do anything any more."""
 

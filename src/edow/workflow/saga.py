@@ -14,7 +14,7 @@ from typing import Any, ParamSpec
 
 from edow.errors import InvalidInput
 from edow.workflow.definition import Workflow
-from edow.workflow.runtime import ContinueAsNew, Evicted, current
+from edow.workflow.runtime import ContinueAsNew, Evicted, current, unwrapped
 from edow.workflow.task import Task
 
 P = ParamSpec("P")
@@ -42,7 +42,7 @@ class Saga:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, NOT_A_FAILURE):
+        if error is None or isinstance(unwrapped(error), NOT_A_FAILURE):
             return
         # Called here rather than in the runner, so that the steps are numbered in the workflow's own task.
         calls = [(name, call()) for name, call in reversed(self._compensations)]

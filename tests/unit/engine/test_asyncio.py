@@ -1,6 +1,7 @@
 """asyncio inside workflows: it works, it is durable, and it is the same in every replay."""
 
 import asyncio
+import contextlib
 import gc
 import random
 import sys
@@ -178,6 +179,32 @@ def test_wait_for_times_out_durably():
     drive.restart()
     decision = drive.wait(31)
     assert (outcome(decision), decision.cancels) == ("late", ["parse"])
+
+
+def test_a_step_within_wait_for_has_the_same_key_in_every_python():
+    """Before 3.12 wait_for makes a task of what it is given, and since then it does not, unless the time is up."""
+
+    async def twice(x: int) -> int:
+        other = asyncio.ensure_future(once(x))
+        return await parse(x) + await other
+
+    async def once(x: int) -> int:
+        return await parse(x)
+
+    @edow.workflow
+    async def flow() -> int:
+        first = await asyncio.wait_for(twice(1), 30)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(parse(1), 0)
+        return first + await asyncio.wait_for(twice(2), None)
+
+    drive = Drive(flow)
+    assert sorted(steps(drive.start())) == ["once~1/parse", "parse"]
+    drive.restart()
+    drive.complete("parse", 1)
+    assert sorted(steps(drive.complete("once~1/parse", 2))) == ["once~2/parse", "parse#3"]
+    drive.complete("parse#3", 3)
+    assert outcome(drive.complete("once~2/parse", 4)) == 10
 
 
 def test_a_failing_member_cancels_its_group():

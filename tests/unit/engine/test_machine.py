@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 import edow
+from edow.engine.decision import Tick
 from edow.engine.limits import Limits
+from edow.engine.machine import Machine
 from edow.model import history as h
 from edow.model import inbox
 from edow.model.execution import Status
@@ -506,6 +508,57 @@ def test_continue_as_new_ends_the_run_with_the_next_input():
     event = outcome(drive.complete("charge", 1))
     assert isinstance(event, h.ContinuedAsNew)
     assert bytes(event.input) == b'{"n":2}'
+
+
+def test_continue_as_new_within_a_group_and_a_saga():
+    """The group wraps it, and the saga has nothing to undo."""
+
+    @edow.workflow
+    async def flow(n: int) -> None:
+        async with edow.saga() as saga, asyncio.TaskGroup():
+            saga.compensate(refund, 1)
+            edow.continue_as_new(n + 1)
+
+    event = outcome(Drive(flow, 1).start())
+    assert isinstance(event, h.ContinuedAsNew)
+    assert bytes(event.input) == b'{"n":2}'
+
+
+def test_a_failure_that_is_no_text_is_a_failure():
+    """Whatever a worker in another language sends."""
+
+    @edow.workflow
+    async def flow() -> None:
+        await charge.with_options(retry=1)(1)
+
+    drive = Drive(flow)
+    drive.start()
+    garbled = msgspec.Raw(b'{"type":"Declined","message":"no \xff","kind":"error"}')
+    drive.apply(msgspec.structs.replace(failed(drive.out["charge"]), data=garbled))
+    assert "cannot be read" in drive.events[-1].failure.message
+
+
+def test_what_comes_for_an_execution_that_cannot_be_decided_about_is_kept():
+    """For a machine that can, and it can be ended."""
+
+    @edow.workflow
+    async def flow() -> str:
+        return await edow.wait_signal("word", str)
+
+    drive = Drive(flow)
+    drive.start()
+    sighted, drive.machine = drive.machine, Machine.blind(drive.execution, Failure(type="Bug", message=""), 1)
+    sighted.close()
+    decision = drive.apply(inbox.Signal(name="word", payload=raw("hello")), inbox.ChildEnded(run=1, step="child"))
+    assert [type(event).__name__ for event in decision.events] == ["SignalReceived", "ChildFailed"]
+    assert decision.status is Status.PARKED
+    del drive.segments[-1]
+    drive.segments.append(h.encoder.encode(decision.events[:1]))
+    drive.restart()
+    assert outcome(drive.apply(Tick())) == "hello"
+
+    drive.machine = Machine.blind(drive.execution, Failure(type="Bug", message=""), 1)
+    assert drive.apply(inbox.Terminate(reason="enough")).status is Status.TERMINATED
 
 
 def test_a_result_without_json_form_fails_the_execution():

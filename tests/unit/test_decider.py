@@ -1,0 +1,129 @@
+"""Decisions about executions of which one cannot be decided about: the others go on, and what came for it is kept."""
+
+import msgspec
+import pytest
+
+import edow
+from edow.engine.limits import Limits
+from edow.engine.machine import Machine
+from edow.model import history, inbox
+from edow.model.execution import Execution, Status
+from edow.model.failure import Failure
+from edow.orchestrator.decider import Decider
+from edow.store.contract import Stored
+from edow.workflow.registry import Registry
+
+
+@edow.workflow
+async def listener() -> str:
+    return await edow.wait_signal("word", str)
+
+
+@edow.task(retry=1, exhausted="park")
+async def ship() -> None: ...
+
+
+@edow.workflow
+async def shipping() -> None:
+    await ship()
+
+
+WORKFLOWS = {"listener": listener, "shipping": shipping}
+FUTURE = b'[{"type":"FromTheFuture","at":1}]'
+
+
+def execution(name: str = "x") -> Execution:
+    return Execution(id=name, workflow="listener", shard=0, input=msgspec.Raw(b"{}"))
+
+
+def begun(row: Execution) -> bytes:
+    return history.encoder.encode([history.Started(at=1, workflow=row.workflow, input=row.input)])
+
+
+def a_decider() -> Decider:
+    return Decider(Registry(workflows=WORKFLOWS), Limits(), 1)
+
+
+def a_word(text: str) -> inbox.Signal:
+    return inbox.Signal(name="word", payload=msgspec.Raw(msgspec.json.encode(text)))
+
+
+def decoded(segment: bytes) -> list[str]:
+    return [type(event).__name__ for event in history.decoder.decode(segment)]
+
+
+def test_what_the_engine_fails_on_is_decided_about_again(monkeypatch: pytest.MonkeyPatch):
+    """Nothing that came in that batch is lost, and an end waits for a machine that knows whom to tell."""
+    decider, row, other = a_decider(), execution(), execution("y")
+    decider.decide(
+        {"x": [inbox.Start()], "y": [inbox.Start()]},
+        [Stored(row, [begun(row)], {}), Stored(other, [begun(other)], {})],
+        2,
+        [],
+    )
+    apply = Machine.apply
+
+    def fail(machine: Machine, inputs, now: int):
+        if machine.disagreement is None and machine._run.execution.id == "x":
+            raise ZeroDivisionError
+        return apply(machine, inputs, now)
+
+    monkeypatch.setattr(Machine, "apply", fail)
+    work = {"x": [a_word("hello"), inbox.Terminate(reason="enough")], "y": [a_word("hi")]}
+    draft = decider.decide(work, [], 3, [])
+    assert {each.execution.id: each.execution.status for each in draft.updates} == {"x": "parked", "y": "completed"}
+    kept = next(each for each in draft.appends if each.execution == "x")
+    assert (kept.seq, decoded(kept.segment)) == (1, ["SignalReceived"])
+    assert [inbox.decode(command) for _, _, command in draft.commands] == [inbox.Terminate(reason="enough")]
+    assert decider.must_refresh({"x": []}, [])
+
+    monkeypatch.undo()
+    again = {"x": [inbox.Resume()]}
+    decider.refresh(again, ["x"], 4)
+    parked = next(each.execution for each in draft.updates if each.execution.id == "x")
+    draft = decider.decide(again, [Stored(parked, [begun(row), kept.segment], {})], 4, [])
+    assert [each.execution.status for each in draft.updates] == [Status.COMPLETED]
+
+
+def test_what_comes_for_a_history_that_cannot_be_read_is_kept():
+    """As of a later release that was rolled back."""
+    decider, row = a_decider(), execution()
+    draft = decider.decide({"x": [a_word("hello")]}, [Stored(row, [begun(row), FUTURE], {})], 2, [])
+    assert [each.execution.status for each in draft.updates] == [Status.PARKED]
+    assert [(each.seq, decoded(each.segment)) for each in draft.appends] == [(2, ["SignalReceived"])]
+    draft = decider.decide({"x": [a_word("again")]}, [], 3, [])
+    assert [each.seq for each in draft.appends] == [3]
+    draft = decider.decide({"x": [inbox.Terminate(reason="enough")]}, [], 4, [])
+    assert [each.execution.status for each in draft.updates] == [Status.TERMINATED]
+    assert draft.ended == ["x"]
+
+
+def test_a_history_that_is_no_json_is_parked():
+    """There is nothing that could be gone on with."""
+    decider, row = a_decider(), execution()
+    draft = decider.decide({"x": [a_word("hello")]}, [Stored(row, [b"[{"], {})], 2, [])
+    assert [each.execution.status for each in draft.updates] == [Status.PARKED]
+    assert not draft.appends
+
+
+def test_a_replaced_run_that_cannot_be_read_stops_nobody():
+    """Its workers are not told; everything else goes on."""
+    decider = a_decider()
+    assert decider.farewell("x", 1, [FUTURE], 2).last.cancels == []
+
+
+def test_the_dead_letters_of_a_replaced_run_are_closed():
+    """They wait for somebody who could not do anything about them any more."""
+    row = Execution(id="x", workflow="shipping", shard=0, input=msgspec.Raw(b"{}"))
+    segments = [
+        history.encoder.encode(
+            [
+                history.Started(at=1, workflow="shipping", input=row.input),
+                history.TaskScheduled(at=1, step="ship", task="ship", args=msgspec.Raw(b"{}")),
+                history.TaskParked(at=2, step="ship", attempt=1, failure=Failure(type="Lost", message="")),
+            ]
+        )
+    ]
+    decider = a_decider()
+    draft = decider.decide({}, [], 3, [decider.farewell("x", 1, segments, 3)])
+    assert [(each.id, each.state) for each in draft.letters_closed] == [("x/1/ship", "discarded")]

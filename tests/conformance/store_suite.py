@@ -552,6 +552,21 @@ class StoreSuite:
         assert await store.inbox_read(shards, taken, 5) == [row for row in rows if row.seq not in taken][:5]
         assert await store.inbox_read([], (), 100) == []
 
+    async def test_what_is_read_at_once_is_bounded_in_bytes(self, store: Store) -> None:
+        """Commands and messages are read until they are so many bytes; one of any size is read alone."""
+        leases, shards = await own(store), range(store.shards)
+        commands = [("e", shard, b"%d" % shard * 100) for shard in (3, 2, 2, 0, 1)]
+        messages = [Message("t", b"%d" % number * 100) for number in range(5)]
+        await store.commit(Commit(leases=leases, commands=commands, messages=messages))
+        inbox = [(row.execution, row.shard, row.command) for row in await store.inbox_read(shards, (), 10)]
+        assert inbox == commands
+        for most, rows in (1, 1), (100, 1), (101, 2), (399, 4), (400, 4), (401, 5), (10_000, 5):
+            read = await store.inbox_read(shards, (), 10, most)
+            assert [(row.execution, row.shard, row.command) for row in read] == commands[:rows]
+            assert [row.message for row in await store.outbox_read(shards, 10, most)] == messages[:rows]
+        taken = {row.seq for row in await store.inbox_read(shards, (), 10, 250)}
+        assert [row.command for row in await store.inbox_read(shards, taken, 10, 150)] == [b"0" * 100, b"1" * 100]
+
     async def test_inbox_numbers_are_never_used_again(self, store: Store) -> None:
         """A command that arrives after all others were consumed has a higher number than any of them."""
         leases = await own(store)

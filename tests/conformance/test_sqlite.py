@@ -115,6 +115,15 @@ async def test_a_start_that_the_disk_does_not_take_is_not_answered(
     await begin(joined.store, "b")
 
 
+async def test_commands_of_any_size_are_read_a_few_at_a_time(joined: Joined) -> None:
+    """Also when those that were asked for are more bytes than SQLite puts into one answer."""
+    store, leases = joined.store, await own(joined.store)
+    for n in range(5):
+        await store.commit(Commit(leases=leases, commands=[("e", n % 4, b"%d" % n * (30 << 20))]))
+    read = await store.inbox_read(range(store.shards), (), 10, 31 << 20)
+    assert [row.command[:1] for row in read] == [b"0", b"1"]
+
+
 def note(connection: sqlite3.Connection) -> None:
     """A small write."""
     connection.execute("CREATE TABLE IF NOT EXISTS note (x)")

@@ -18,6 +18,7 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = msgspec.field(default_factory=process_name)
     batch: int = 1000  # inputs decided together, and committed together
+    batch_bytes: int = 32 * 1024 * 1024  # of each kind of them, or one that has more; and of each that wait
     hot: int = 20_000  # executions kept in memory
     lease_ttl: float = 3.0  # a dead orchestrator's shards are free after this
     horizon: float = 30.0  # wake-ups nearer than this are kept in memory

@@ -1,19 +1,24 @@
 """What reaches the orchestrator: results from the transport, commands from the inbox, moments from the clock.
 
-Three sources fill bounded buffers; `take` hands over whatever has arrived. Nothing here decides or consumes: a row
-stays in the store and a delivery stays unacknowledged until the commit that acted on it.
+Three sources fill buffers that are bounded in number and in bytes; `take` hands over whatever has arrived. Nothing here
+decides or consumes: a row stays in the store and a delivery stays unacknowledged until the commit that acted on it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable, Collection, Iterable
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Sequence
+from itertools import accumulate
+from typing import Generic, TypeVar
 
 import msgspec
 
 from edow.store.contract import InboxRow, Store
 from edow.transport.contract import Delivery, Subscriber
+
+Input = TypeVar("Input")
 
 IDLE_POLL_SECONDS = 1.0  # longest receive
 POLL_SECONDS = 3.0  # between two looks at the inbox, of which we are told: see `transport.numbered`
@@ -31,17 +36,60 @@ class Batch(msgspec.Struct):
         return bool(self.deliveries or self.commands or self.due)
 
 
-class Inputs:
-    """The three sources behind one event. `limit` bounds each buffer and each batch."""
+class Buffer(Generic[Input]):
+    """Inputs that wait, in their order. `size` tells the bytes of one."""
 
-    def __init__(self, store: Store, limit: int, now: Callable[[], int]) -> None:
+    def __init__(self, size: Callable[[Input], int], limit: int, most_bytes: int) -> None:
+        self._size = size
+        self._limit = limit
+        self._most_bytes = most_bytes
+        self._inputs: list[Input] = []
+        self._bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._inputs)
+
+    @property
+    def full(self) -> bool:
+        """Whether a batch could be filled with them."""
+        return len(self._inputs) >= self._limit or self._bytes >= self._most_bytes
+
+    def add(self, inputs: Sequence[Input]) -> int:
+        """How many bytes they are."""
+        self._inputs.extend(inputs)
+        size = sum(map(self._size, inputs))
+        self._bytes += size
+        return size
+
+    def take(self) -> list[Input]:
+        """The oldest, as many as a batch may have; one of them in any case."""
+        inputs = self._inputs[: self._limit]
+        if self._bytes > self._most_bytes:
+            sizes = list(accumulate(map(self._size, inputs)))
+            inputs = inputs[: max(1, bisect_right(sizes, self._most_bytes))]
+        self._inputs = self._inputs[len(inputs) :]
+        self._bytes -= sum(map(self._size, inputs))
+        return inputs
+
+    def clear(self) -> None:
+        self._inputs.clear()
+        self._bytes = 0
+
+
+class Inputs:
+    """The three sources behind one event. `limit` bounds each buffer and each batch, `most_bytes` what of either kind
+    is in them.
+    """
+
+    def __init__(self, store: Store, limit: int, most_bytes: int, now: Callable[[], int]) -> None:
         self._store = store
         self._limit = limit
+        self._most_bytes = most_bytes
         self._now = now
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
-        self._deliveries: list[Delivery] = []
-        self._commands: list[InboxRow] = []
+        self._deliveries: Buffer[Delivery] = Buffer(lambda each: len(each.body), limit, most_bytes)
+        self._commands: Buffer[InboxRow] = Buffer(lambda each: len(each.command), limit, most_bytes)
         self._taken: set[int] = set()
         self._wakes: list[tuple[int, str]] = []
         self._wake_at: dict[str, int] = {}
@@ -92,10 +140,7 @@ class Inputs:
             except TimeoutError:
                 pass
         self._ready.clear()
-        limit = self._limit
-        deliveries, self._deliveries = self._deliveries[:limit], self._deliveries[limit:]
-        commands, self._commands = self._commands[:limit], self._commands[limit:]
-        due = self._take_due()
+        deliveries, commands, due = self._deliveries.take(), self._commands.take(), self._take_due()
         if self._deliveries or self._commands:
             self._ready.set()
         self._room.set()
@@ -149,7 +194,7 @@ class Inputs:
         while True:
             deliveries = await subscriber.receive(self._limit, IDLE_POLL_SECONDS)
             if deliveries:
-                self._deliveries.extend(deliveries)
+                self._deliveries.add(deliveries)
                 self._ready.set()
                 await self._wait_for_room()
 
@@ -157,19 +202,19 @@ class Inputs:
         watch = self._store.watch("inbox")
         try:
             while True:
-                rows = await self._store.inbox_read(shards, self._taken, self._limit)
+                rows = await self._store.inbox_read(shards, self._taken, self._limit, self._most_bytes)
+                size = self._commands.add(rows)
                 if rows:
                     self._taken.update(row.seq for row in rows)
-                    self._commands.extend(rows)
                     self._ready.set()
                     await self._wait_for_room()
-                if len(rows) < self._limit:  # what is committed from here on is told
+                if len(rows) < self._limit and size < self._most_bytes:  # what is committed from here on is told
                     await watch.wait(POLL_SECONDS)
         finally:
             watch.close()
 
     async def _wait_for_room(self) -> None:
         """Reading on pauses while a full batch is waiting to be decided."""
-        while len(self._deliveries) >= self._limit or len(self._commands) >= self._limit:
+        while self._deliveries.full or self._commands.full:
             self._room.clear()
             await self._room.wait()

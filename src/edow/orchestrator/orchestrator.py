@@ -59,7 +59,7 @@ class Orchestrator:
         limits, horizon_us = Limits(history_events=config.history_limit), int(config.horizon * 1_000_000)
         self._decider = Decider(registry, limits, edges.store.shards, horizon_us)
         self._mind = Mind(config.compute_limit, lambda: self._decider.current)
-        self._inputs = Inputs(edges.store, config.batch, now)
+        self._inputs = Inputs(edges.store, config.batch, config.batch_bytes, now)
         self._cycle = Cycle(edges, self._decider, self._mind, self._inputs, config.lease_ttl)
         self._cycle.hot_limit = config.hot
         if emit is not None:

@@ -18,6 +18,8 @@ import msgspec
 from edow.model.execution import Execution, Standing, Status
 from edow.model.message import Message
 
+READ_BYTES = 32 * 1024 * 1024  # of what is read at once, or one row that has more
+
 IfExists = Literal["attach", "reject", "replace"]
 
 
@@ -391,11 +393,15 @@ class Store(Protocol):
         """Apply all of it, durably, or raise (LeaseLost, StoreUnavailable) with nothing applied.
         Returns the outbox numbers given to `messages`, in order; empty when a transport is enlisted."""
 
-    async def inbox_read(self, shards: Collection[int], taken: Collection[int], limit: int) -> list[InboxRow]:
-        """The oldest commands of these shards whose seq is not in `taken` (read before, not committed yet)."""
+    async def inbox_read(
+        self, shards: Collection[int], taken: Collection[int], limit: int, most_bytes: int = READ_BYTES
+    ) -> list[InboxRow]:
+        """The oldest commands of these shards whose seq is not in `taken` (read before, not committed yet). Fewer than
+        the limit when these are all, or when together they have `most_bytes` or more: the last one may go beyond.
+        """
 
-    async def outbox_read(self, shards: Collection[int], limit: int) -> list[OutboxRow]:
-        """Messages committed but never marked done: read once, when a shard is taken over."""
+    async def outbox_read(self, shards: Collection[int], limit: int, most_bytes: int = READ_BYTES) -> list[OutboxRow]:
+        """Messages committed but never marked done: read once, when a shard is taken over. As many as above."""
 
     async def due_read(self, shards: Collection[int], until: int, limit: int) -> list[tuple[str, int]]:
         """(execution, wake_at) of running executions with wake_at <= until, earliest first."""

@@ -24,8 +24,20 @@ LEFT JOIN LATERAL edow.hold($1, ceil($4::numeric / alive.members)::integer, $2, 
 -- What a commit has put into the outbox.
 SELECT seq FROM edow.outbox WHERE shard = $1 AND stamp = $2 ORDER BY seq
 
+-- name: inbox_read
+-- As many as are not too many bytes. What a value's size is tells the row, without the value being read.
+SELECT number, execution, shard, command FROM (
+    SELECT *, sum(octet_length(command)) OVER (ORDER BY number >> 10) AS used FROM edow.read_inbox($1, $2, $3)
+) AS found
+WHERE used - octet_length(command) < $4 ORDER BY number >> 10
+
 -- name: outbox_read
-SELECT seq, topic, key, body FROM edow.outbox WHERE shard = ANY ($1::integer[]) ORDER BY seq LIMIT $2
+SELECT seq, topic, key, body FROM (
+    SELECT *, sum(octet_length(body)) OVER (ORDER BY seq) AS used FROM (
+        SELECT seq, topic, key, body FROM edow.outbox WHERE shard = ANY ($1::integer[]) ORDER BY seq LIMIT $2
+    ) AS oldest
+) AS found
+WHERE used - octet_length(body) < $3 ORDER BY seq
 
 -- name: letters_close
 -- Records first; they are written also where no letter is left to close.

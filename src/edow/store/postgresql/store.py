@@ -13,6 +13,7 @@ from edow.postgresql import Database, Group, Schema, Watch
 from edow.postgresql.problems import APPLIED_BEFORE, LEASES_LOST, TOPICS_CHANGED, closed, code_of
 from edow.sql import load_queries
 from edow.store.contract import (
+    READ_BYTES,
     Answer,
     Channel,
     Commit,
@@ -215,14 +216,16 @@ class PostgresStore:
             self._doubts[id(commit)] = (commit, stamp)
             raise
 
-    async def inbox_read(self, shards: Collection[int], taken: Collection[int], limit: int) -> list[InboxRow]:
+    async def inbox_read(
+        self, shards: Collection[int], taken: Collection[int], limit: int, most_bytes: int = READ_BYTES
+    ) -> list[InboxRow]:
         self._check_open()
-        rows = await self.database.fetch("SELECT * FROM edow.read_inbox($1, $2, $3)", list(shards), list(taken), limit)
+        rows = await self.database.fetch(self._sql["inbox_read"], list(shards), list(taken), limit, most_bytes)
         return [InboxRow(row[0], row[1], row[2], row[3]) for row in rows]
 
-    async def outbox_read(self, shards: Collection[int], limit: int) -> list[OutboxRow]:
+    async def outbox_read(self, shards: Collection[int], limit: int, most_bytes: int = READ_BYTES) -> list[OutboxRow]:
         self._check_open()
-        rows = await self.database.fetch(self._sql["outbox_read"], list(shards), limit)
+        rows = await self.database.fetch(self._sql["outbox_read"], list(shards), limit, most_bytes)
         return [
             OutboxRow(row[0], Message(row[1], row[3], row[2].decode() if row[2] is not None else None)) for row in rows
         ]

@@ -68,14 +68,35 @@ SELECT column1, column2, column3, column4 FROM {rows} WHERE column1 IS NOT NULL
 DELETE FROM inbox WHERE seq IN (SELECT value FROM json_each(?))
 
 -- name: inbox_source
--- The oldest of each shard that are not in hand already, however many lie in other shards.
+-- The oldest of each shard that are not in hand already, however many lie in other shards. Numbers are sorted, for rows
+-- may be large.
 SELECT i.seq AS seq, i.execution AS execution, i.shard AS shard, i.command AS command
-FROM json_each(:shards) AS shards CROSS JOIN inbox AS i ON i.seq IN (
-    SELECT seq FROM inbox
-    WHERE shard = shards.value AND seq NOT IN (SELECT value FROM json_each(:taken))
-    ORDER BY seq LIMIT :limit
-)
-ORDER BY i.seq LIMIT :limit
+FROM (
+    SELECT old.seq AS seq FROM json_each(:shards) AS shards CROSS JOIN inbox AS old ON old.seq IN (
+        SELECT seq FROM inbox
+        WHERE shard = shards.value AND seq NOT IN (SELECT value FROM json_each(:taken))
+        ORDER BY seq LIMIT :limit
+    )
+    ORDER BY old.seq LIMIT :limit
+) AS found
+CROSS JOIN inbox AS i ON i.seq = found.seq
+
+-- name: inbox_large_source
+-- The same, of which none is read that would be too many bytes. It takes longer.
+SELECT i.seq AS seq, i.execution AS execution, i.shard AS shard, i.command AS command
+FROM (
+    SELECT seq, size, sum(size) OVER (ORDER BY seq) AS used FROM (
+        SELECT old.seq AS seq, length(old.command) AS size
+        FROM json_each(:shards) AS shards CROSS JOIN inbox AS old ON old.seq IN (
+            SELECT seq FROM inbox
+            WHERE shard = shards.value AND seq NOT IN (SELECT value FROM json_each(:taken))
+            ORDER BY seq LIMIT :limit
+        )
+        ORDER BY old.seq LIMIT :limit
+    )
+) AS found
+CROSS JOIN inbox AS i ON i.seq = found.seq
+WHERE found.used - found.size < :bytes ORDER BY found.seq
 
 -- name: outbox_insert
 INSERT INTO outbox (shard, topic, key, body)
@@ -85,8 +106,15 @@ SELECT column1, column2, column3, column4 FROM {rows} WHERE column1 IS NOT NULL
 DELETE FROM outbox WHERE seq IN (SELECT value FROM json_each(?))
 
 -- name: outbox_source
-SELECT seq, topic, key, body FROM outbox
-WHERE shard IN (SELECT value FROM json_each(:shards)) ORDER BY seq LIMIT :limit
+SELECT o.seq AS seq, o.topic AS topic, o.key AS key, o.body AS body
+FROM (
+    SELECT seq, size, sum(size) OVER (ORDER BY seq) AS used FROM (
+        SELECT seq, length(body) AS size FROM outbox
+        WHERE shard IN (SELECT value FROM json_each(:shards)) ORDER BY seq LIMIT :limit
+    )
+) AS found
+CROSS JOIN outbox AS o ON o.seq = found.seq
+WHERE found.used - found.size < :bytes ORDER BY found.seq
 
 -- name: leases_lost
 -- Shards of a JSON object {shard: epoch} that are not held under that epoch any more.

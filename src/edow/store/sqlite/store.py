@@ -13,6 +13,7 @@ from edow.model.message import Message
 from edow.sqlite import Packed, Schema, SqliteFile, Watch
 from edow.store.acceptance import insist
 from edow.store.contract import (
+    READ_BYTES,
     Answer,
     Channel,
     Commit,
@@ -94,6 +95,7 @@ class SqliteStore:
         self._heartbeats = Packed(_Step, "execution, step", ("details",), sql["heartbeats_of"])
         self._history = Packed(tuple[int], "seq", ("body",), sql["history_source"])
         self._inbox = Packed(_Inbox, "seq, execution, shard", ("command",), sql["inbox_source"])
+        self._large_inbox = Packed(_Inbox, "seq, execution, shard", ("command",), sql["inbox_large_source"])
         self._outbox = Packed(_Outbox, "seq, topic, key", ("body",), sql["outbox_source"])
         self._records = {
             name: records.packed_records(sql[name]) for name in ("records_get", "records_up", "records_down")
@@ -285,13 +287,27 @@ class SqliteStore:
             lambda connection: application.write(connection, participant), small=small, after=after
         )
 
-    async def inbox_read(self, shards: Collection[int], taken: Collection[int], limit: int) -> list[InboxRow]:
-        parameters = {"shards": to_json(list(shards)), "taken": to_json(list(taken)), "limit": limit}
-        rows = await self.file.read(lambda connection: self._inbox.rows_of_any_size(connection, parameters), brief=True)
-        return [InboxRow(row.seq, row.execution, row.shard, command or b"") for row, (command,) in rows]
+    async def inbox_read(
+        self, shards: Collection[int], taken: Collection[int], limit: int, most_bytes: int = READ_BYTES
+    ) -> list[InboxRow]:
+        parameters = {
+            "shards": to_json(list(shards)),
+            "taken": to_json(list(taken)),
+            "limit": limit,
+            "bytes": most_bytes,
+        }
 
-    async def outbox_read(self, shards: Collection[int], limit: int) -> list[OutboxRow]:
-        parameters = {"shards": to_json(list(shards)), "limit": limit}
+        def read(connection: sqlite3.Connection) -> list[InboxRow]:
+            try:
+                found = self._inbox.rows(connection, parameters)
+            except sqlite3.DataError:
+                found = self._large_inbox.rows_of_any_size(connection, parameters)
+            return [InboxRow(row.seq, row.execution, row.shard, command or b"") for row, (command,) in found]
+
+        return _fitting(await self.file.read(read, brief=True), most_bytes)
+
+    async def outbox_read(self, shards: Collection[int], limit: int, most_bytes: int = READ_BYTES) -> list[OutboxRow]:
+        parameters = {"shards": to_json(list(shards)), "limit": limit, "bytes": most_bytes}
         rows = await self.file.read(lambda connection: self._outbox.rows_of_any_size(connection, parameters))
         return [OutboxRow(row.seq, Message(row.topic, body or b"", row.key)) for row, (body,) in rows]
 
@@ -340,6 +356,15 @@ class SqliteStore:
         (shards,) = connection.execute(self._sql["shards_read"]).fetchone()
         connection.execute(self._sql["leases_make"], (to_json(list(range(shards))),))
         return int(shards)
+
+
+def _fitting(rows: list[InboxRow], most_bytes: int) -> list[InboxRow]:
+    used = 0
+    for count, row in enumerate(rows):
+        if used >= most_bytes:
+            return rows[:count]
+        used += len(row.command)
+    return rows
 
 
 def _run(connection: sqlite3.Connection, sql: str, value: object) -> None:

@@ -1039,6 +1039,20 @@ class StoreSuite:
         (loaded,) = await store.load(["id-0"])
         assert loaded.heartbeats == {}
 
+    async def test_purge_takes_fewer_of_those_with_long_histories(self, store: Store) -> None:
+        """So that a transaction stays short; an execution of any length goes by itself."""
+        leases = await own(store)
+        ids = [f"id-{n}" for n in range(6)]
+        lengths = [10, 40, 50, 1, 101, 1]
+        rows = await begin(store, *ids)
+        ended = [
+            changed(row, status=Status.COMPLETED, ended_at=T0 + n, events=events)
+            for n, (row, events) in enumerate(zip(rows, lengths, strict=True))
+        ]
+        await store.commit(Commit(leases=leases, updates=ended))
+        assert [await store.purge(T0 + 9, 10, 100) for _ in range(5)] == [3, 1, 1, 1, 0]
+        assert await store.executions_get(ids) == [None] * 6
+
     # wake-ups
 
     async def test_a_watch_is_woken_by_any_process(self, open_store: Open) -> None:

@@ -108,6 +108,36 @@ async def test_a_commit_reaches_a_group_made_meanwhile_elsewhere(joined: Joined,
     await other.close()
 
 
+# what leaves
+
+
+async def test_a_history_that_is_too_long_for_one_statement_leaves_in_pieces(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for one execution, because more took too long, it is deleted however long it takes. Others stay whole."""
+    store, leases, deleted = joined.store, await own(joined.store), list[int]()
+    long, other = await begin(store, "a", "b")
+    for seq in range(1, 6):
+        await store.commit(Commit(leases=leases, appends=[Append("a", 1, seq, 1, segment("a"))]))
+    ended = [changed(row, status=Status.COMPLETED, ended_at=T0 + n) for n, row in enumerate((long, other))]
+    await store.commit(Commit(leases=leases, updates=ended))
+    write = store.database.write
+
+    async def counted(sql: str, *arguments: object) -> list[asyncpg.Record]:
+        rows = await write(sql, *arguments)
+        if "DELETE" in sql:
+            deleted.append(len(rows))
+        return rows
+
+    monkeypatch.setattr(store.database, "write", counted)
+    monkeypatch.setattr("edow.store.postgresql.store.PURGE_SEGMENTS", 3)
+    assert await store.purge(T0 + 9, 1) == 1
+    assert deleted == [3, 3, 1, 0]  # with the input
+    assert await store.executions_get(["a"]) == [None]
+    assert len(await store.history_get("b", 1)) == 1
+    assert (await store.purge(T0 + 9, 1), await store.purge(T0 + 9, 1)) == (1, 0)
+
+
 # who may commit
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -16,8 +17,13 @@ import pytest
 import edow
 from edow.app import System
 from edow.engine import steps
+from edow.errors import StoreUnavailable
 from edow.model import history, inbox, topics, wire
 from edow.model.message import Message
+from edow.orchestrator.config import OrchestratorConfig
+from edow.orchestrator.edges import Edges
+from edow.orchestrator.housekeeping import Housekeeper
+from edow.orchestrator.stats import Stats
 from edow.store.contract import CommandRequest, DeadLetterFilter
 from edow.transport.contract import Subscription
 from edow.workflow.registry import Registry
@@ -497,6 +503,48 @@ async def test_retention(tmp_path: Any, mode: str):
 
         await until(gone)
         assert await here.system.store.executions_get([handle.id]) == [None]
+
+
+class Slow:
+    """A store that in its time can delete so many executions, and no more."""
+
+    def __init__(self, left: int, able: int) -> None:
+        self.left = left
+        self.able = able
+        self.tried: list[int] = []
+
+    async def purge(self, ended_before: int, limit: int) -> int:
+        self.tried.append(limit)
+        purged = min(limit, self.left)
+        if purged > self.able:
+            raise StoreUnavailable("it takes too long")
+        self.left -= purged
+        return purged
+
+    async def records_purge(self, now: int, limit: int) -> int:
+        return 0
+
+
+def housekeeper_of(store: Slow) -> Housekeeper:
+    edges = Edges(store, None, lambda: 0, False)  # type: ignore[arg-type]
+    return Housekeeper(edges, SimpleNamespace(stats=Stats()), None, OrchestratorConfig())  # type: ignore[arg-type]
+
+
+async def test_retention_whose_page_takes_too_long_is_tried_smaller():
+    """All leaves in the end, and larger pages are tried again as soon as smaller ones get through."""
+    store = Slow(100, 20)
+    assert (await housekeeper_of(store).purge_once(), store.left) == (100, 0)
+    assert store.tried[:6] == [1000, 100, 10, 20, 40, 4]
+
+
+async def test_retention_that_cannot_delete_one_execution_ends_until_the_next_time():
+    """The store is away; when it is back, so is the retention."""
+    store = Slow(30, 0)
+    housekeeper = housekeeper_of(store)
+    with pytest.raises(StoreUnavailable):
+        await housekeeper.purge_once()
+    store.able = 30
+    assert (await housekeeper.purge_once(), store.left) == (30, 0)
 
 
 @modes

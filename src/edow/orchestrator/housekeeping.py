@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from edow.errors import InvalidInput, Unavailable
+from edow.errors import InvalidInput, StoreUnavailable, Unavailable
 from edow.model import topics
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import UNREADABLE, Cycle, poison_letter
@@ -24,6 +24,7 @@ from edow.transport.contract import Delivery, Subscription, TopicSpec
 log = logging.getLogger("edow.orchestrator")
 
 PAGE = 1000  # rows looked at in one go
+SMALLER = 10  # a page that did not get through is divided by this
 POISON_LEASE_SECONDS = 15.0  # nobody waits for what is wrong with a message
 SOON_SECONDS = 1.0  # until a duty that was interrupted goes on
 
@@ -44,6 +45,7 @@ class Housekeeper:
         self._cycle = cycle
         self._inputs = inputs
         self._config = config
+        self._page = PAGE  # executions deleted at once
 
     async def run(self) -> None:
         """For ever."""
@@ -82,12 +84,28 @@ class Housekeeper:
         """Delete executions that ended before the retention, and records that have expired; how many executions."""
         before = self._now() - int(self._config.retention * 1_000_000)
         total = 0
-        while (purged := await self._store.purge(before, PAGE)) > 0:
+        while (purged := await self._purge(before)) > 0:
             total += purged
-        self._cycle.stats.purged += total
+            self._cycle.stats.purged += purged
         while await self._store.records_purge(self._now(), PAGE) == PAGE:
             pass
         return total
+
+    async def _purge(self, before: int) -> int:
+        """One page. What takes longer than the store waits comes to nothing, so the next try is for less: as large a
+        page would never get through, and nothing would ever leave.
+        """
+        while True:
+            try:
+                purged = await self._store.purge(before, self._page)
+            except StoreUnavailable as problem:
+                if self._page == 1:
+                    raise
+                self._page = max(1, self._page // SMALLER)
+                log.warning("retention: %s; trying %d executions at once", problem, self._page)
+            else:
+                self._page = min(PAGE, 2 * self._page)
+                return purged
 
     async def _look_ahead_forever(self) -> None:
         more = True  # the first look, when shards were taken, may not have seen all

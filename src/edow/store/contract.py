@@ -19,6 +19,7 @@ from edow.model.execution import Execution, Standing, Status
 from edow.model.message import Message
 
 READ_BYTES = 32 * 1024 * 1024  # of what is read at once, or one row that has more
+PURGE_EVENTS = 100_000  # of executions deleted in one transaction: others wait for it, or the server ends it
 
 IfExists = Literal["attach", "reject", "replace"]
 
@@ -414,8 +415,10 @@ class Store(Protocol):
 
     async def count_healed(self, count: int) -> None: ...
 
-    async def purge(self, ended_before: int, limit: int) -> int:
-        """Delete up to `limit` ended executions with history, heartbeats and dead letters; how many."""
+    async def purge(self, ended_before: int, limit: int, most_events: int = PURGE_EVENTS) -> int:
+        """Delete ended executions with history, heartbeats and dead letters, those that ended first before others; how
+        many. Up to `limit`, and fewer where their last runs have more events together, but one in any case.
+        """
 
     def watch(self, channel: Channel) -> Watch:
         """Notified after a commit (of any process on this database) that put something there. `records`: any of them,

@@ -157,6 +157,27 @@ SELECT
         WHERE n.nspname = $2 AND c.relkind = 'r'
     )
 
+-- name: purge
+SELECT edow.purge($1, (
+    SELECT count(*)::integer FROM (
+        SELECT events, sum(events) OVER (ORDER BY ended_at, id) AS all_events FROM (
+            SELECT id, ended_at, events FROM edow.executions
+            WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at LIMIT $2
+        ) AS oldest
+    ) AS counted
+    WHERE all_events <= $3 OR all_events = events
+))
+
+-- name: purge_history
+-- A piece of the history of the execution that ended first.
+DELETE FROM edow.segments WHERE (execution, run, seq) IN (
+    SELECT s.execution, s.run, s.seq FROM (
+        SELECT id FROM edow.executions
+        WHERE ended_at IS NOT NULL AND ended_at < $1 ORDER BY ended_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS leaving
+    JOIN edow.segments AS s ON s.execution = leaving.id LIMIT $2
+) RETURNING 1
+
 -- name: records_get
 SELECT kind, key, body, version, at, expires_at FROM edow.records WHERE kind = $1 AND key = ANY ($2::text[])
 

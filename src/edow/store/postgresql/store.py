@@ -13,6 +13,7 @@ from edow.postgresql import Database, Group, Schema, Watch
 from edow.postgresql.problems import APPLIED_BEFORE, LEASES_LOST, TOPICS_CHANGED, closed, code_of
 from edow.sql import load_queries
 from edow.store.contract import (
+    PURGE_EVENTS,
     READ_BYTES,
     Answer,
     Channel,
@@ -42,6 +43,7 @@ from edow.store.postgresql.rows import execution, letter
 from edow.store.tally import Tally
 
 OVERDUE_US = 10_000_000  # how long past its time an execution counts as stuck
+PURGE_SEGMENTS = 200  # of a history that is deleted in pieces
 MOST_REQUESTS = 2_000  # of several callers in one transaction
 DOUBTS = 16  # commits whose answer was lost and that may be tried again
 
@@ -249,9 +251,12 @@ class PostgresStore:
         self._check_open()
         await self.database.write(self._sql["healed_add"], count)
 
-    async def purge(self, ended_before: int, limit: int) -> int:
+    async def purge(self, ended_before: int, limit: int, most_events: int = PURGE_EVENTS) -> int:
         self._check_open()
-        ((count,),) = await self.database.write("SELECT edow.purge($1, $2)", ended_before, limit)
+        if limit == 1:  # who wants no more has seen that more were too much: then so may be one with all its runs
+            while await self.database.write(self._sql["purge_history"], ended_before, PURGE_SEGMENTS):
+                pass
+        ((count,),) = await self.database.write(self._sql["purge"], ended_before, limit, most_events)
         return int(count)
 
     def watch(self, channel: Channel) -> Watch:

@@ -257,8 +257,12 @@ SELECT
 
 -- name: purge_pick
 SELECT json_group_array(id) FROM (
-    SELECT id FROM executions WHERE ended_at IS NOT NULL AND ended_at < ? ORDER BY ended_at LIMIT ?
+    SELECT id, events, sum(events) OVER (ORDER BY ended_at, number) AS all_events FROM (
+        SELECT number, id, ended_at, events FROM executions
+        WHERE ended_at IS NOT NULL AND ended_at < ? ORDER BY ended_at, number LIMIT ?
+    )
 )
+WHERE all_events <= ? OR all_events = events
 
 -- name: purge_segments
 DELETE FROM segments WHERE execution IN (SELECT value FROM json_each(?))

@@ -13,6 +13,7 @@ from edow.model.message import Message
 from edow.sqlite import Packed, Schema, SqliteFile, Watch
 from edow.store.acceptance import insist
 from edow.store.contract import (
+    PURGE_EVENTS,
     READ_BYTES,
     Answer,
     Channel,
@@ -338,10 +339,9 @@ class SqliteStore:
     async def count_healed(self, count: int) -> None:
         await self.file.write(lambda connection: _run(connection, self._sql["healed_add"], count), disk="later")
 
-    async def purge(self, ended_before: int, limit: int) -> int:
-        return await self.file.write(
-            lambda connection: purge.purge(connection, self._sql, ended_before, limit), disk="later"
-        )
+    async def purge(self, ended_before: int, limit: int, most_events: int = PURGE_EVENTS) -> int:
+        which = ended_before, limit, most_events
+        return await self.file.write(lambda connection: purge.purge(connection, self._sql, which), disk="later")
 
     def watch(self, channel: Channel) -> Watch:
         return self.file.watch(channel)

@@ -183,6 +183,27 @@ async def test_renewing_leases_waits_for_no_commit(url: str, connections: int) -
         assert (await one(store, "a")).events == 7
 
 
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout", "transaction_timeout"])
+async def test_what_a_limit_of_the_role_has_ended_is_tried_again(url: str, limit: str) -> None:
+    """Administrators set such limits. Nothing of the call was applied, and it is nobody's bug."""
+    async with opened(f"{url}&connections=1") as joined, connection_to(url) as blocker:
+        if not await blocker.fetchval("SELECT count(*) FROM pg_settings WHERE name = $1", limit):
+            pytest.skip(f"this server has no {limit}")
+        store, leases = joined.store, await own(joined.store)
+        (row,) = await begin(store, "a")
+        commit = Commit(leases=leases, updates=[changed(row, events=7)])
+        async with blocker.transaction():
+            await blocker.execute("SELECT 1 FROM executions WHERE id = 'a' FOR UPDATE")
+            await store.database.fetch(f"SET {limit} = '20ms'")
+            with pytest.raises(StoreUnavailable, match="timeout"):
+                await store.commit(commit)
+        await joined.close()
+        await joined.open()
+        assert (await one(store, "a")).events == row.events
+        await store.commit(commit)
+        assert (await one(store, "a")).events == 7
+
+
 async def until_somebody_waits(connection: asyncpg.Connection) -> None:
     """For a lock, in a statement of ours."""
     waiting = (

@@ -34,6 +34,10 @@ BROKEN = (
     said.ReadOnlySQLTransactionError,  # what was the primary is a standby now
 )
 
+# Transactions that ended by a limit which somebody has set for the role or the database: lock_timeout,
+# idle_in_transaction_session_timeout and transaction_timeout (that of statements is among those above), or by a disk.
+_CUT_SHORT = frozenset({"55P03", "25P03", "25P04", "58030"})
+
 _ACCESS = (
     said.InvalidAuthorizationSpecificationError,
     said.InvalidCatalogNameError,
@@ -91,7 +95,7 @@ def _of_server(problem: asyncpg.PostgresError, place: str, what: str) -> EdowErr
         return StoreUnavailable(f"{place} has no room: {said_}; {_room(problem)}; {NOT_APPLIED}")
     if isinstance(problem, BROKEN):
         return StoreUnavailable(f"{place} does not answer: {said_}; {what}")
-    if isinstance(problem, COLLISIONS):
+    if isinstance(problem, COLLISIONS) or code_of(problem) in _CUT_SHORT:
         return StoreUnavailable(f"{place}: {said_}; {NOT_APPLIED}")
     return Bug(f"{place}: {type(problem).__name__} {code_of(problem)}: {said_}")
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import msgspec
@@ -136,6 +137,34 @@ async def test_a_history_that_is_too_long_for_one_statement_leaves_in_pieces(
     assert await store.executions_get(["a"]) == [None]
     assert len(await store.history_get("b", 1)) == 1
     assert (await store.purge(T0 + 9, 1), await store.purge(T0 + 9, 1)) == (1, 0)
+
+
+# reading
+
+
+async def test_counting_what_is_overdue_passes_over_what_sleeps(joined: Joined, url: str) -> None:
+    """However many do: in each shard the index is entered at its earliest, and left at this moment."""
+    await own(joined.store)
+    async with connection_to(url) as behind:
+        await behind.execute(
+            "INSERT INTO executions (started_at, wake_at, shard, run, events, id, workflow, status, correlation, trace)"
+            f" SELECT 0, {T0} + n, n % 4, 1, 1, 'id-' || n, 'w', 'running', '', '' FROM generate_series(1, 20000) AS n"
+        )
+        await behind.execute("ANALYZE executions, leases")
+    sql = "EXPLAIN (ANALYZE, FORMAT JSON) " + joined.store._sql["count_rest"]
+    ((told,),) = await joined.database.fetch(sql, T0 + 100, schema_of(url))
+    nodes = nodes_of(msgspec.json.decode(told)[0]["Plan"])
+    (look,) = [node for node in nodes if node.get("Index Name") == "executions_due"]
+    assert "shard = " in look["Index Cond"]
+    assert "wake_at < " in look["Index Cond"]
+    assert (look["Actual Loops"], look["Actual Rows"]) == (4, pytest.approx(25, abs=1))
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Of a query's plan, and of those below it."""
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from nodes_of(each)
 
 
 # who may commit

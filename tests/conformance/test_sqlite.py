@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -113,6 +114,16 @@ async def test_a_start_that_the_disk_does_not_take_is_not_answered(
         with pytest.raises(StoreUnavailable, match="Input/output error"):
             await begin(joined.store, "a")
     await begin(joined.store, "b")
+
+
+# reading
+
+
+async def test_counting_what_is_overdue_passes_over_what_sleeps(joined: Joined) -> None:
+    """However many do: in each shard the index is entered at its earliest, and left at this moment."""
+    sql = "EXPLAIN QUERY PLAN " + joined.store._sql["count_rest"]
+    plan = await joined.file.read(lambda connection: connection.execute(sql, (T0,)).fetchall())
+    assert any(re.search(r"executions_due \(shard=\? .*wake_at<\?\)", step[-1]) for step in plan), plan
 
 
 async def test_commands_of_any_size_are_read_a_few_at_a_time(joined: Joined) -> None:

@@ -144,12 +144,18 @@ UPDATE edow.meta SET value = value + $1 WHERE name = 'healed'
 SELECT status, count(*) FROM edow.executions GROUP BY status
 
 -- name: count_rest
+-- What is overdue is looked for in each shard, because the index holds all that sleep, by shard and time.
 SELECT
     (SELECT count(*) FROM edow.dead_letters WHERE state = 'parked' AND lot = ''),
     (SELECT count(*) FROM edow.inbox),
     (SELECT min(at) FROM edow.inbox),
     (SELECT count(*) FROM edow.outbox),
-    (SELECT count(*) FROM edow.executions WHERE status = 'running' AND wake_at IS NOT NULL AND wake_at < $1),
+    (
+        SELECT count(*) FROM edow.leases AS l CROSS JOIN LATERAL (
+            SELECT 1 FROM edow.executions AS e
+            WHERE e.status = 'running' AND e.shard = l.shard AND e.wake_at IS NOT NULL AND e.wake_at < $1 OFFSET 0
+        ) AS overdue
+    ),
     (SELECT value FROM edow.meta WHERE name = 'healed'),
     (
         SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint

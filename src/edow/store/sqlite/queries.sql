@@ -247,12 +247,16 @@ SELECT value FROM meta WHERE name = 'healed'
 SELECT status, count(*) FROM executions GROUP BY status
 
 -- name: count_rest
+-- What is overdue is looked for in each shard, because the index holds all that sleep, by shard and time.
 SELECT
     (SELECT count(*) FROM dead_letters WHERE state = 'parked' AND lot = ''),
     (SELECT count(*) FROM inbox),
     (SELECT min(at) FROM (SELECT at FROM inbox ORDER BY seq LIMIT 1000)),
     (SELECT count(*) FROM outbox),
-    (SELECT count(*) FROM executions WHERE status = 'running' AND wake_at IS NOT NULL AND shard >= 0 AND wake_at < ?),
+    (
+        SELECT count(*) FROM leases AS l CROSS JOIN executions AS e
+            ON e.status = 'running' AND e.shard = l.shard AND e.wake_at IS NOT NULL AND e.wake_at < ?
+    ),
     (SELECT value FROM meta WHERE name = 'healed')
 
 -- name: purge_pick

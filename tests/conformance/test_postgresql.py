@@ -167,6 +167,30 @@ def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield from nodes_of(each)
 
 
+# publishing
+
+
+async def test_what_is_published_is_not_called_unpublished_for_the_trouble_of_sweeping(
+    joined: Joined, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever broadcasts takes away old broadcasts now and then, and the server may go away in between."""
+    transport = joined.transport
+    subscriber = await transport.subscribe(exclusive())
+    await transport.subscribe(Subscription(topics=("results",), group="", mode="broadcast"))
+    write, swept = joined.database.write, list[str]()
+
+    async def sweeps_nothing(sql: str, *arguments: object) -> list[asyncpg.Record]:
+        if sql == transport._sql["expire"]:
+            swept.append(sql)
+            raise StoreUnavailable("gone for a test")
+        return await write(sql, *arguments)
+
+    monkeypatch.setattr(joined.database, "write", sweeps_nothing)
+    await transport.publish([Message("results", b"x")])
+    assert len(swept) == 1
+    assert await drain(subscriber, 1) == [b"x"]
+
+
 # who may commit
 
 

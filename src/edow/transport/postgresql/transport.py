@@ -6,11 +6,12 @@ When it shares the store's schema, the store writes messages and acknowledgement
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 
 from edow.address import Address
-from edow.errors import InvalidInput, PublishFailed, StoreUnavailable
+from edow.errors import EdowError, InvalidInput, PublishFailed, StoreUnavailable
 from edow.model.message import Message
 from edow.postgresql import Calls, Database, Group, Schema
 from edow.postgresql.problems import closed
@@ -28,6 +29,8 @@ from edow.transport.sizes import check_sizes
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
 EXACT = 10_000  # an exclusive queue's messages are counted up to so many, and estimated beyond
 GROUPED = 2_000  # messages or acknowledgements of several callers in one transaction
+
+log = logging.getLogger("edow.transport.postgresql")
 
 
 def connect(address: Address, clock: Callable[[], int]) -> PostgresTransport:
@@ -189,7 +192,10 @@ class PostgresTransport:
             EVERYBODY in topics.groups.get(name, ()) for name in {message.topic for message in messages}
         ):
             self._swept = now
-            await self.database.write(self._sql["expire"], now - BROADCAST_US)
+            try:
+                await self.database.write(self._sql["expire"], now - BROADCAST_US)
+            except EdowError as problem:  # the messages are published, so nobody must publish them again
+                log.warning("old broadcasts were not taken away, they will be later: %s", problem)
 
     async def _acknowledge(self, batches: Sequence[Sequence[NumberedDelivery]]) -> list[None]:
         """What is lost with the server's memory is delivered again, so nobody waits for the disk."""

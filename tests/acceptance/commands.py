@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 
+from tests.servers import server_url
+
 
 def edow_command(*arguments: str, timeout: float = 55.0) -> subprocess.CompletedProcess[str]:
     """Its exit code and what it wrote."""
@@ -18,6 +20,11 @@ def edow_command(*arguments: str, timeout: float = 55.0) -> subprocess.Completed
         timeout=timeout,
         env={**os.environ, "COLUMNS": "300"},
     )
+
+
+def place_of(server: str) -> list[str]:
+    """Options for a run on that server; the test is skipped where it is not up. PostgreSQL is the store as well."""
+    return ["--store" if server == "POSTGRES" else "--transport", server_url(f"EDOW_{server}")]
 
 
 def processes_of(line: str) -> list[int]:

@@ -14,7 +14,8 @@ import pytest
 
 from edow.demo import documents, effects, proof, samples, shop
 from edow.demo.orders import Confirmation
-from tests.acceptance.commands import edow_command, processes_of
+from tests.acceptance.commands import edow_command, place_of, processes_of
+from tests.conformance.transports import BROKERS
 
 KEYS = [
     "documents",
@@ -60,6 +61,23 @@ def test_the_demo_loses_nothing_and_applies_nothing_twice(folder: Path) -> None:
     assert answer["recovery_seconds"] > 0
     assert answer["steps_per_second"] > 0
     assert 0 < answer["latency_ms"]["p50"] <= answer["latency_ms"]["p95"]
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("server", BROKERS)
+def test_the_demo_comes_out_clean_on_every_server(folder: Path, server: str) -> None:
+    """The same, small, over each transport."""
+    for path in sorted(folder.glob("module_*.py"))[10:]:
+        path.unlink()
+    words = ["--orders", "5", "--input", str(folder), *place_of(server)]
+    run = edow_command("demo", "--json", *words, timeout=140)
+    assert run.returncode == 0, run.stderr
+    answer = json.loads(run.stdout)
+    broken = 1 + len(samples.BROKEN)
+    assert (answer["documents"], answer["orders"]) == (11 + len(samples.BROKEN), 5)
+    assert (answer["dead_letters"], answer["redriven"]) == (broken, broken)
+    assert (answer["workers_killed"], answer["orchestrators_killed"]) == (1, 1)
+    assert (answer["effects_lost"], answer["effects_applied_twice"]) == (0, 0)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from edow.verify import growth, tree
 from edow.verify.run import difference
 from edow.verify.simulation import simulate
-from tests.acceptance.commands import edow_command
+from tests.acceptance.commands import edow_command, place_of
+from tests.conformance.transports import BROKERS
 
 
 @pytest.mark.timeout(150)
@@ -23,6 +24,19 @@ def test_random_workflows_come_out_as_simulated(seed: int) -> None:
     answer = json.loads(run.stdout)
     assert (answer["difference"], answer["wrong_ends"], answer["stuck"]) == (0, 0, 0)
     assert answer["additions"] > 10
+    assert answer["workers_killed"] + answer["orchestrators_killed"] > 0
+
+
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("server", BROKERS)
+def test_random_workflows_come_out_as_simulated_on_every_server(server: str) -> None:
+    """The same over each transport, small: kills fall into what each broker leaves to its driver."""
+    words = ["--seed", "3", "--seconds", "1", "--in-flight", "4", *place_of(server)]
+    run = edow_command("verify", "--json", *words, timeout=140)
+    assert run.returncode == 0, run.stdout + run.stderr
+    answer = json.loads(run.stdout)
+    assert (answer["difference"], answer["wrong_ends"], answer["stuck"], answer["left_running"]) == (0, 0, 0, 0)
+    assert answer["additions"] > 0
     assert answer["workers_killed"] + answer["orchestrators_killed"] > 0
 
 

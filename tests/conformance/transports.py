@@ -10,6 +10,7 @@ import pytest
 from tests.servers import server_url
 
 SERVERS = ("POSTGRES", "REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS", "ELASTICMQ")
+BROKERS = tuple(name for name in SERVERS if name != "ELASTICMQ")  # each driver once
 OPTION = {"POSTGRES": "schema"}  # what sets a part of the server apart
 
 

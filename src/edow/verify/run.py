@@ -63,17 +63,17 @@ class Trial:
         self._client = client
         self._system = system
         self._fleet = fleet
-        self._until = time.monotonic() + options.seconds
+        self._until = 0.0
         self._plans: list[Plan] = []
         self._ended = 0
         self._killed: Counter[Role] = Counter()
         self._wrong: list[str] = []
 
     async def run(self, folder: Path) -> Outcome:
-        for _ in range(self._options.orchestrators):
-            await self._fleet.start("orchestrator")
-        for _ in range(self._options.workers):
-            await self._fleet.start("worker")
+        services = [await self._fleet.start("orchestrator") for _ in range(self._options.orchestrators)]
+        services += [await self._fleet.start("worker") for _ in range(self._options.workers)]
+        await asyncio.gather(*(each.ready() for each in services))  # else those are killed that do nothing yet
+        self._until = time.monotonic() + self._options.seconds
         killer = asyncio.create_task(self._keep_killing())
         feeders = [asyncio.create_task(self._keep_feeding()) for _ in range(self._options.in_flight)]
         everything = asyncio.gather(killer, *feeders, self._everything_ends())
@@ -143,10 +143,8 @@ class Trial:
 
     async def _keep_killing(self) -> None:
         chance = Random(self._options.seed)
-        while True:
+        while time.monotonic() < self._until:
             await asyncio.sleep(chance.uniform(*REST_SECONDS))
-            if time.monotonic() >= self._until:
-                return
             role: Role = "orchestrator" if chance.random() < ORCHESTRATOR_SHARE else "worker"
             victim = chance.choice(self._fleet.alive(role))
             await victim.kill()
@@ -192,7 +190,7 @@ class Trial:
         async def none() -> bool:
             nonlocal left
             [topic] = await self._system.transport.describe([topics.task_topic("default")])
-            left = sum(group.in_flight for group in topic.groups)
+            left = sum(group.in_flight or 0 for group in topic.groups)
             return not left
 
         try:

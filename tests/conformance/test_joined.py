@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from edow.app import connect
-from edow.errors import LeaseLost
+from edow.errors import Closed, LeaseLost
 from edow.model.message import Message
 from edow.store.contract import Commit, Store
-from edow.transport.contract import Subscription, TopicSpec, Transport
+from edow.transport.contract import Mode, Subscription, TopicSpec, Transport
 from tests.conformance.store_suite import own
 from tests.conformance.transport_suite import QUIET, drain, take
 
@@ -114,3 +114,20 @@ async def test_an_emptied_queue_of_results_is_told_as_empty_however_many_there_w
     assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 10
     await results.ack(got)
     assert (await joined.transport.describe(["results"]))[0].groups[0].waiting == 0
+
+
+@pytest.mark.parametrize("mode", ["shared", "exclusive", "broadcast"])
+async def test_a_subscription_that_close_overtakes_is_refused(joined: Joined, mode: Mode) -> None:
+    """What it has made is closed: nobody else would."""
+    transport: Any = joined.transport
+    made, make = list[Any](), transport._subscriber
+
+    async def slow(*arguments: Any) -> Any:
+        made.append(await make(*arguments))
+        await transport.close()
+        return made[0]
+
+    transport._subscriber = slow
+    with pytest.raises(Closed):
+        await transport.subscribe(Subscription(topics=("tasks",), group="workers", mode=mode))
+    assert made[0].is_closed

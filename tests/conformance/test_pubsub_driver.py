@@ -110,6 +110,23 @@ async def test_a_name_that_pubsub_does_not_take_is_refused(topic: str, prefix: s
             await transport.ensure([TopicSpec(topic, ("one",))])
 
 
+async def test_a_subscription_that_close_overtakes_is_refused(url: str) -> None:
+    """Nobody would close it."""
+    async with opened(url) as transport:
+        hidden: Any = transport
+        source = hidden._topics.source
+
+        async def slow(topic: str, group: str | None) -> Any:
+            found = await source(topic, group)
+            await transport.close()
+            return found
+
+        hidden._topics.source = slow
+        with pytest.raises(Closed):
+            await member(transport, "topic")
+        assert hidden._subscribers == []
+
+
 async def test_any_other_name_is_mapped(url: str) -> None:
     """Spaces, slashes, plus signs and letters of any alphabet; a topic and group are never taken for another pair."""
     async with opened(url) as transport:

@@ -14,7 +14,7 @@ import pytest
 from aiobotocore.session import AioSession
 
 from edow.address import Address
-from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unsupported
+from edow.errors import Closed, InvalidInput, PublishFailed, TransportUnavailable, Unsupported
 from edow.model.message import Message
 from edow.model.topics import result_topic
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
@@ -151,6 +151,23 @@ async def test_credentials_of_the_environment_are_used(opened: Connect, monkeypa
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", place.user or "")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", place.password or "")
     await opened(named(f"sqs://{place.hosts[0]}?endpoint={place.options['endpoint']}"))
+
+
+async def test_a_subscription_that_close_overtakes_is_refused(url: str, opened: Connect) -> None:
+    """What it has made is closed: nobody else would, and it polls and keeps leases."""
+    transport: Any = await opened(url)
+    await transport.ensure([TopicSpec("t", ("g",))])
+    made, make = list[Any](), transport._subscriber
+
+    async def slow(subscription: Subscription) -> Any:
+        made.append(await make(subscription))
+        await transport.close()
+        return made[0]
+
+    transport._subscriber = slow
+    with pytest.raises(Closed):
+        await member(transport)
+    assert made[0].is_closed
 
 
 @pytest.fixture

@@ -73,6 +73,7 @@ class PubsubTransport:
             raise InvalidInput("a subscription needs at least one topic")
         group = None if subscription.mode == "broadcast" else subscription.group
         sources = await asyncio.gather(*(self._topics.source(topic, group) for topic in subscription.topics))
+        self._link.check_open()
         subscriber = PubsubSubscriber(self._link, self._topics, self._options, subscription, sources)
         self._subscribers = [*(each for each in self._subscribers if not each.is_closed), subscriber]
         return subscriber

@@ -133,6 +133,9 @@ class SqliteTransport:
                 topics = await self._make(specs)
         queues = [(topic, _queue(topics, topic, group)) for topic in subscription.topics]
         subscriber = await self._subscriber(subscription, queues)
+        if not self._is_open:  # closed meanwhile
+            await subscriber.close()
+        self._check_open()
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
         return subscriber
 

@@ -86,6 +86,9 @@ class SqsTransport:
             subscriber = await self._subscriber(subscription)
         except Rejected as problem:
             raise InvalidInput(f"cannot subscribe to {', '.join(subscription.topics)}: {problem}") from problem
+        if not self._is_open:  # closed meanwhile
+            await subscriber.close()
+        self._check_open()
         self._subscribers = {each for each in self._subscribers if not each.is_closed} | {subscriber}
         return subscriber
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ import pytest
 import edow
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model import topics, wire
+from edow.transport.contract import Delivery
 from edow.worker.config import WorkerConfig
 from tests.unit.worker.harness import FAST, bench, failure, rfc3339, task_event, value
 from tests.unit.worker.memory_transport import FEATURES, Memory
@@ -316,6 +318,39 @@ async def test_leases_are_renewed() -> None:
         await b.worker._publisher.flushed()
         assert not b.transport.acked
     assert value(result) == "done"
+
+
+async def test_what_is_acknowledged_while_leases_are_renewed_is_not_called_lost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Neither what is being renewed, nor what would have been next."""
+    release = threading.Event()
+
+    @edow.task(topic="a")
+    async def first() -> None:
+        await asyncio.to_thread(release.wait)
+
+    @edow.task(topic="b")
+    def second() -> None:
+        release.wait()
+
+    async with bench(first, second, config=msgspec.structs.replace(FAST, lease_seconds=3600.0)) as b:
+        await b.send(task_event("first"), topic="a")
+        await b.send(task_event("second"), topic="b")
+        await b.until_received(2)
+        renewed: list[str] = []
+
+        async def extend(deliveries: Sequence[Delivery]) -> list[Delivery]:
+            renewed.extend(delivery.topic for delivery in deliveries)
+            release.set()
+            await b.until_acked(2)
+            return list(deliveries)
+
+        for lane in b.worker._lanes:
+            lane.subscriber.extend = extend  # type: ignore[method-assign]
+        await b.worker.renew_once(0.0)
+        assert len(renewed) == 1
+    assert "was lost" not in caplog.text
 
 
 async def test_topics_of_the_registry() -> None:

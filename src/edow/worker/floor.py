@@ -100,6 +100,10 @@ class Floor:
     def held(self) -> Collection[Held]:
         return self._held.values()
 
+    def holds(self, held: Held) -> bool:
+        """Whether its answer is not with the broker yet."""
+        return self._held.get(held.event.id) is held
+
     @property
     def running(self) -> int:
         return sum(len(place.running) for place in self._places.values())

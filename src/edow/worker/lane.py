@@ -111,7 +111,7 @@ class Lane:
         gone = {id(delivery) for delivery in lost}
         for one in held:
             one.renewed_at = now
-            if gone:
+            if gone and self._floor.holds(one):  # else it was answered meanwhile, and is acknowledged rather than lost
                 self._forget_lost(one, gone)
 
     def _forget_lost(self, held: Held, gone: set[int]) -> None:

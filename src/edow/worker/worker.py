@@ -213,8 +213,8 @@ class Worker:
     async def renew_once(self, age_seconds: float) -> None:
         """Renew the leases of what was received or renewed longer ago than this."""
         before = time.monotonic() - age_seconds
-        due = [held for held in self._floor.held if held.renewed_at <= before and held.deliveries]
-        for lane in self._lanes:
+        for lane in self._lanes:  # one after the other, and each looks what is held by then
+            due = [held for held in self._floor.held if held.renewed_at <= before and held.deliveries]
             if mine := [held for held in due if held.lane is lane]:
                 await lane.renew(mine)
 

@@ -223,6 +223,26 @@ async def test_a_task_topic_that_nobody_declared(tmp_path: Any, mode: str):
             await stray.result(SECONDS)
 
 
+@pytest.mark.parametrize("mode", ["joined", "joined-cold"])
+async def test_a_task_topic_that_is_lost(tmp_path: Any, mode: str):
+    """As by a failover of the database: it is made again, and the orchestrator goes on."""
+    name = topics.task_topic("undeclared")
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        with pytest.raises(edow.WorkflowFailed, match="schedule-to-close"):
+            await (await here.client.start(strays)).result(SECONDS)
+        transport: Any = here.system.transport
+        with sqlite3.connect(transport.file.path, timeout=SECONDS) as connection:
+            connection.execute(
+                "DELETE FROM messages WHERE seq >> 43 IN (SELECT id FROM queues WHERE topic = ?)", (name,)
+            )
+            connection.execute("DELETE FROM queues WHERE topic = ?", (name,))
+            connection.execute("DELETE FROM topics WHERE name = ?", (name,))
+            connection.execute("UPDATE generation SET number = number + 1")
+        with pytest.raises(edow.WorkflowFailed, match="schedule-to-close"):
+            await (await here.client.start(strays)).result(SECONDS)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
 def small_messages(system: System) -> None:
     """The transport takes no message over 1000 bytes."""
     publish = system.transport.publish

@@ -114,6 +114,7 @@ class Cycle:
             for each in giving_up:
                 each.resume()
         await self._mind.call(self._decider.forget)
+        self._outgoing.forget_topics()
         self._published.clear()
         self._ended.clear()
 

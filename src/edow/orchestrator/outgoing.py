@@ -52,12 +52,16 @@ class Outgoing:
             await self._persist("topics", partial(self._transport.ensure, missing))
             self._topics.update(spec.name for spec in missing)
 
+    def forget_topics(self) -> None:
+        """Somebody may have deleted one, or a failover has lost it."""
+        self._topics.clear()
+
     async def publish(self, messages: Sequence[Message]) -> None:
         """All of them, in order; executions are told of those that the transport does not take."""
         try:
             await self._send(messages)
         except InvalidInput:
-            self._topics.clear()  # somebody may have deleted one
+            self.forget_topics()
             await self._send_or_refuse(messages)
 
     async def _send(self, messages: Sequence[Message]) -> None:
@@ -102,7 +106,7 @@ class Outgoing:
                 self._stats.republished += len(lost)
                 await self._store.count_healed(len(lost))
         except (Unavailable, InvalidInput) as problem:
-            self._topics.clear()  # somebody may have deleted one
+            self.forget_topics()
             log.warning("unanswered attempts were not looked into: %s; they will be again", problem)
 
     async def _refused(self, message: Message, problem: InvalidInput) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edow.errors import EdowError
 
@@ -18,6 +18,7 @@ log = logging.getLogger("edow.background")
 SHORT_SECONDS = 1.0
 # Of a rest that news end: what they are not told of, because whoever wrote it died before it said so, is found by then.
 LONG_SECONDS = 30.0
+AGAIN_SECONDS = 1.0  # until work that has ended by an error begins anew
 
 
 class News(Protocol):
@@ -27,17 +28,39 @@ class News(Protocol):
     def close(self) -> None: ...
 
 
-class Background:
-    """Work that runs from start to stop; both are idempotent."""
+def is_stopping() -> bool:
+    """Whether whoever calls was cancelled, and something that it called has said nothing of it."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
-    def __init__(self, *work: tuple[str, Callable[[], Coroutine[object, object, None]]]) -> None:
+
+async def kept(run: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+    """Until it is over or we are cancelled. Whatever else ends it is told, and it begins anew: a client library that
+    gives up a connection may cancel calls that wait for it, and so whoever called it, though nobody wants that to end.
+    """
+    while True:
+        try:
+            return await run()
+        except asyncio.CancelledError:
+            if is_stopping():
+                raise
+            log.error("%s was cancelled by something that it called; it goes on", name)
+        except Exception:
+            log.exception("%s has ended; it begins anew", name)
+        await asyncio.sleep(AGAIN_SECONDS)
+
+
+class Background:
+    """Work that runs from start to stop, whatever ends it in between; both are idempotent."""
+
+    def __init__(self, *work: tuple[str, Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Each with the name that its task has."""
         self._work = work
         self._running: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         if not self._running:
-            self._running = [asyncio.create_task(run(), name=name) for name, run in self._work]
+            self._running = [asyncio.create_task(kept(run, name), name=name) for name, run in self._work]
 
     async def stop(self) -> bool:
         """Cancel it, and wait until it has gone; False if it did not run."""
@@ -60,7 +83,7 @@ async def forever(
     """
     news = None if watch is None else watch()
     try:
-        while True:
+        while not is_stopping():
             pause = seconds
             try:
                 answer = await once()

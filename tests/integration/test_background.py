@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from edow import background
 from edow.background import Background, forever
 from edow.errors import StoreUnavailable
 
@@ -54,3 +55,47 @@ async def test_starting_and_stopping_twice_is_harmless():
         assert await background.stop()
         assert not await background.stop()
         assert running == []
+
+
+async def test_nothing_ends_it_but_who_has_begun_it(caplog, monkeypatch):
+    """Not a client library that cancels whoever waits for it, nor an error that nobody expected."""
+    monkeypatch.setattr(background, "AGAIN_SECONDS", 0.0)
+    turns: list[int] = []
+    enough = asyncio.Event()
+
+    async def work() -> None:
+        turns.append(len(turns))
+        if len(turns) == 1:
+            given_up = asyncio.get_running_loop().create_future()
+            given_up.cancel()
+            await given_up
+        if len(turns) == 2:
+            raise RuntimeError("a bug")
+        enough.set()
+        await asyncio.Event().wait()
+
+    kept = Background(("counting", work))
+    kept.start()
+    await enough.wait()
+    assert await kept.stop()
+    assert [(each.levelname, each.message) for each in caplog.records] == [
+        ("ERROR", "counting was cancelled by something that it called; it goes on"),
+        ("ERROR", "counting has ended; it begins anew"),
+    ]
+
+
+async def test_a_cancellation_that_somebody_has_swallowed_is_heard():
+    """By the next turn at the latest: whoever stops it does not wait for ever."""
+    begun = asyncio.Event()
+
+    async def once() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise StoreUnavailable("a connection that was given up") from None
+
+    work = Background(("swallowing", lambda: forever(once, "not done", 0.0)))
+    work.start()
+    await begun.wait()
+    assert await work.stop()

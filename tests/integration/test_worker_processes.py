@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 import pytest
 
 import edow
+from edow.worker import processes
+from edow.worker.attempt import Attempt
+from edow.worker.child import Boot, Source
+from edow.worker.mailbox import Mailbox
 from tests.unit.worker import process_tasks as tasks
 from tests.unit.worker.harness import FAST, bench, failure, task_event, value
 
@@ -111,6 +117,27 @@ async def test_task_that_no_child_can_find() -> None:
         (result,) = await b.until_results()
     assert (result.final, failure(result)["type"]) == (True, "edow.errors.NotFound")
     assert "top level" in failure(result)["message"]
+
+
+async def test_a_child_that_never_gets_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is ended, and its attempt fails, to be tried again: a module that hangs when it is imported holds no place."""
+    monkeypatch.setattr(processes, "BOOT_SECONDS", 0.05)
+    module = tmp_path / "hangs.py"
+    module.write_text("import threading\nthreading.Event().wait()\n")
+    ended: asyncio.Queue[Attempt] = asyncio.Queue()
+    queue: SimpleQueue[Attempt | None] = SimpleQueue()
+    mailbox = Mailbox[Attempt](
+        asyncio.get_running_loop(), lambda attempts: [ended.put_nowait(each) for each in attempts]
+    )
+    slot = processes.Slot(queue, mailbox, Boot(list(sys.path), [Source("__main__", str(module))], "w"))
+    slot.start()
+    queue.put(Attempt(task_event("square"), tasks.square, 1))
+    attempt = await ended.get()
+    queue.put(None)
+    await asyncio.to_thread(slot.join)
+    assert attempt.failure is not None
+    assert attempt.failure.retryable
+    assert "or took" in attempt.failure.message
 
 
 SCRIPT = """

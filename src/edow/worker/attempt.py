@@ -71,6 +71,7 @@ class Attempt:
     __slots__ = (
         "beat_at",
         "beat_queued",
+        "begun_at",
         "context",
         "details",
         "duration",
@@ -100,6 +101,7 @@ class Attempt:
         self.context: TaskContext | None = None
         self.home: object = None  # which of the runner's loops, threads or processes it was given to
         self.handle: object = None  # what that one needs to stop it
+        self.begun_at = 0.0  # monotonic; written before `started_at`
         self.started_at = 0  # microseconds; 0: the function was not called yet
         self.duration = 0
         self.result: msgspec.Raw | None = None
@@ -157,6 +159,17 @@ def make_context(attempt: Attempt, worker: str, delivery_count: int = 1) -> Task
         delivery_count=delivery_count,
         last_heartbeat=attempt.details,
     )
+
+
+def begin(attempt: Attempt) -> None:
+    """The function is called now."""
+    attempt.begun_at = time.monotonic()
+    attempt.started_at = time.time_ns() // 1_000
+
+
+def end(attempt: Attempt) -> None:
+    """It has returned, or failed."""
+    attempt.duration = round((time.monotonic() - attempt.begun_at) * 1_000_000)
 
 
 def bind(attempt: Attempt) -> Arguments | None:

@@ -37,6 +37,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     prefetch: int = 256  # messages of each kind held beyond those that run; never more than 8 for each slot
     batch: int = 500  # messages received or published in one call
     unpublished: int = 4_000  # results held while the broker does not take them; then receiving pauses
+    unpublished_bytes: int = 64 * 1024 * 1024  # of them
     zombies: int = 64  # stuck threads left behind before the worker stops taking sync tasks
     lease_seconds: float = 4.0
     wait_seconds: float = 1.0  # longest blocking receive
@@ -49,7 +50,15 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     tick_seconds: float = 0.05  # how exactly timeouts are kept
 
     def __post_init__(self) -> None:
-        for field in ("concurrency", "threads", "processes", "batch", "unpublished", "max_deliveries"):
+        for field in (
+            "concurrency",
+            "threads",
+            "processes",
+            "batch",
+            "unpublished",
+            "unpublished_bytes",
+            "max_deliveries",
+        ):
             _at_least(field, getattr(self, field), 1)
         _at_least("prefetch", self.prefetch, 0)
         _at_least("zombies", self.zombies, 0)

@@ -82,6 +82,7 @@ class Floor:
         self.pulse = Pulse(reporter, publisher)
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._handed_back: list[Held] = []
+        self._left: list[Held] = []
         self.hears_since = ""  # RFC 3339: tasks that were published later cannot be called off without our hearing it
         self.on_beat: Callable[[Attempt], None] | None = None
         self.on_room: Callable[[], None] = _nothing  # something ended: there may be room, or nothing left
@@ -93,6 +94,8 @@ class Floor:
 
     def room(self, kinds: Collection[Kind]) -> int:
         """How many messages may be received whose tasks are of these kinds."""
+        if self._publisher.size >= self._config.unpublished_bytes:
+            return 0
         room = min(self._places[kind].room for kind in kinds)
         return min(room, self._config.unpublished - len(self._publisher), self._config.batch)
 
@@ -173,6 +176,8 @@ class Floor:
         """Hand waiting attempts to the runners, as many as they can run."""
         for place in self._places.values():
             waiting, room = place.waiting, place.runner.size - len(place.running)
+            if not place.runner.size:
+                self._leave(place)
             if not waiting or room <= 0 or self.closing:
                 continue
             batch = []
@@ -182,6 +187,21 @@ class Floor:
                     batch.append(attempt)
                     room -= 1
             self._begin(place, batch)
+
+    def _leave(self, place: Place) -> None:
+        """Its runner takes no more work: what waits for it here would wait for ever, and another worker may have it."""
+        waiting = [attempt.held for attempt in place.waiting if not attempt.settled]
+        place.waiting.clear()
+        for held in waiting:
+            if held is not None:
+                self._let_go(held)
+                self._left.append(held)
+
+    def take_left(self, lane: Lane) -> list[Delivery]:
+        """What is for other workers to do, to be handed back by the lane that it came from."""
+        mine = [held for held in self._left if held.lane is lane]
+        self._left = [held for held in self._left if held.lane is not lane]
+        return [delivery for held in mine for delivery in held.deliveries]
 
     def _begin(self, place: Place, attempts: Sequence[Attempt]) -> None:
         now, worker = time.monotonic(), self._config.name
@@ -273,6 +293,7 @@ class Floor:
         if not attempt.settled:
             self._wait(held, attempt)
             self._fill()
+            self.on_room()
 
     def _end_backoff(self, held: Held) -> None:
         if held.backoff is not None:
@@ -306,8 +327,8 @@ class Floor:
         now = time.monotonic()
         for attempt, limit in self._deadlines.due(now):
             if limit == "abandon":
-                self._places[attempt.task.kind].runner.abandon(attempt)
                 self._settle(attempt)
+                self._places[attempt.task.kind].runner.abandon(attempt)
             elif (later := self._not_yet(attempt, limit, now)) is not None:
                 self._deadlines.add(later, attempt, limit)
             else:
@@ -320,16 +341,17 @@ class Floor:
         self.on_room()
 
     def _not_yet(self, attempt: Attempt, limit: str, now: float) -> float | None:
-        """When to look again: attempts that a busy runner has not begun do not time out, nor do those that report."""
-        event = attempt.event
-        if limit == "start_to_close" and not attempt.started_at:
-            return now + (event.timeoutms or 0) / 1_000
+        """When to look again. Time counts from when the attempt began, which a busy runner, or a process that is still
+        importing, may not have done yet; and for one that reports, from its last heartbeat.
+        """
+        milliseconds = {"start_to_close": attempt.event.timeoutms, "heartbeat": attempt.event.heartbeatms}.get(limit)
+        if milliseconds is None:
+            return None
+        since = attempt.begun_at if attempt.started_at else now
         if limit == "heartbeat":
-            due = attempt.beat_at + (event.heartbeatms or 0) / 1_000
-            if not attempt.started_at:
-                return now + (event.heartbeatms or 0) / 1_000
-            return due if due > now else None
-        return None
+            since = max(since, attempt.beat_at)
+        due = since + milliseconds / 1_000
+        return due if due > now else None
 
     def _stop(self, attempt: Attempt, why: Stopped) -> None:
         if attempt.finished or attempt.settled or attempt.stopped:
@@ -368,10 +390,14 @@ class Floor:
                 self._settle(attempt)
 
     def _hand_back(self, held: Held) -> None:
+        self._let_go(held)
+        self._handed_back.append(held)
+
+    def _let_go(self, held: Held) -> None:
+        """Not answered by us."""
         if held.attempt is not None:
             held.attempt.settled = True
         self.forget(held)
-        self._handed_back.append(held)
 
     def take_handed_back(self) -> list[Held]:
         """Not done here, to be delivered elsewhere."""

@@ -64,12 +64,15 @@ class Lane:
             await self._ensure()
         except EdowError as error:
             log.debug("topics could not be made sure of: %s", error)
+        except Exception:  # out of here it would end the lane
+            log.exception("making sure of topics failed in an unexpected way")
 
     async def run_once(self) -> None:
         """Wait for room, then for messages; begin with them."""
+        self.room.clear()  # before looking: whatever there is room for, or is left, from here on ends the wait
+        await self.nack(self._floor.take_left(self))
         limit = self._floor.room(self._kinds)
         if limit <= 0:
-            self.room.clear()
             await self.room.wait()
             return
         deliveries = await self.subscriber.receive(limit, self._config.wait_seconds)

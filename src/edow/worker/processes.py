@@ -19,10 +19,12 @@ from queue import SimpleQueue
 import msgspec
 
 from edow.model.failure import Failure
-from edow.worker.attempt import AnyTask, Attempt
+from edow.worker.attempt import AnyTask, Attempt, begin, end
 from edow.worker.child import Beat, Boot, Done, Pipe, Ready, Run, Source, decode_answer
 from edow.worker.config import WorkerConfig
 from edow.worker.mailbox import Mailbox
+
+BOOT_SECONDS = 300.0  # for a child to import what its tasks need
 
 log = logging.getLogger("edow.worker")
 
@@ -51,10 +53,24 @@ class ProcessRunner:
     def submit(self, attempts: Sequence[Attempt]) -> None:
         for attempt in attempts:
             if len(self._slots) < self._config.processes:
-                slot = Slot(self._queue, self._ended, self._boot)
-                self._slots.append(slot)
-                slot.start()
-            self._queue.put(attempt)
+                self._add_slot(attempt)
+            if self._slots:
+                self._queue.put(attempt)
+            else:
+                attempt.finished = True
+                self._ended.put((attempt,))
+
+    def _add_slot(self, attempt: Attempt) -> None:
+        """Where the system has no thread left for it, those that there are go on; else the attempt fails."""
+        slot = Slot(self._queue, self._ended, self._boot)
+        try:
+            slot.start()
+        except RuntimeError as problem:
+            log.warning("%d task processes have to do the work of one more: %s", len(self._slots), problem)
+            if not self._slots:
+                attempt.failure = _unavailable(problem)
+        else:
+            self._slots.append(slot)
 
     def stop_attempt(self, attempt: Attempt) -> bool:
         slot = attempt.handle
@@ -108,7 +124,7 @@ class Slot(threading.Thread):
                 self._perform(attempt)
             except Exception as error:
                 log.exception("a task process could not be used")
-                attempt.failure = Failure(type="edow.errors.Unavailable", message=f"no process to run it in: {error}")
+                attempt.failure = _unavailable(error)
                 self._forget()
             with self._lock:
                 attempt.handle = None
@@ -122,10 +138,9 @@ class Slot(threading.Thread):
             if attempt.stopped:
                 return
             attempt.handle = self
-        begun = time.time_ns()
-        attempt.started_at = begun // 1_000
+        begin(attempt)
         done = self._converse(pipe, attempt)
-        attempt.duration = (time.time_ns() - begun) // 1_000
+        end(attempt)
         if done is None:
             attempt.failure = _died(attempt, self._forget())
         else:
@@ -156,11 +171,19 @@ class Slot(threading.Thread):
         pipe = self._pipe = Pipe(process.stdout, process.stdin)
         with self._lock:
             self._process = process
-        pipe.send(self._boot)
-        body = pipe.receive()
+        late = threading.Timer(BOOT_SECONDS, process.kill)
+        late.daemon = True
+        late.start()
+        try:
+            pipe.send(self._boot)
+            body = pipe.receive()
+        finally:
+            late.cancel()
         ready = decode_answer(body) if body is not None else None
         if not isinstance(ready, Ready):
-            raise ChildProcessError(f"a task process ended at its start with exit code {process.wait()}")
+            raise ChildProcessError(
+                f"a task process ended at its start with exit code {process.wait()}, or took {BOOT_SECONDS:g} s for it"
+            )
         for module, why in ready.broken.items():
             log.error("module %s cannot be imported in a task process, its tasks will fail:\n%s", module, why)
         return pipe
@@ -179,6 +202,10 @@ class Slot(threading.Thread):
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
+
+
+def _unavailable(problem: Exception) -> Failure:
+    return Failure(type="edow.errors.Unavailable", message=f"no process to run it in: {problem}")
 
 
 def _died(attempt: Attempt, code: int) -> Failure:

@@ -18,6 +18,9 @@ from edow.model.message import Message
 from edow.transport.contract import Delivery, TopicSpec, Transport
 from edow.worker.attempt import Lane
 
+BATCH_BYTES = (
+    8 * 1024 * 1024
+)  # in one call, or one message: a broker takes no gigabyte at once, however often it is tried
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
@@ -49,12 +52,14 @@ class Publisher:
         self._flushed = asyncio.Event()
         self._flushed.set()
         self.published = 0
+        self.size = 0  # bytes that wait
 
     def __len__(self) -> int:
         return len(self._queue)
 
     def add(self, message: Message, answers: Answered | None = None) -> None:
         self._queue.append((message, answers))
+        self.size += len(message.body)
         self._ready.set()
         self._flushed.clear()
 
@@ -83,26 +88,42 @@ class Publisher:
 
     async def run_once(self) -> None:
         """Publish one batch. On an error everything that the broker may not have stays queued, in order."""
-        queue = self._queue
-        entries = [queue.popleft() for _ in range(min(self._batch, len(queue)))]
+        entries = self._take()
         try:
             # Not on disk is enough: a loss takes the acknowledgements that follow with it, and the tasks come again.
             await self._transport.publish([message for message, _ in entries], durable=False)
         except PublishFailed as error:
             missing = set(error.indexes).intersection(range(len(entries))) or set(range(len(entries)))
-            queue.extendleft(entries[index] for index in sorted(missing, reverse=True))
+            self._put_back([entries[index] for index in sorted(missing)])
             await self._published([entry for index, entry in enumerate(entries) if index not in missing])
             raise
         except CallerError:
             await self._publish_one_by_one(entries)
         except BaseException:
-            queue.extendleft(reversed(entries))
+            self._put_back(entries)
             raise
         else:
             await self._published(entries)
-        if not queue:
+        if not self._queue:
             self._ready.clear()
             self._flushed.set()
+
+    def _take(self) -> list[Entry]:
+        """The next batch."""
+        entries: list[Entry] = []
+        queue, left = self._queue, BATCH_BYTES
+        while queue and len(entries) < self._batch:
+            left -= len(queue[0][0].body)
+            if left < 0 and entries:
+                break
+            entries.append(queue.popleft())
+        self.size -= sum(len(message.body) for message, _ in entries)
+        return entries
+
+    def _put_back(self, entries: Sequence[Entry]) -> None:
+        """At the head, in their order."""
+        self._queue.extendleft(reversed(entries))
+        self.size += sum(len(message.body) for message, _ in entries)
 
     async def _publish_one_by_one(self, entries: Sequence[Entry]) -> None:
         """A message that the transport refuses must not hold up the others."""
@@ -112,7 +133,7 @@ class Publisher:
             except CallerError as error:
                 log.error("the transport refuses a message to topic %s, it is dropped: %s", entry[0].topic, error)
             except BaseException:
-                self._queue.extendleft(reversed(entries[index:]))
+                self._put_back(entries[index:])
                 raise
             await self._published([entry])
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from edow.telemetry.exporter import enter
-from edow.worker.attempt import Attempt, bind, conclude, traceparent_of
+from edow.worker.attempt import Attempt, begin, bind, conclude, end, traceparent_of
 from edow.worker.config import WorkerConfig
 from edow.worker.mailbox import Mailbox
 from edow.workflow.context import current_context
@@ -36,6 +36,7 @@ class TaskLoop:
         self._ended = ended
         self._finished: list[Attempt] = []
         self._pinged = False
+        self._closing = False
         self._thread = threading.Thread(target=self._run, name="edow-tasks", daemon=True)
         self.live: set[Attempt] = set()  # begun and not returned
         self.missed = 0  # ticks since it last answered
@@ -79,7 +80,7 @@ class TaskLoop:
         if self._thread.ident is None:  # never started
             self._loop.close()
         else:
-            self._call(self._loop.stop)
+            self._call(self._stop)
 
     def join(self, seconds: float) -> bool:
         """True when its thread has ended."""
@@ -99,7 +100,8 @@ class TaskLoop:
         loop = self._loop
         asyncio.set_event_loop(loop)
         try:
-            loop.run_forever()
+            while not (self._closing or loop.is_closed()):
+                self._run_on()
             tasks = asyncio.all_tasks(loop)
             for task in tasks:
                 task.cancel()
@@ -109,6 +111,17 @@ class TaskLoop:
         finally:
             asyncio.set_event_loop(None)
             loop.close()
+
+    def _run_on(self) -> None:
+        """A task of the user's tasks that calls sys.exit(), or one that stops the loop, must not end all the others."""
+        try:
+            self._loop.run_forever()
+        except BaseException as error:  # asyncio lets these out of the loop, besides giving them to whoever awaits
+            log.warning("%s in a task that a task has made: it does not end the worker", type(error).__name__)
+
+    def _stop(self) -> None:
+        self._closing = True
+        self._loop.stop()
 
     def _pong(self) -> None:
         self._pinged = False
@@ -129,8 +142,7 @@ class TaskLoop:
     async def _perform(self, attempt: Attempt) -> None:
         current_context.set(attempt.context)
         enter(traceparent_of(attempt))
-        begun = time.time_ns()
-        attempt.started_at = begun // 1_000
+        begin(attempt)
         try:
             call = bind(attempt)
             if call is not None:
@@ -139,7 +151,7 @@ class TaskLoop:
             raise
         except BaseException as error:
             attempt.failure = failure_of(error, give_up_on=attempt.task.give_up_on)
-        attempt.duration = (time.time_ns() - begun) // 1_000
+        end(attempt)
         self.live.discard(attempt)
         self._finish(attempt)
 

@@ -15,8 +15,9 @@ import time
 from collections.abc import Sequence
 from queue import SimpleQueue
 
+from edow.model.failure import Failure
 from edow.telemetry.exporter import enter
-from edow.worker.attempt import Attempt, bind, conclude, traceparent_of
+from edow.worker.attempt import Attempt, begin, bind, conclude, end, traceparent_of
 from edow.worker.config import WorkerConfig
 from edow.worker.mailbox import Mailbox
 from edow.workflow.context import current_context
@@ -49,9 +50,14 @@ class ThreadRunner:
         """Threads are made when they are first needed."""
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
-        self._busy += len(attempts)
-        while len(self._threads) < min(self._busy, self._config.threads):
-            self._add_thread()
+        with self._lock:
+            self._busy += len(attempts)
+        problem = self._add_threads()
+        if problem is not None:
+            log.warning("%d threads have to do the work of %d: %s", len(self._threads), self._busy, problem)
+            if not self._threads:
+                self._refuse(attempts, problem)
+                return
         for attempt in attempts:
             self._queue.put(attempt)
 
@@ -66,6 +72,7 @@ class ThreadRunner:
             self._busy -= 1
             self._zombies += 1
             thread.interrupt()
+        self._add_threads()
         if self.size == 0:
             log.error("%d threads are stuck in tasks; this worker takes no more sync tasks: restart it", self.zombies)
         return True
@@ -74,7 +81,9 @@ class ThreadRunner:
         """Nothing to wait for: it was abandoned when it was stopped."""
 
     def tick(self) -> None:
-        """Threads need no looking after."""
+        """Where a thread could not be made, it may be possible now."""
+        if len(self._threads) < min(self._busy, self._config.threads):
+            self._add_threads()
 
     def close(self, wait_seconds: float) -> None:
         threads = list(self._threads)
@@ -84,10 +93,24 @@ class ThreadRunner:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
 
-    def _add_thread(self) -> None:
-        thread = Thread(self)
-        self._threads.add(thread)
-        thread.start()
+    def _add_threads(self) -> RuntimeError | None:
+        """As many as there is work for; why not, where the system has none left."""
+        while len(self._threads) < min(self._busy, self._config.threads):
+            thread = Thread(self)
+            try:
+                thread.start()
+            except RuntimeError as problem:
+                return problem
+            self._threads.add(thread)
+        return None
+
+    def _refuse(self, attempts: Sequence[Attempt], problem: RuntimeError) -> None:
+        with self._lock:
+            self._busy -= len(attempts)
+        for attempt in attempts:
+            attempt.failure = Failure(type="edow.errors.Unavailable", message=f"no thread to run it in: {problem}")
+            attempt.finished = True
+        self._ended.put(attempts)
 
     # ── called by the threads ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,12 +123,13 @@ class ThreadRunner:
 
     def done(self, attempt: Attempt, thread: Thread) -> None:
         with self._lock:
-            attempt.handle = None
-            attempt.finished = True
-            if thread.retired:
-                self._zombies -= 1
-            else:
-                self._busy -= 1
+            if not attempt.finished:  # else the interruption has come right behind this, and it is done once more
+                attempt.handle = None
+                attempt.finished = True
+                if thread.retired:
+                    self._zombies -= 1
+                else:
+                    self._busy -= 1
         self._ended.put((attempt,))
 
 
@@ -141,15 +165,14 @@ class Thread(threading.Thread):
                 continue
 
     def _perform(self, attempt: Attempt) -> None:
-        begun = time.time_ns()
-        attempt.started_at = begun // 1_000
+        begin(attempt)
         if attempt.stopped:
             return
         try:
             contextvars.Context().run(call, attempt)
         except BaseException as error:
             attempt.failure = failure_of(error, give_up_on=attempt.task.give_up_on)
-        attempt.duration = (time.time_ns() - begun) // 1_000
+        end(attempt)
 
 
 def call(attempt: Attempt) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 
 import msgspec
 
+from edow.background import kept
 from edow.errors import Closed, Unavailable
 from edow.model import topics, wire
 from edow.model.times import rfc3339
@@ -48,8 +49,8 @@ def now_us() -> int:
     return time.time_ns() // 1_000
 
 
-def _task(loop: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
-    return asyncio.create_task(loop, name=name)
+def _task(loop: Callable[[], Coroutine[None, None, None]], name: str) -> asyncio.Task[None]:
+    return asyncio.create_task(kept(loop, name), name=name)
 
 
 class WorkerStats(msgspec.Struct, frozen=True):
@@ -125,15 +126,15 @@ class Worker:
             self._floor.hears_since = rfc3339(self._clock() + CLOCKS_APART_US)
         for runner in self._runners.values():
             runner.start()
-        self._receiving = [_task(lane.run(), "edow-receive") for lane in self._lanes]
+        self._receiving = [_task(lane.run, "edow-receive") for lane in self._lanes]
         self._loops = [
             *self._receiving,
-            _task(self._publisher.run(), "edow-publish"),
-            _task(self._tick_loop(), "edow-ticks"),
-            _task(self._renew_loop(), "edow-leases"),
+            _task(self._publisher.run, "edow-publish"),
+            _task(self._tick_loop, "edow-ticks"),
+            _task(self._renew_loop, "edow-leases"),
         ]
         if self._control is not None:
-            self._loops.append(_task(self._control_loop(self._control), "edow-control"))
+            self._loops.append(_task(partial(self._control_loop, self._control), "edow-control"))
 
     def _build(self) -> None:
         config, loop = self.config, asyncio.get_running_loop()
@@ -324,9 +325,11 @@ class Worker:
         except TimeoutError:
             log.error("%d answers could not be published before the end; their tasks run again", len(self._publisher))
         handing_back.cancel()
-        await self._close()  # gives back whatever was not acknowledged
-        self._started = False
-        self._stopping = None
+        try:
+            await self._close()  # gives back whatever was not acknowledged
+        finally:
+            self._started = False
+            self._stopping = None
         log.info("worker %s has stopped", self.config.name)
 
     async def _until_idle(self, seconds: float, *, hurry: bool) -> None:
@@ -360,8 +363,9 @@ class Worker:
         for subscriber in (*subscribers, *([self._control] if self._control else [])):
             try:
                 await subscriber.close()
-            except Unavailable as error:
-                log.warning("a subscription could not be closed, its leases will run out: %s", error)
+            except Exception as error:  # whatever it is, everything else is to be ended all the same
+                kind = type(error).__name__
+                log.warning("a subscription could not be closed, its leases will run out: %s: %s", kind, error)
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)

@@ -13,7 +13,7 @@ import msgspec
 
 from edow import errors
 from edow.model.failure import Failure
-from edow.workflow.codec import ENCODE_ERRORS, encoder
+from edow.workflow.codec import encoder
 
 STACK_BYTES = 16 * 1024
 ARGS_BYTES = 16 * 1024
@@ -118,13 +118,17 @@ def _speakable(text: str) -> str:
 
 
 def _stack(error: BaseException) -> str:
-    text = _speakable("".join(traceback.format_exception(error)))
+    try:
+        text = _speakable("".join(traceback.format_exception(error)))
+    except Exception as second:  # an exception may be made so that it cannot be told, and must be reported all the same
+        return f"<its traceback cannot be told: {type(second).__name__}>"
     return text if len(text) <= STACK_BYTES else "...\n" + text[-STACK_BYTES:]
 
 
 def _encoded_args(error: BaseException) -> msgspec.Raw | None:
     try:
-        data = encoder.encode(list(error.args))
-    except ENCODE_ERRORS:
+        args = list(error.args)
+        data = encoder.encode(args)
+    except Exception:  # whatever the author's values, or the author's `args`, may raise
         return None
-    return msgspec.Raw(data) if error.args and len(data) <= ARGS_BYTES else None
+    return msgspec.Raw(data) if args and len(data) <= ARGS_BYTES else None

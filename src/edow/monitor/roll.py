@@ -7,6 +7,7 @@ sent while nobody looks, and nothing is stored.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ WAIT_SECONDS = 0.4  # for answers to a call; later ones are there with the next
 FORGET_SECONDS = 8.0  # after its last answer a worker is called gone
 GONE_SECONDS = 4.0
 BATCH = 500
+
+log = logging.getLogger("edow.monitor")
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -76,6 +79,7 @@ class Roll:
                     self._hear(delivery.body)
             except EdowError:
                 self._subscriber = None  # the next call begins anew
+                await _closed(subscriber)
                 raise
             await asyncio.sleep(0)
 
@@ -94,6 +98,14 @@ class Roll:
     def _seen(self, now: float) -> list[Seen]:
         self._heard = {name: heard for name, heard in self._heard.items() if now - heard[0] < FORGET_SECONDS}
         return [Seen(name, presence, now - at) for name, (at, presence) in sorted(self._heard.items())]
+
+
+async def _closed(subscriber: Subscriber) -> None:
+    """It would go on to hear, and to keep, what nobody reads any more."""
+    try:
+        await subscriber.close()
+    except Exception as problem:
+        log.debug("a subscription to answers was not closed: %r", problem)
 
 
 def _nobody(name: str, presence: wire.Presence) -> None:

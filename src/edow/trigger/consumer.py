@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from edow.background import Background
+from edow.background import Background, is_stopping
 from edow.errors import Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Store
@@ -89,7 +89,7 @@ class Consumer:
         try:
             await self._apply(deliveries)
         except BaseException:
-            await self._subscriber.nack(deliveries)
+            await self._give_back(self._subscriber, deliveries)
             raise
         finally:
             renewing.cancel()
@@ -155,6 +155,14 @@ class Consumer:
         await bury(self._store, what, said(problem), self._clock())
         self._tally.add(self.trigger.name, "poison", detail=type(problem).__name__)
 
+    async def _give_back(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:
+        """What goes wrong with that must not take the place of why: a cancellation would be heard by nobody."""
+        try:
+            await subscriber.nack(deliveries)
+        except Exception as problem:
+            name, count = self.trigger.name, len(deliveries)
+            log.warning("trigger %s: %d messages not given back, their leases will run out: %s", name, count, problem)
+
     async def _renew(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
@@ -163,7 +171,7 @@ class Consumer:
     async def _run(self) -> None:
         pause, longest = PAUSES
         try:
-            while True:
+            while not is_stopping():
                 try:
                     if self._subscriber is None:
                         await self.open()
@@ -180,8 +188,8 @@ class Consumer:
     async def _close_quietly(self) -> None:
         try:
             await self.close()
-        except Unavailable as problem:
-            log.warning("trigger %s: not closed: %s", self.trigger.name, problem)
+        except Exception as problem:  # out of here it would end the reading
+            log.warning("trigger %s: not closed: %r", self.trigger.name, problem)
 
 
 def _first(problem: BaseException) -> BaseException:

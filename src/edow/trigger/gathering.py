@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from edow.background import LONG_SECONDS
-from edow.errors import InvalidInput, RecordChanged, StoreUnavailable
+from edow.errors import InvalidInput, RecordChanged, StoreUnavailable, Unavailable
 from edow.model.execution import Execution
 from edow.store.contract import Put, Record, RecordFilter, Request, Store
 from edow.store.starting import start_of
@@ -76,15 +76,26 @@ class Gatherer:
 
     async def fire_once(self) -> float:
         """Start what is due; the seconds until something will be, at most LONG_SECONDS. Raises Unavailable."""
+        after: str | None = None
         while True:
             now = self._clock()
-            records = await self._store.records_list(RecordFilter(EVENTS, DUE, limit=PAGE))
+            records = await self._store.records_list(RecordFilter(EVENTS, DUE, after, limit=PAGE))
             due = [record for record in records if _time_of(record) <= now]
             for record in due:
-                await self._fire(record)
+                await self._try_to_fire(record)
             if len(due) < PAGE:
                 later = [_time_of(record) - now for record in records if _time_of(record) > now]
                 return min([LONG_SECONDS, *(each / 1_000_000 for each in later)])
+            after = due[-1].key
+
+    async def _try_to_fire(self, index: Record) -> None:
+        """One that this release cannot read, or that has an error, must not hold up the others."""
+        try:
+            await self._fire(index)
+        except Unavailable:
+            raise
+        except Exception:
+            log.exception("what was gathered under %s was not started; trying again", index.key)
 
     async def _add(self, compiled: Compiled, events: Sequence[Event], key: str) -> list[Outcome]:
         now = self._clock()

@@ -13,12 +13,13 @@ import pytest
 
 import edow
 from edow.app import connect_transport
-from edow.errors import InvalidInput, NotFound, StoreUnavailable
+from edow.errors import InvalidInput, NotFound, StoreUnavailable, TransportUnavailable
 from edow.kpi.figures import Traffic
 from edow.kpi.meter import Meter
 from edow.model.message import Message
 from edow.store.contract import DeadLetter, DeadLetterFilter, Put, RecordFilter, Store
-from edow.transport.contract import Delivery, Transport
+from edow.testing.polling import until
+from edow.transport.contract import Delivery, Subscription, Transport
 from edow.trigger.action import EVENTS, Action
 from edow.trigger.again import Anew
 from edow.trigger.consumer import Consumer
@@ -540,3 +541,95 @@ async def test_a_broker_that_does_not_answer_holds_up_its_own_trigger_alone(stor
     assert await runner.look_once() == 0
     await runner.stop()
     assert (tried, away.closed) == (["kafka://away"], 1)
+
+
+class Leaving:
+    """A transport whose subscribers raise what they are given to."""
+
+    def __init__(self, inner: Transport, **errors: list[Exception]) -> None:
+        self._inner = inner
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+    async def subscribe(self, subscription: Subscription) -> object:
+        return Raising(await self._inner.subscribe(subscription), self._errors)
+
+
+class Raising:
+    def __init__(self, inner: object, errors: dict[str, list[Exception]]) -> None:
+        self._inner = inner
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> object:
+        async def call(*args: object, **kwargs: object) -> object:
+            if self._errors.get(name):
+                raise self._errors[name].pop()
+            return await getattr(self._inner, name)(*args, **kwargs)
+
+        return call
+
+
+class Standing:
+    """A store on which a write never ends."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reached = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._store, name)
+
+    async def records_put(self, *_: object, **__: object) -> None:
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
+def consumer_of(transport: object, store: object, clock: Clock) -> Consumer:
+    return Consumer(BEGIN.checked(), transport, store, clock, Tally(store, clock, "triggers", "one"), Meter())  # type: ignore[arg-type]
+
+
+async def test_a_trigger_ends_though_its_broker_is_away(store, transport, clock):
+    """What it cannot give back does not keep it from ending: its leases run out."""
+    leaving, standing = Leaving(transport, nack=[TransportUnavailable("the broker is away")]), Standing(store)
+    consumer = consumer_of(leaving, standing, clock)
+    await consumer.open()
+    await transport.publish([Message("orders", event("1", {"order": "o1"}))])
+    await consumer.start()
+    await standing.reached.wait()
+    await consumer.stop()
+    assert not [each for each in asyncio.all_tasks() if each.get_name() == "edow-trigger-begin"]
+
+
+async def test_a_subscription_that_cannot_be_closed_does_not_end_a_trigger(store, transport, clock, monkeypatch):
+    """It is read with another one."""
+    monkeypatch.setattr("edow.trigger.consumer.PAUSES", (0.0, 0.0))
+    errors = {"receive": [TransportUnavailable("the broker is away")], "close": [KeyError("a bug of a driver")]}
+    consumer = consumer_of(Leaving(transport, **errors), store, clock)
+    await consumer.open()
+    await transport.publish([Message("orders", event("1", {"order": "o1"}))])
+    await consumer.start()
+
+    async def applied() -> bool:
+        [row] = await store.executions_get(["o1"])
+        return row is not None
+
+    await until(applied)
+    await consumer.stop()
+
+
+async def test_a_definition_that_cannot_be_read_holds_up_no_other(store, transport, clock):
+    """What was gathered for it waits for a release that can; what is due behind it is started."""
+    other = msgspec.structs.replace(QUIET, name="a-newer", topic="newer")
+    for trigger, page in ((other, "n"), (QUIET, "p")):
+        await run_on(Desk(trigger, transport, store, clock), event(f"e-{page}", {"page": page, "text": 1}))
+        clock.forward(1)
+    await store.records_put([Put(TRIGGERS, other.name, b'{"name": "a-newer", "topic": 7}')], T0)
+    clock.forward(20)
+    runner = Desk(QUIET, transport, store, clock).runner
+    await runner.fire_once()
+    assert len(await started(store, "p.")) == 1
+    await store.records_put([Put(TRIGGERS, other.name, msgspec.json.encode(other))], T0)
+    await runner.fire_once()
+    assert len(await started(store, "n.")) == 1

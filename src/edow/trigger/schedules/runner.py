@@ -113,7 +113,8 @@ class Runner:
 
     async def _act(self, entries: Mapping[str, Record], now: int) -> int:
         """On the schedules of these entries of the index, by name; when the first of them is due again."""
-        names = [name for name in entries if self._aside.get(name, now) <= now]
+        self._aside = {name: until for name, until in self._aside.items() if until > now}
+        names = [name for name in entries if name not in self._aside]
         if not names:
             return NEVER
         records = await self._store.records_get(books.KIND, names)

@@ -139,6 +139,7 @@ async def test_over_http(api: Api):
     assert (await http.post(jobs, json=new | {"at_most": 4})).status_code == 409
     assert (await http.post(jobs, json=new | {"action": "dance"})).status_code == 422
     assert (await http.post(jobs, json=new | {"action": "signal"})).status_code == 400
+    assert (await http.post(jobs, json=new | {"rate": 1e-14})).status_code == 400  # which would never get on
     made = await http.post(jobs, json=new)
     assert (made.status_code, made.json()["total"], made.json()["created_by"]) == (201, 5, "local")
     id = made.json()["id"]

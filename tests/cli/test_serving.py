@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+
+from edow.cli.serving import STOP_SIGNALS, serve_until_stopped
 
 
 class Process:
@@ -238,3 +241,30 @@ def test_the_api_is_served_until_stopped(run, place, serve):
     with urllib.request.urlopen(f"{url}/health/live", timeout=20) as answer:
         assert json.loads(answer.read()) == {"live": True}
     assert process.stop() == 0
+
+
+class Unreachable:
+    """A place whose broker does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def __aenter__(self) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+async def test_a_signal_is_heard_while_a_process_connects(capsys):
+    """It is not waited for what does not answer."""
+    place = Unreachable()
+    serving = asyncio.create_task(serve_until_stopped(place, lambda _: [], "worker"))  # type: ignore[type-var]
+    try:
+        await place.asked.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+    finally:
+        for number in STOP_SIGNALS:
+            asyncio.get_running_loop().remove_signal_handler(number)
+    assert "stopped before it was ready" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
+from edow.console import forms
 from edow.console.charts import chart, nice, rates
 from edow.console.gantt import rows
 from edow.console.graph import graph
@@ -290,3 +291,15 @@ def test_a_search_that_makes_no_sense_is_refused(query: dict[str, str], status: 
 def test_commands_in_messages_are_shown_as_code(text: str, html: str) -> None:
     """And never as more than text."""
     assert coded(text) == html
+
+
+# ── forms ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("given", ["ten", "nan", "inf", "1e999"])
+def test_what_is_no_number_is_refused(given: str) -> None:
+    """Also what Python takes for one, and nobody can count with."""
+    with pytest.raises(InvalidInput, match="is no number"):
+        forms.number({"rate": given}, "rate", 1.0)
+    assert forms.number({"rate": " 2.5 "}, "rate", 1.0) == 2.5
+    assert forms.number({}, "rate", 1.0) == 1.0

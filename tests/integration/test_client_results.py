@@ -231,6 +231,20 @@ async def test_any_other_error_reaches_those_who_wait(client, store):
         await handle.result()
 
 
+async def test_a_store_that_cannot_be_watched_is_told(client, store, monkeypatch):
+    """One that was closed, say: nobody waits for ever, neither now nor later."""
+    handle = await client.start(ship, 1)
+
+    def refuse(_channel: str) -> None:
+        raise Closed("the store was closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "watch", refuse)
+        for _ in range(2):
+            with pytest.raises(Closed, match="was closed"):
+                await handle.result()
+
+
 async def test_closing_answers_those_who_wait(store):
     """Closing the client wakes whoever waits for a result."""
     async with Client(store=store) as client:

@@ -11,7 +11,7 @@ import pytest
 import edow
 from edow.client import Client
 from edow.client.ids import IdSource
-from edow.client.submitter import BATCH
+from edow.client.submitter import BATCH, BATCH_BYTES
 from edow.errors import AlreadyExists, Closed, StoreUnavailable
 from edow.model import history, inbox
 from edow.model.execution import Status, shard_of
@@ -161,6 +161,18 @@ async def test_calls_made_meanwhile_share_a_transaction(client, store):
 
     assert [handle.id for handle in await asyncio.gather(*calls, *late)][::149] == ["e0", "late49"]
     assert store.accepted == [100, 50]
+
+
+async def test_what_shares_a_transaction_is_bounded_in_bytes(client, store):
+    """However many large starts come at the same moment, a database takes them."""
+    store.gate = asyncio.Event()
+    large = "x" * (BATCH_BYTES // 5)
+    calls = [asyncio.create_task(client.start_named("fulfil", {"x": large}, id=f"e{n}")) for n in range(6)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.gate.set()
+    await asyncio.gather(*calls)
+    assert store.accepted == [4, 2]
 
 
 async def test_a_failed_transaction_fails_its_callers_only(client, store):

@@ -116,5 +116,13 @@ def refuse_other_origins(connection: Connection) -> None:
     origin = connection.headers.get("origin")
     if connection.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
         raise Refused(403, "a page of another site has sent this request; use a token in the Authorization header")
-    if origin is not None and urlsplit(origin).netloc != connection.headers.get("host"):
+    if origin is not None and _place(origin) != connection.headers.get("host"):
         raise Refused(403, f"a page of {origin[:100]!r} has sent this; use a token in the Authorization header")
+
+
+def _place(origin: str) -> str | None:
+    """None: it is none."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None

@@ -9,7 +9,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar, runtime_checkable
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edow.worker.worker import Worker
     from edow.workflow.registry import Registry
 
+T = TypeVar("T")
 Place = TypeVar("Place", bound="System | Workplace")
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 RELOAD_SECONDS = 1.0  # that `edow dev` waits for running tasks, which then run again with the changed code
@@ -195,18 +196,38 @@ async def serve_until_stopped(system: Place, parts: Callable[[Place], Sequence[P
     async with AsyncExitStack() as stack:
         spans = stack.enter_context(traced(what))
         system.emit = None if spans is None else spans.emit
-        try:
-            await stack.enter_async_context(system)
-            made = parts(system)
-            for part in made:
-                stack.push_async_callback(part.stop)
-                await part.start()
-        except Unavailable as problem:
-            problem.add_note("nothing is lost: start this again once that can be reached from here")
-            raise
+        made = await _unless(stop, _started(stack, system, parts))
+        if made is None:
+            note(f"edow {what}: stopped before it was ready")
+            return
         note(f"edow {what}: ready (Ctrl-C stops gracefully)")
         await _first(stop, made)
         note(f"edow {what}: stopping; once more stops at once")
+
+
+async def _started(stack: AsyncExitStack, system: Place, parts: Callable[[Place], Sequence[Part]]) -> Sequence[Part]:
+    try:
+        await stack.enter_async_context(system)
+        made = parts(system)
+        for part in made:
+            stack.push_async_callback(part.stop)
+            await part.start()
+    except Unavailable as problem:
+        problem.add_note("nothing is lost: start this again once that can be reached from here")
+        raise
+    return made
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | None:
+    """What the work gives; None when told to stop before that: a broker that does not answer is waited for no more."""
+    working, told = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([working, told], return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    finally:
+        for task in (working, told):
+            task.cancel()
+        await asyncio.gather(working, told, return_exceptions=True)
 
 
 async def _first(stop: asyncio.Event, parts: Sequence[Part]) -> None:

@@ -9,11 +9,9 @@ import asyncio
 from collections.abc import Iterable, Iterator
 
 from edow.client.link import Link
-from edow.client.submitter import BATCH
+from edow.client.submitter import BATCH, BATCH_BYTES
 from edow.errors import AlreadyExists, CallerError
 from edow.store.contract import Answer, StartRequest
-
-BATCH_BYTES = 8 * 1024 * 1024
 
 
 async def start_in_batches(link: Link, requests: Iterable[StartRequest]) -> list[tuple[str, int]]:

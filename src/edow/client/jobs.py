@@ -23,7 +23,7 @@ from edow.workflow import codec
 
 KIND = "job"
 KEPT_US = 30 * 86_400 * 1_000_000  # after its end
-MAX_RATE = 10_000.0
+RATES = 0.001, 10_000.0  # executions a second
 COUNTED = 10_000  # a preview counts no further
 PAGE = 500
 SAMPLE = 10
@@ -104,11 +104,17 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """Itself. Raises InvalidInput."""
         if self.action not in ACTIONS:
             raise InvalidInput(f"action {self.action!r} is unknown; use {', '.join(ACTIONS)}")
-        if not 0 < self.rate <= MAX_RATE:
-            raise InvalidInput(f"rate {self.rate:g} is not above 0 and at most {MAX_RATE:,.0f} executions a second")
+        check_rate(self.rate, "executions")
         if (self.action == "signal") != bool(self.signal):
             raise InvalidInput("a signal needs a name, and only a signal has one; give action signal and its name")
         return self
+
+
+def check_rate(rate: float, what: str) -> None:
+    """Raises InvalidInput. With a slower one, the next step would be after the end of time."""
+    least, most = RATES
+    if not least <= rate <= most:
+        raise InvalidInput(f"rate {rate:g} is not between {least:g} and {most:,.0f} {what} a second")
 
 
 _decoder = msgspec.json.Decoder(Job)

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from edow.client.jobs import check_rate
 from edow.client.starting import parameters
 from edow.errors import InvalidInput, NotFound
 from edow.model import history, inbox
@@ -23,7 +24,6 @@ KEPT_US = 30 * 86_400 * 1_000_000  # after its end
 MOST_IN_HAND = 100
 MOST_AT_ONCE = 50
 FEWEST = 5  # letters of which a share of failures means anything in the last stage
-MAX_RATE = 10_000.0
 
 State = Literal["running", "stopped", "completed"]
 Fate = Literal["waiting", "succeeded", "failed", "gone"]
@@ -80,8 +80,7 @@ class Redrive(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise InvalidInput("nothing selected; give a group's fingerprint, a task, or an execution")
         if not all(size >= 1 for size in self.stages) or len(self.stages) > 10:
             raise InvalidInput(f"stages {list(self.stages)} are not up to ten sizes of at least 1, like 1,10")
-        if not 0 < self.rate <= MAX_RATE:
-            raise InvalidInput(f"rate {self.rate:g} is not above 0 and at most {MAX_RATE:,.0f} letters a second")
+        check_rate(self.rate, "letters")
         if not 0 <= self.stop_above <= 1:
             raise InvalidInput(f"stop_above {self.stop_above:g} is not a share between 0 and 1")
         return self

@@ -11,9 +11,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from edow.errors import Closed
-from edow.store.contract import Answer, Request, Store
+from edow.store.contract import Answer, Request, StartRequest, Store
 
 BATCH = 1000  # requests in one transaction; a single call's own requests are never split
+BATCH_BYTES = 8 * 1024 * 1024  # of what they hold
 
 
 class Submitter:
@@ -51,10 +52,12 @@ class Submitter:
 
     def _take(self) -> list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]:
         batch = [self._waiting.popleft()]
-        count = len(batch[0][0])
-        while self._waiting and count + len(self._waiting[0][0]) <= BATCH:
+        count, size = len(batch[0][0]), _size(batch[0][0])
+        while self._waiting:
+            count, size = count + len(self._waiting[0][0]), size + _size(self._waiting[0][0])
+            if count > BATCH or size > BATCH_BYTES:
+                break
             batch.append(self._waiting.popleft())
-            count += len(batch[-1][0])
         return batch
 
     async def _send_batch(self, batch: list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]) -> None:
@@ -72,6 +75,11 @@ class Submitter:
             if not future.done():  # else its caller has gone; the request was accepted all the same
                 future.set_result(answers[at : at + len(part)])
             at += len(part)
+
+
+def _size(requests: Sequence[Request]) -> int:
+    """In bytes, about."""
+    return sum(len(each.segment if isinstance(each, StartRequest) else each.command) for each in requests)
 
 
 def _fail(future: asyncio.Future[list[Answer]], problem: BaseException) -> None:

@@ -65,15 +65,19 @@ class EndWaiter:
             self._waiting.pop(execution, None)
 
     async def _run(self) -> None:
-        watch = self._store.watch("ended")  # before the first read, so that no end falls in between
+        watch: Watch | None = None
         try:
+            watch = self._store.watch("ended")  # before the first read, so that no end falls in between
             while self._waiting:
                 await self._round()
                 if self._waiting:
                     await self._pause(watch)
+        except Exception as problem:  # a store that was closed; whatever it is, those who wait must hear of it
+            self._fail(problem)
         finally:
             self._loop = None
-            watch.close()
+            if watch is not None:
+                watch.close()
 
     async def _pause(self, watch: Watch) -> None:
         """Until something has ended, somebody new waits, or the poll is due."""

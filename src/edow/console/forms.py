@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -50,9 +51,12 @@ def number(data: Mapping[str, Any], name: str, otherwise: float) -> float:
     """Raises InvalidInput."""
     given = text(data, name)
     try:
-        return float(given) if given else otherwise
+        found = float(given) if given else otherwise
     except ValueError:
-        raise InvalidInput(f"{name} {given!r} is no number") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise InvalidInput(f"{name} {given!r} is no number; write it in digits")
+    return found
 
 
 def moment(data: Mapping[str, Any], name: str) -> datetime:

@@ -100,6 +100,7 @@ def test_what_is_in_hand_has_a_limit() -> None:
         ({"stages": (0,)}, "stages"),
         ({"stages": (1,) * 11}, "stages"),
         ({"rate": 0.0}, "rate 0"),
+        ({"rate": 1e-14}, "rate 1e-14"),
         ({"rate": float("nan")}, "rate nan"),
         ({"stop_above": 1.5}, "stop_above 1.5"),
     ],

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edow.engine.decision import Dispatch
-from edow.errors import InvalidInput
+from edow.errors import InvalidInput, PublishFailed
 from edow.model import topics, wire
 from edow.model.execution import Execution
 from edow.model.message import Message
@@ -121,6 +121,21 @@ async def test_a_message_that_is_refused_is_told_to_its_execution(outgoing: Outg
     assert [(each.step, each.outcome, each.final) for each in answers] == [("b", "failed", True), ("c", "failed", True)]
     assert b"over the limit" in bytes(answers[0].data)
     assert b"cannot be made" in bytes(answers[1].data)
+
+
+async def test_only_what_the_broker_does_not_have_is_published_again(outgoing: Outgoing, broker: Broker) -> None:
+    """Of a batch that fails by half the other half comes once, in order."""
+    publish, failing = broker.publish, [(1, 2), (1,)]
+
+    async def by_half(messages: Sequence[Message], *, durable: bool = True) -> None:
+        missing = failing.pop(0) if failing else ()
+        await publish([each for index, each in enumerate(messages) if index not in missing])
+        if missing:
+            raise PublishFailed("some are missing", missing)
+
+    broker.publish = by_half  # type: ignore[method-assign]
+    await outgoing.publish([task("a"), task("b"), task("c"), task("d")])
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["a", "d", "b", "c"]
 
 
 async def test_where_nothing_is_told_of_what_waits_it_is_published_again_ever_more_rarely(

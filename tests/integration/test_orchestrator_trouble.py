@@ -25,7 +25,7 @@ from edow.orchestrator.edges import Edges
 from edow.orchestrator.housekeeping import Housekeeper
 from edow.orchestrator.stats import Stats
 from edow.store.contract import CommandRequest, DeadLetterFilter
-from edow.transport.contract import Subscription
+from edow.transport.contract import Subscription, TopicSpec
 from edow.workflow.registry import Registry
 from tests.integration.system import MODES, SECONDS, Running, Setup, happened, has_status, registry_of, running, until
 
@@ -133,12 +133,40 @@ async def strays() -> int:
     return await elsewhere.with_options(topic="undeclared", schedule_to_close="300ms")()
 
 
+@edow.workflow
+async def wanders() -> int:
+    return await elsewhere.with_options(topic="refused")()
+
+
 REGISTRY = registry_of(globals())
 
 modes = pytest.mark.parametrize("mode", MODES)
 
 
-POISON = (b"", b"\xff\xfe", b'{"type":1}', b"[" * 100_000, b'{"id":"\xff","type":"io.edow.task.v1"}', b"{}")
+POISON = (
+    b"",
+    b"\xff\xfe",
+    b'{"type":1}',
+    b"[" * 100_000,
+    b'{"id":"\xff","type":"io.edow.task.v1"}',
+    b"{}",
+    wire.encode(
+        wire.ResultEvent(
+            id="x",
+            source="/edow/worker/x",
+            type=wire.RESULT_TYPE,
+            specversion=wire.SPEC_VERSION,
+            subject="add",
+            time="2026-01-01T00:00:00Z",
+            executionid="a\0b",
+            run=1,
+            step="add",
+            attempt=1,
+            outcome="completed",
+        )
+    ),
+    b'{"topic":"a\\u0000b","reason":"","body":"eA=="}',
+)
 
 
 @modes
@@ -211,6 +239,28 @@ async def test_a_workflow_that_computes_for_long(tmp_path: Any):
         assert await slow.result(SECONDS) == 1
         assert here.orchestrator.slow_computations > 0
         assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+
+
+def no_topic_refused(system: System) -> None:
+    """The transport cannot have a topic of that name."""
+    ensure = system.transport.ensure
+
+    async def choosy(specs: Sequence[TopicSpec]) -> None:
+        if any(spec.name == topics.task_topic("refused") for spec in specs):
+            raise edow.InvalidInput("too long for a test")
+        await ensure(specs)
+
+    system.transport.ensure = choosy  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("mode", ["separate", "separate-cold"])
+async def test_a_task_topic_that_the_transport_refuses(tmp_path: Any, mode: str):
+    """Its step fails with the reason; the orchestrator and others go on."""
+    async with running(Setup(tmp_path, mode), REGISTRY, change=no_topic_refused) as here:
+        stray, other = await here.client.start(wanders), await here.client.start(sums, 1)
+        with pytest.raises(edow.WorkflowFailed, match="cannot be published: too long"):
+            await stray.result(SECONDS)
+        assert await other.result(SECONDS) == 3
 
 
 @modes

@@ -166,10 +166,11 @@ class Cycle:
         for delivery in deliveries:
             try:
                 result = decode(delivery.body)
-                if result.type == wire.RESULT_TYPE and result.specversion == wire.SPEC_VERSION:
+                ours = result.type == wire.RESULT_TYPE and result.specversion == wire.SPEC_VERSION
+                if ours and "\0" not in result.executionid:  # with one, a store would refuse it or take it for another
                     work.setdefault(result.executionid, []).append(result)
                     continue
-                reason = ""
+                reason = f"not a result event: no execution has the id {result.executionid!r}"
             except UNREADABLE as problem:
                 reason = f"not a result event: {problem}"
             reason = wire.foreign(delivery.body, wire.RESULT_TYPE) or reason
@@ -235,7 +236,7 @@ class Cycle:
             heartbeats=draft.heartbeats,
             records=self._told(draft) if draft.ended and self.on_end is not None else (),
         )
-        if draft.messages:
+        if draft.messages and self._joined:  # else when they are published: one that cannot be made stops no others
             await self._outgoing.ensure(draft.topics)
         began = self._now()
         numbers = await self._store_commit(commit)
@@ -300,6 +301,7 @@ class Cycle:
 
 def poison_letter(body: bytes, topic: str, reason: str, now: int) -> DeadLetter:
     """A dead letter for bytes that belong to no execution."""
+    topic = topic.replace("\0", "�")  # it may come from anybody, and not every store keeps that
     encoded = base64.b64encode(body[:65_536]).decode()
     failure = {
         "type": "edow.Poison",

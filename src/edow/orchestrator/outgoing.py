@@ -14,7 +14,7 @@ from functools import partial
 import msgspec
 
 from edow.engine import steps
-from edow.errors import InvalidInput, Unavailable
+from edow.errors import InvalidInput, PublishFailed, Unavailable
 from edow.model import topics, wire
 from edow.model.failure import Failure
 from edow.model.message import Message
@@ -58,17 +58,27 @@ class Outgoing:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All of them, in order; executions are told of those that the transport does not take."""
+        left = [*messages]
         try:
-            await self._send(messages)
+            await self._send(left)
         except InvalidInput:
             self.forget_topics()
-            await self._send_or_refuse(messages)
+            await self._send_or_refuse(left)
 
-    async def _send(self, messages: Sequence[Message]) -> None:
-        await self.ensure({message.topic for message in messages})
-        await self._persist("publish", partial(self._transport.publish, messages))
+    async def _send(self, left: list[Message]) -> None:
+        """Those that the broker has leave the list."""
+        await self.ensure({message.topic for message in left})
+        await self._persist("publish", partial(self._publish, left))
 
-    async def _send_or_refuse(self, messages: Sequence[Message]) -> None:
+    async def _publish(self, left: list[Message]) -> None:
+        try:
+            await self._transport.publish(left)
+        except PublishFailed as problem:
+            if problem.indexes:
+                left[:] = [left[index] for index in problem.indexes]
+            raise
+
+    async def _send_or_refuse(self, messages: list[Message]) -> None:
         try:
             await self._send(messages)
         except InvalidInput as problem:

@@ -223,8 +223,10 @@ class System:
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self.transport.close()
-        await self.store.close()
+        try:
+            await self.transport.close()
+        finally:
+            await self.store.close()
 
     def orchestrator(self, **config: Any) -> Orchestrator:
         """An orchestrator for the registry's workflows; `config` as OrchestratorConfig."""

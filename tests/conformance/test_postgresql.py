@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,15 @@ from edow.errors import (
 from edow.model import inbox
 from edow.model.execution import Parent, Status
 from edow.model.message import Message
+from edow.orchestrator.cycle import poison_letter
 from edow.postgresql import connect
 from edow.postgresql.settings import Settings
 from edow.store.contract import Append, Commit, DeadLetterFilter, ExecutionFilter, Heartbeat, NewExecution
 from edow.store.postgresql import PostgresStore
 from edow.transport.contract import Mode, Subscription, TopicSpec
+from edow.transport.numbered import Topics
 from edow.transport.postgresql import PostgresTransport
+from edow.transport.postgresql import transport as module
 from scripts.servers import Box
 from scripts.servers.services import SERVERS
 from tests.conformance.postgresql import Joined, Wire, connection_to, own_schema, schema_of
@@ -371,6 +374,37 @@ async def test_a_killed_server_loses_no_accepted_start_and_skips_no_message(serv
                 seen |= {each.body for each in await results.receive(10, SOON)}
 
 
+async def test_every_crash_of_the_server_is_noticed(joined: Joined, url: str) -> None:
+    """Also the second in a row, when nobody has subscribed since the first."""
+    results = await joined.transport.subscribe(exclusive())
+    async with connection_to(url) as server:
+        for crash in range(3):
+            await joined.transport.publish([Message("results", b"lost-%d" % crash)])
+            assert b"lost-%d" % crash in {each.body for each in await results.receive(10, SOON)}
+            async with server.transaction():  # what it leaves: the newest message is gone, its position free again
+                await server.execute("DELETE FROM incarnation")
+                await server.execute("DELETE FROM messages WHERE seq = (SELECT max(seq) FROM messages)")
+                await server.execute("UPDATE tails SET tail = tail - 1 WHERE tail > 0")
+            await joined.transport.publish([Message("results", b"new-%d" % crash)])
+            seen: set[bytes] = set()
+            async with asyncio.timeout(PATIENCE):
+                while b"new-%d" % crash not in seen:
+                    seen |= {each.body for each in await results.receive(10, SOON)}
+
+
+async def test_closing_while_the_server_is_away_lets_go_of_everything(wire: Wire) -> None:
+    """What a member holds cannot be given back; nothing stays open for it, and closing is no error."""
+    joined = Joined(wire.url)
+    await joined.open()
+    member = await joined.transport.subscribe(shared())
+    await joined.transport.publish([Message("tasks", b"x")])
+    await take(member, 1)
+    await wire.close()
+    await joined.close()
+    with pytest.raises(Closed):
+        joined.database.watch("inbox")
+
+
 async def test_a_server_that_hangs_is_given_up(server: Box) -> None:
     """A statement that is not answered in time is StoreUnavailable; afterwards it works again."""
     store = connect_store(server.url + "?timeout=0.3&connect_timeout=0.5")
@@ -596,6 +630,9 @@ async def test_zero_characters_do_no_harm(joined: Joined) -> None:
     await store.commit(Commit(leases={}, dead_letters=[letter]))
     (found,) = await store.dead_letters_list(DeadLetterFilter(error="a\0b"))
     assert found.failure == letter.failure
+    await store.commit(Commit(leases={}, dead_letters=[poison_letter(b"x", "a\0b", "no\0thing", T0)]))
+    (poison,) = await store.dead_letters_list(DeadLetterFilter(execution=""))
+    assert poison.source == "a�b"
     workers = await joined.transport.subscribe(shared())
     await joined.transport.publish([Message("tasks", b"\0", "\0")])
     (delivery,) = await take(workers, 1)
@@ -625,6 +662,31 @@ async def test_one_callers_message_is_not_anothers(joined: Joined) -> None:
 
 
 # messages
+
+
+async def test_more_bytes_than_one_statement_holds_are_several(joined: Joined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large batch is published piece by piece, in order; what did not get through is named, an unknown topic is told
+    before anything is published.
+    """
+    monkeypatch.setattr(module, "CALL_BYTES", 10)
+    batch = [Message("tasks", b"%06d" % number) for number in range(3)]
+    with pytest.raises(InvalidInput, match="nowhere"):
+        await joined.transport.publish([*batch, Message("nowhere", b"x")])
+    publish, calls = joined.transport._queues.publish, []
+
+    async def once(messages: Sequence[Message], *, lax: bool) -> Topics:
+        calls.append(len(messages))
+        if len(calls) == 2:
+            raise StoreUnavailable("away for a test")
+        return await publish(messages, lax=lax)
+
+    monkeypatch.setattr(joined.transport._queues, "publish", once)
+    with pytest.raises(PublishFailed) as failed:
+        await joined.transport.publish(batch)
+    assert failed.value.indexes == (1, 2)
+    await joined.transport.publish([batch[index] for index in failed.value.indexes])
+    assert calls == [1, 1, 1, 1]
+    assert await drain(await joined.transport.subscribe(shared()), 3) == [each.body for each in batch]
 
 
 async def test_more_bytes_than_one_answer_holds_come_in_several(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

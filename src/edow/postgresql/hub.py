@@ -20,7 +20,7 @@ from typing import cast
 from asyncpg import Record
 from asyncpg.pool import PoolConnectionProxy
 
-from edow.postgresql.pool import Connection, dismiss
+from edow.postgresql.pool import CLOSE_SECONDS, Connection, dismiss
 
 log = logging.getLogger("edow.postgresql")
 
@@ -100,6 +100,7 @@ class Hub:
         self._deaf.set()
         self._first = asyncio.Event()  # the first attempt to listen is over
         self._gate = asyncio.Lock()  # one statement at a time on the connection that listens
+        self._sending = asyncio.Lock()
         self._connection: Connection | None = None  # that listens
         self._echoes: dict[str, asyncio.Future[None]] = {}
         self._serial = count()
@@ -117,11 +118,14 @@ class Hub:
         await self._first.wait()
 
     async def close(self) -> None:
-        """Wakes all waiters."""
+        """Wakes all waiters. What was committed before is still told."""
         for watch in {watch for watches in self._watches.values() for watch in watches}:
             watch.close()
-        if self._news:
-            await self._send()  # what was committed before is still told
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self._send()
+        except TimeoutError:
+            log.debug("a server that does not answer is told no more; waiters find out by polling")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -179,16 +183,19 @@ class Hub:
             await self._send()
 
     async def _send(self) -> None:
-        names = [self._prefix + channel for channel in self._news]
-        self._news.clear()
-        try:
-            async with self._gate:
-                if self._connection is not None:
-                    await self._connection.execute(NOTIFY, names, self._me)
-                    return
-            await self._say(NOTIFY, names, self._me)
-        except Exception as problem:
-            log.debug("a wake-up was not sent, waiters find out by polling: %s", problem)
+        async with self._sending:
+            names = [self._prefix + channel for channel in self._news]
+            self._news.clear()
+            if not names:
+                return
+            try:
+                async with self._gate:
+                    if self._connection is not None:
+                        await self._connection.execute(NOTIFY, names, self._me)
+                        return
+                await self._say(NOTIFY, names, self._me)
+            except Exception as problem:
+                log.debug("a wake-up was not sent, waiters find out by polling: %s", problem)
 
     # being told
 
@@ -223,7 +230,7 @@ class Hub:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _: lost.set())
         try:
-            await self._subscribe(connection, [*self._names, ""])
+            await self._subscribe(connection, [""])
             if not await self._comes_through(connection):
                 log.warning(
                     "notifications may not come through, so news are looked for every %g s: behind a pooler, give the "
@@ -233,7 +240,7 @@ class Hub:
                 self._first.set()
                 await asyncio.sleep(60)
                 return
-            self._connection = connection
+            await self._take_over(connection)
             self._deaf.clear()
             self._poke_all()  # for what was not told meanwhile
             self._first.set()
@@ -248,10 +255,17 @@ class Hub:
         except Exception as problem:
             log.debug("the connection that listens was lost: %s", problem)
 
+    async def _take_over(self, connection: Connection) -> None:
+        """It listens to all channels, those included that are added meanwhile."""
+        listened: set[str] = set()
+        while missing := self._names - listened:
+            await self._subscribe(connection, missing)
+            listened |= missing
+        self._connection = connection
+
     async def _subscribe(self, connection: Connection, channels: Iterable[str]) -> None:
-        missing = [self._prefix + channel for channel in channels]
-        for name in missing:
-            await connection.add_listener(name, self._hear)
+        for channel in channels:
+            await connection.add_listener(self._prefix + channel, self._hear)
 
     async def _comes_through(self, connection: Connection) -> bool:
         """A pooler lends a connection's server to others, with whatever is said to it. That there is one shows in the

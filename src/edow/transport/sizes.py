@@ -1,8 +1,8 @@
-"""What every transport says of a message that is too large for its broker."""
+"""How much is published at once: what every transport says of a message that is too large, and batches in pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edow.errors import InvalidInput
 from edow.model.message import Message
@@ -16,3 +16,15 @@ def check_sizes(messages: Sequence[Message], most: int) -> None:
                 f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
                 "store the payload elsewhere and send a reference"
             )
+
+
+def pieces(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[tuple[int, Sequence[Message]]]:
+    """The batch in pieces that a server can take at once, with the position of the first message of each."""
+    first = size = 0
+    for index, message in enumerate(messages):
+        if index > first and (index - first >= most or size + len(message.body) > most_bytes):
+            yield first, messages[first:index]
+            first, size = index, 0
+        size += len(message.body)
+    if messages:
+        yield first, messages[first:]

@@ -20,6 +20,7 @@ READ_BYTES = 32 * 1024 * 1024  # at most in one answer, or one message
 READ = "SELECT * FROM edow.read($1, $2, $3, $4)"
 
 Acknowledge = Callable[[Sequence[NumberedDelivery]], Awaitable[None]]
+Incarnation = Callable[[], Awaitable[int]]
 
 
 class Cursor(Reading):
@@ -30,13 +31,14 @@ class Cursor(Reading):
         database: Database,
         positions: Mapping[int, tuple[str, int]],
         broadcast: bool,
-        incarnation: int,
+        incarnation: tuple[int, Incarnation],
         acknowledge: Acknowledge,
     ) -> None:
+        """`incarnation`: the server's, when the positions were read, and what tells it."""
         watch = database.watch(*(channel(queue) for queue in positions))
         super().__init__(positions, broadcast, database.clock, watch)
         self._database = database
-        self._incarnation: int | None = incarnation
+        self._incarnation, self._find_incarnation = incarnation
         self._acknowledge = acknowledge
 
     async def _settle(self, deliveries: Sequence[NumberedDelivery]) -> None:
@@ -48,12 +50,14 @@ class Cursor(Reading):
         afters, befores = list(self._after.values()), [bounds(queue)[1] for queue in queues]
         try:
             rows = await guarded(self._database.fetch(READ, afters, befores, limit, READ_BYTES))
+            incarnation = rows.pop()[1]
+            if incarnation is None:  # it has crashed; named anew, so that it does not seem the same when it does again
+                incarnation = await self._find_incarnation()
         except BaseException:
             self._more = True
             raise
         if self._closed:
             return []
-        incarnation = rows.pop()[1]
         if incarnation != self._incarnation:
             self._begin_again(incarnation)
             return []
@@ -71,7 +75,7 @@ class Cursor(Reading):
                 deliveries.append(delivery)
         return deliveries
 
-    def _begin_again(self, incarnation: int | None) -> None:
+    def _begin_again(self, incarnation: int) -> None:
         self._incarnation = incarnation
         self._more = True
         self._again = Again[NumberedDelivery]()

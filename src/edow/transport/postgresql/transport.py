@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Sequence
 
 from edow.address import Address
-from edow.errors import EdowError, InvalidInput, PublishFailed, StoreUnavailable
+from edow.errors import EdowError, InvalidInput, PublishFailed, StoreUnavailable, Unavailable
 from edow.model.message import Message
 from edow.postgresql import Calls, Database, Group, Schema
 from edow.postgresql.problems import closed
@@ -24,10 +24,11 @@ from edow.transport.postgresql.deliveries import add_acks, let_through
 from edow.transport.postgresql.guard import opened
 from edow.transport.postgresql.queues import LONGEST_NAME, Queues, add_messages, channel, channels
 from edow.transport.postgresql.shared import SharedSubscriber
-from edow.transport.sizes import check_sizes
+from edow.transport.sizes import check_sizes, pieces
 
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
 EXACT = 10_000  # an exclusive queue's messages are counted up to so many, and estimated beyond
+CALL_BYTES = 64 * 1024 * 1024  # of a larger batch, in one transaction: a statement may have a GiB, and has a time limit
 GROUPED = 2_000  # messages or acknowledgements of several callers in one transaction
 
 log = logging.getLogger("edow.transport.postgresql")
@@ -92,7 +93,7 @@ class PostgresTransport:
         for subscriber in list(self._subscribers):
             try:
                 await subscriber.close()
-            except StoreUnavailable:
+            except Unavailable:
                 pass  # what it held comes back when its lease ends
         self._subscribers.clear()
         for group in (self._durable, self._lax, self._acks):
@@ -111,12 +112,14 @@ class PostgresTransport:
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
         check_sizes(messages, self._features.max_message_bytes)
-        if not messages:
-            return
-        try:
-            await (self._durable if durable else self._lax).submit(messages)
-        except StoreUnavailable as problem:
-            raise PublishFailed(str(problem), tuple(range(len(messages)))) from problem
+        parts = list(pieces(messages, len(messages), CALL_BYTES))
+        if len(parts) > 1:
+            await self._queues.know(messages)  # a topic that is not there is told before anything is published
+        for first, part in parts:
+            try:
+                await (self._durable if durable else self._lax).submit(part)
+            except StoreUnavailable as problem:
+                raise PublishFailed(str(problem), tuple(range(first, len(messages)))) from problem
 
     async def subscribe(self, subscription: Subscription) -> Subscriber:
         self._check_open()
@@ -216,7 +219,7 @@ class PostgresTransport:
         if subscription.mode == "shared":
             owner = secrets.randbits(62) + 1
             return SharedSubscriber(self.database, subscription, queues, owner, self._settle)
-        incarnation = await self._incarnation()
+        incarnation = await self._incarnation(), self._incarnation
         tails: dict[int, int] = {}
         broadcast = subscription.mode == "broadcast"
         if broadcast:

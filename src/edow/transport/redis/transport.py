@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import msgspec
@@ -18,7 +18,7 @@ from edow.transport.redis.link import Argument, Command, Denied, Link, Reply, de
 from edow.transport.redis.settings import Settings, root
 from edow.transport.redis.shared import SharedSubscriber
 from edow.transport.redis.topics import EVERYBODY, Topics, unknown
-from edow.transport.sizes import check_sizes
+from edow.transport.sizes import check_sizes, pieces
 
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
 CALL_MESSAGES = 5_000  # of a larger batch, in one call: the server does nothing else meanwhile
@@ -92,7 +92,7 @@ class RedisTransport:
         self._check_open()
         check_sizes(messages, self._features.max_message_bytes)
         names = list(dict.fromkeys(message.topic for message in messages))
-        for first, batch in _calls(messages):
+        for first, batch in pieces(messages, CALL_MESSAGES, CALL_BYTES):
             try:
                 await self._publish(names, batch)
             except TransportUnavailable as problem:
@@ -197,18 +197,6 @@ class RedisTransport:
     def _check_open(self) -> None:
         if not self._is_open:
             raise Closed(f"the transport on {self._address} is closed")
-
-
-def _calls(messages: Sequence[Message]) -> Iterator[tuple[int, Sequence[Message]]]:
-    """The batch in pieces that the server can take at once, with the position of the first message of each."""
-    first = size = 0
-    for index, message in enumerate(messages):
-        if index > first and (index - first >= CALL_MESSAGES or size + len(message.body) > CALL_BYTES):
-            yield first, messages[first:index]
-            first, size = index, 0
-        size += len(message.body)
-    if messages:
-        yield first, messages[first:]
 
 
 def _stats(topic: str, groups: list[Any] | None) -> list[GroupStats]:

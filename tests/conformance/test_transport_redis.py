@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
+import redis.exceptions
 
 from edow.errors import InvalidInput, PublishFailed
 from edow.model.message import Message
@@ -205,6 +207,38 @@ async def test_one_key_with_a_long_backlog_does_not_hide_the_others(url: str) ->
         assert bodies(await take(other, 1)) == [b"x"]
         await busy.ack(held)
         assert await drain(busy, 3) == [b"1", b"2", b"3"]
+
+
+async def test_a_busy_keys_large_backlog_is_passed_over_a_few_at_a_time(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does nothing else meanwhile, so what must wait is bounded in bytes, as what is taken is."""
+    monkeypatch.setattr(shared, "CLAIM_BYTES", 3_000)
+    async with opened(url) as transport, raw(url) as other:
+        subscriber = await member(transport)
+        busy = [Message("t", b"%4d" % number * 250, "k") for number in range(200)]
+        await transport.publish([*busy, Message("t", b"x")])
+        first = await take(subscriber, 1)
+        assert await subscriber.receive(1, 0) == []
+        assert 0 < await other.llen(f"{root_of(url)}:t:g:behind:k") < 20
+        assert bodies(await take(subscriber, 1)) == [b"x"]
+        await subscriber.ack(first)
+        assert [int(each[:4]) for each in await drain(subscriber, 199)] == list(range(1, 200))
+
+
+async def test_a_server_that_does_not_say_good_bye_is_left(url: str) -> None:
+    """Over TLS that takes an answer; closing waits for it, and then goes without."""
+    async with opened(url) as transport:
+        line = transport._link.line()  # type: ignore[attr-defined]
+        await line.ask(("PING",))
+        wire = line._wire
+
+        async def never(nowait: bool = False) -> None:
+            raise redis.exceptions.TimeoutError("timed out closing")
+
+        line._wire = SimpleNamespace(disconnect=never)
+        await line.close()
+        await wire.disconnect()
 
 
 @pytest.mark.parametrize("mode", ["shared", "exclusive"])

@@ -232,7 +232,10 @@ class Line:
     async def close(self, *, broken: bool = False) -> None:
         wire, self._wire = self._wire, None
         if wire is not None:
-            await wire.disconnect(nowait=broken)
+            try:
+                await wire.disconnect(nowait=broken)
+            except RedisError as problem:
+                log.debug("Redis at %s did not say good-bye: %s", self._place, problem)
 
     async def _guarded(self, commands: Sequence[Command], seconds: float) -> list[Reply]:
         try:

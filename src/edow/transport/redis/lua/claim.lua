@@ -7,6 +7,7 @@ local owner, lease = ARGV[1], tonumber(ARGV[2])
 local want, room = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = clock()
 local MISS = 8 * want + 1000  -- new messages looked at in one call that must wait for another of their key
+local sight = room  -- bytes of new messages that are looked at in one call, whether or not they are taken
 local items, more, due = {}, false, nil
 
 local function contents(fields)
@@ -138,9 +139,12 @@ end
 local function fresh(queue, number_of_queue)
   local head = redis.call('GET', queue .. ':head') or '0-0'
   local taken, gates, passed, behind, looked, piece = {}, {}, {}, {}, 0, 16
-  local before, done = head, false
-  while want > 0 and room > 0 and looked - #taken < MISS and not done do
+  local before, done, seen = head, false, 0
+  while want > 0 and room > 0 and sight > 0 and looked - #taken < MISS and not done do
     local asked = looked > #taken and piece or math.min(piece, want)
+    if seen > 0 then
+      asked = math.max(1, math.min(asked, math.floor(sight * looked / seen)))  -- if they are as large as those before
+    end
     local entries = redis.call('XRANGE', queue, '(' .. head, '+', 'COUNT', asked)
     done, piece = #entries < asked, math.min(4 * piece, STEP)
     look_at_gates(queue, entries, gates)
@@ -150,7 +154,7 @@ local function fresh(queue, number_of_queue)
         break
       end
       local id, body, key = entry[1], contents(entry[2])
-      head, looked = id, looked + 1
+      head, looked, seen, sight = id, looked + 1, seen + #body, sight - #body
       if key and gates[key] then
         behind[key] = behind[key] or {}
         table.insert(behind[key], id)

@@ -166,7 +166,10 @@ class Consumer:
     async def _renew(self, subscriber: Subscriber, deliveries: Sequence[Delivery]) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
-            await subscriber.extend(deliveries)
+            try:
+                await subscriber.extend(deliveries)
+            except Unavailable as problem:
+                log.warning("trigger %s: leases not renewed, trying again: %s", self.trigger.name, problem)
 
     async def _run(self) -> None:
         pause, longest = PAUSES

@@ -51,6 +51,7 @@ class Publisher:
         self._ready = asyncio.Event()
         self._flushed = asyncio.Event()
         self._flushed.set()
+        self._alone = 0  # messages at the head, which the broker did not take with others
         self.published = 0
         self.size = 0  # bytes that wait
 
@@ -88,13 +89,16 @@ class Publisher:
 
     async def run_once(self) -> None:
         """Publish one batch. On an error everything that the broker may not have stays queued, in order."""
-        entries = self._take()
+        alone, self._alone = self._alone, 0
+        entries = self._take(alone or self._batch)
         try:
             # Not on disk is enough: a loss takes the acknowledgements that follow with it, and the tasks come again.
             await self._transport.publish([message for message, _ in entries], durable=False)
         except PublishFailed as error:
             missing = set(error.indexes).intersection(range(len(entries))) or set(range(len(entries)))
             self._put_back([entries[index] for index in sorted(missing)])
+            if not alone:  # by themselves it shows whether they will ever be taken
+                self._alone = len(missing)
             await self._published([entry for index, entry in enumerate(entries) if index not in missing])
             raise
         except CallerError:
@@ -108,11 +112,11 @@ class Publisher:
             self._ready.clear()
             self._flushed.set()
 
-    def _take(self) -> list[Entry]:
+    def _take(self, most: int) -> list[Entry]:
         """The next batch."""
         entries: list[Entry] = []
         queue, left = self._queue, BATCH_BYTES
-        while queue and len(entries) < self._batch:
+        while queue and len(entries) < most:
             left -= len(queue[0][0].body)
             if left < 0 and entries:
                 break

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 import pytest
@@ -20,6 +20,7 @@ from edow.model.message import Message
 from edow.store.contract import DeadLetter, DeadLetterFilter, Put, RecordFilter, Store
 from edow.testing.polling import until
 from edow.transport.contract import Delivery, Subscription, Transport
+from edow.trigger import consumer as module
 from edow.trigger.action import EVENTS, Action
 from edow.trigger.again import Anew
 from edow.trigger.consumer import Consumer
@@ -633,3 +634,31 @@ async def test_a_definition_that_cannot_be_read_holds_up_no_other(store, transpo
     await store.records_put([Put(TRIGGERS, other.name, msgspec.json.encode(other))], T0)
     await runner.fire_once()
     assert len(await started(store, "n.")) == 1
+
+
+class Shaky:
+    """A subscriber whose broker is away for one renewal."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.again = asyncio.Event()
+
+    async def extend(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        self.asked += 1
+        if self.asked == 1:
+            raise TransportUnavailable("away for a test")
+        self.again.set()
+        return []
+
+
+async def test_leases_are_renewed_after_a_renewal_has_failed(
+    transport: Transport, store: Store, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What takes long to apply stays this process's own over a moment without the broker."""
+    monkeypatch.setattr(module, "LEASE_SECONDS", 0.003)
+    shaky = Shaky()
+    renewing = asyncio.create_task(Desk(PAID, transport, store, clock).consumer._renew(shaky, []))
+    async with asyncio.timeout(30):
+        await shaky.again.wait()
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import pytest
+from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -309,6 +310,8 @@ async def test_a_lease_of_results_that_come_again_and_again_grows() -> None:
 class Stub:
     """A client of SQS with one queue that fails as it is told: for each send the indexes that fail, or an error."""
 
+    code = "Oops"
+
     def __init__(self, *failures: Mapping[int, bool] | Exception) -> None:
         self.sent: list[list[dict[str, Any]]] = []
         self._failures = list(failures)
@@ -323,7 +326,7 @@ class Stub:
         self.sent.append([entry for place, entry in enumerate(Entries) if place not in failure])
         return {
             "Failed": [
-                {"Id": Entries[place]["Id"], "SenderFault": final, "Code": "Oops", "Message": "no"}
+                {"Id": Entries[place]["Id"], "SenderFault": final, "Code": self.code, "Message": "no"}
                 for place, final in failure.items()
             ]
         }
@@ -360,6 +363,33 @@ async def test_nothing_of_a_key_overtakes_what_failed() -> None:
         await publisher(stub, "concurrency=1").publish(messages)
     assert failed.value.indexes == (9, *range(10, 30))
     assert len(stub.bodies) == 9
+
+
+async def test_what_a_queue_will_never_take_holds_nothing_up() -> None:
+    """What comes behind it is sent. Alone it is no outage: whoever published it must not try again for ever."""
+    stub = Stub({3: True}, {}, {}, {0: True})
+    stub.code = "InvalidParameterValue"
+    transport = publisher(stub, "concurrency=1")
+    with pytest.raises(PublishFailed, match="1 of 30 messages were not sent: InvalidParameterValue: no") as failed:
+        await transport.publish([Message("t", b"%d" % n, "k") for n in range(30)])
+    assert failed.value.indexes == (3,)
+    assert len(stub.bodies) == 29
+    with pytest.raises(InvalidInput, match="InvalidParameterValue: no"):
+        await transport.publish([Message("t", b"x")])
+
+
+async def test_a_queue_that_was_deleted_a_moment_ago_is_no_bad_input() -> None:
+    """Amazon makes one of that name again after a minute: trying again helps."""
+
+    class Recent(Stub):
+        async def create_queue(self, **_: object) -> dict[str, Any]:
+            raise ClientError(
+                {"Error": {"Code": "AWS.SimpleQueueService.QueueDeletedRecently"}, "ResponseMetadata": {}},
+                "CreateQueue",
+            )
+
+    with pytest.raises(TransportUnavailable, match="QueueDeletedRecently"):
+        await publisher(Recent()).ensure([TopicSpec("u", ("g",))])
 
 
 async def test_a_service_that_does_not_answer_is_given_up_in_time() -> None:

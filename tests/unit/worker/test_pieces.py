@@ -1,26 +1,30 @@
-"""The worker's small parts: mailbox, deadlines, the child's search for tasks."""
+"""The worker's small parts: mailbox, deadlines, publisher, renewals, the child's search for tasks."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from types import ModuleType
 
 import msgspec
 import pytest
 
 import edow
-from edow.errors import NotFound
+from edow.errors import InvalidInput, NotFound, PublishFailed
 from edow.model import wire
-from edow.transport.contract import Delivery
+from edow.model.message import Message
+from edow.transport.contract import Delivery, TopicSpec
 from edow.worker import intake
 from edow.worker.attempt import Attempt
 from edow.worker.child import find_task
 from edow.worker.deadlines import SLACK, Deadlines
 from edow.worker.intake import Intake, Patience, Postponed, Refused
 from edow.worker.mailbox import Mailbox
+from edow.worker.publisher import Answered, Publisher
 from tests.unit.worker import process_tasks
 from tests.unit.worker.harness import task_event
+from tests.unit.worker.memory_transport import Memory
 
 
 def attempt() -> Attempt:
@@ -133,3 +137,33 @@ def test_what_is_remembered_of_unknown_tasks_is_bounded(monkeypatch: pytest.Monk
     assert isinstance(judged(desk, 60, event="b"), Postponed)
     assert isinstance(judged(desk, 121, event="b"), Postponed)  # a is forgotten
     assert isinstance(judged(desk, 181, event="b"), Refused)
+
+
+class Choosy(Memory):
+    """Takes no message that is `bad`, now or ever; where there are others, it says which."""
+
+    async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
+        bad = tuple(index for index, message in enumerate(messages) if message.body == b"bad")
+        if bad and len(bad) == len(messages):
+            raise InvalidInput("never")
+        await super().publish([message for message in messages if message.body != b"bad"])
+        if bad:
+            raise PublishFailed("not these", bad)
+
+
+async def test_a_message_that_is_never_taken_ends_however_much_is_published_with_it() -> None:
+    """It is tried by itself, which tells that it never will be; then it is dropped, and said."""
+    transport = Choosy()
+    await transport.ensure([TopicSpec("t", ())])
+
+    async def acknowledge(answered: Sequence[Answered]) -> None: ...
+
+    publisher = Publisher(transport, acknowledge, 10)
+    for body in (b"1", b"bad", b"2"):
+        publisher.add(Message("t", body))
+    with pytest.raises(PublishFailed):
+        await publisher.run_once()
+    publisher.add(Message("t", b"3"))
+    await publisher.run_once()
+    await publisher.run_once()
+    assert (transport.published["t"], len(publisher)) == ([b"1", b"2", b"3"], 0)

@@ -1,8 +1,8 @@
 """Publishing: batches of ten, many at once, none of them out of order for a key.
 
 The messages of a publish are dealt to lanes, all of a FIFO group to the same one. A lane sends one batch after the
-other, and ends with the first that did not arrive whole. What the client sends again has the deduplication ids that it
-had before, by which FIFO queues drop what came twice.
+other, and ends with the first that did not arrive whole, but for what its queue will never take. What the client sends
+again has the deduplication ids that it had before, by which FIFO queues drop what came twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
-from edow.errors import PublishFailed, TransportUnavailable
+from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.sizes import check_sizes
 from edow.transport.sqs.bodies import encode
@@ -33,9 +33,10 @@ class Publisher:
         self._options = options
 
     async def publish(self, messages: Sequence[Message]) -> None:
-        """See the contract. Gives up after the option `timeout`."""
+        """See the contract. Gives up after the option `timeout`. InvalidInput also where SQS takes nothing of it."""
         check_sizes(messages, self._options.max_message_bytes)
         problems: list[str] = []
+        refused: set[tuple[str, str]] = set()
         unsent: Unsent = {("", str(place)): 0 for place in range(len(messages))}
         try:
             async with asyncio.timeout(self._options.timeout):
@@ -47,12 +48,15 @@ class Publisher:
                     for entry in entries
                 }
                 lanes = [(target, lane) for target, entries in targets.items() for lane in self._lanes(entries)]
-                await asyncio.gather(*(self._send(target, lane, unsent, problems) for target, lane in lanes))
+                await asyncio.gather(*(self._send(target, lane, unsent, refused, problems) for target, lane in lanes))
         except TimeoutError:
             problems.append(f"it took longer than timeout={self._options.timeout:g} seconds")
         if unsent:
             failed = tuple(sorted({int(place) for _, place in unsent}))
-            raise PublishFailed(f"{len(failed)} of {len(messages)} messages were not sent: {problems[0]}", failed)
+            said = f"{len(failed)} of {len(messages)} messages were not sent: {problems[0]}"
+            if len(failed) == len(messages) and unsent.keys() <= refused:
+                raise InvalidInput(said)
+            raise PublishFailed(said, failed)
 
     def _deal(self, messages: Sequence[Message]) -> dict[str, Entries]:
         """What goes to each queue (URL) or SNS topic (ARN), in order."""
@@ -79,7 +83,9 @@ class Publisher:
             lanes[of_group.setdefault(group, number * count // len(entries))].append(entry)
         return lanes
 
-    async def _send(self, target: str, lane: Entries, unsent: Unsent, problems: list[str]) -> None:
+    async def _send(
+        self, target: str, lane: Entries, unsent: Unsent, refused: set[tuple[str, str]], problems: list[str]
+    ) -> None:
         most, verb = self._options.max_request, "send_message_batch"
         if target.startswith("arn:"):
             most, verb = min(most, SNS_BYTES), "publish_batch"
@@ -97,6 +103,7 @@ class Publisher:
                 return
             for id in {entry["Id"] for entry in batch} - {fault.id for fault in faults}:
                 del unsent[target, id]
-            if faults:
-                problems.append(f"{faults[0].code}: {faults[0].message}")
+            problems += [f"{fault.code}: {fault.message}" for fault in faults[:1]]
+            refused.update((target, fault.id) for fault in faults if fault.is_final)
+            if not all(fault.is_final for fault in faults):
                 return

@@ -29,6 +29,7 @@ Api = Literal["sqs", "sns"]
 _SILENCE = (HTTPClientError, ConnectionError, OSError, ValueError)  # the last: no answer of such a service
 _THROTTLED = re.compile("Throttl|TooManyRequests|RequestLimit|SlowDown|OverLimit|KmsThrottled")
 _MISSING = re.compile("NonExistentQueue|QueueDoesNotExist|NotFound|DeletedRecently")
+_UNFIT = re.compile("InvalidParameter|ParameterValueInvalid|InvalidMessageContents|TooLong")
 _DENIED = re.compile("AccessDenied|Authoriz|Auth|Token|Signature|AccessKey|InvalidSecurity|Credential|OptInRequired")
 _REMEDY = "check the credentials (URL, environment, profile or role) and that its policy allows sqs:* here"
 
@@ -42,12 +43,17 @@ class Missing(Rejected):
 
 
 class Fault(msgspec.Struct, frozen=True, rename="pascal"):
-    """An entry of a batch that was not done. `sender_fault`: trying again does not help."""
+    """An entry of a batch that was not done. `sender_fault`: trying again does not help, unless a right is missing."""
 
     id: str
     code: str = ""
     message: str = ""
     sender_fault: bool = False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it is the message that is wrong: the queue will never take it."""
+        return self.sender_fault and _UNFIT.search(self.code) is not None
 
 
 class Service:

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from edow.errors import Closed, TransportUnavailable
+from edow.errors import Closed, EdowError, TransportUnavailable
 from edow.transport.contract import Delivery, Subscription
 from edow.transport.sqs.bodies import BODY, KEY, decode
 from edow.transport.sqs.listening import Listening
@@ -230,7 +230,7 @@ class SqsSubscriber:
             try:
                 source.url = await self._listening.begin(source.topic)
                 return
-            except TransportUnavailable as worse:
+            except EdowError as worse:
                 problem = worse
         if isinstance(problem, Rejected):
             self._problem = problem

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from edow.errors import InvalidInput
 from edow.transport.contract import TopicSpec
 from edow.transport.sqs.options import Options
-from edow.transport.sqs.service import Rejected, Service
+from edow.transport.sqs.service import Missing, Rejected, Service
 
 FIFO = ".fifo"
 MOST_LETTERS = 80
@@ -105,6 +105,8 @@ class Topics:
                 old = {name for name in wanted if self.queues(name)}
                 await asyncio.gather(*(self._make(spec) for spec in specs))
                 await self._look(wanted)
+        except Missing:
+            raise  # one was deleted within the last minute: Amazon makes it again after that
         except Rejected as problem:
             raise InvalidInput(f"topics could not be made: {problem}") from problem
         for spec in specs:

@@ -512,6 +512,18 @@ async def test_many_topics_do_not_block_acknowledgements(url: str) -> None:
         assert sorted(await drain(reader, 60)) == sorted(topic.encode() for topic in topics)
 
 
+async def test_a_transport_that_is_opened_again_goes_on(url: str) -> None:
+    """Nothing of the connections that it had before is used."""
+    transport = transport_at(url)
+    for _ in range(2):
+        await transport.open()
+        reader = await member(transport, "topic")
+        assert await reader.receive(1, QUIET) == []
+        await transport.publish([Message("topic", b"x")])
+        assert await drain(reader, 1) == [b"x"]
+        await transport.close()
+
+
 # outages
 
 

@@ -99,6 +99,7 @@ class Link:
             for task in late:
                 task.cancel()
         channels, self._channels = self._channels, []
+        self._pulling = {}
         for channel in channels:
             await channel.close()
         if channels:
@@ -136,15 +137,16 @@ class Link:
         """Wait for messages; none is normal."""
         task = asyncio.current_task()
         assert task is not None
-        channel = next((each for each, pulls in self._pulling.items() if pulls < STREAMS), None) or self._channel()
-        self._pulling[channel] = self._pulling.get(channel, 0) + 1
+        pulling = self._pulling
+        channel = next((each for each, pulls in pulling.items() if pulls < STREAMS), None) or self._channel()
+        pulling[channel] = pulling.get(channel, 0) + 1
         self._pulls.add(task)
         try:
             request = PullRequest.pb()(subscription=path, max_messages=most)
             answer = await self._once(channel, "Subscriber/Pull", request, PULL_SECONDS)
         finally:
             self._pulls.discard(task)
-            self._pulling[channel] -= 1
+            pulling[channel] -= 1
         self.note(None)
         found: Sequence[Any] = PullResponse.pb().FromString(answer).received_messages
         return found

@@ -17,6 +17,7 @@ from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.transport.pubsub.link import Link
 from edow.transport.pubsub.topics import Topics
+from edow.transport.sizes import check_sizes
 
 REQUEST_BYTES = 10_000_000  # the service's limit
 MOST_BYTES = REQUEST_BYTES - 4_096  # of a message: the rest is for names, key and attributes
@@ -39,9 +40,10 @@ class Publisher:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """See the contract."""
+        check_sizes(messages, MOST_BYTES)
         lanes: dict[tuple[str, str], list[int]] = {}
         for index, message in enumerate(messages):
-            check(index, message)
+            check_key(index, message)
             ordering_key = "" if message.key is None else message.key or EMPTY
             lanes.setdefault((message.topic, ordering_key), []).append(index)
         try:
@@ -107,13 +109,8 @@ def key_of(packed: Any) -> str | None:
     return packed.ordering_key or None
 
 
-def check(index: int, message: Message) -> None:
-    """Raises InvalidInput for what Pub/Sub would not take."""
-    if len(message.body) > MOST_BYTES:
-        raise InvalidInput(
-            f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {MOST_BYTES:,}: "
-            "store the payload elsewhere and send a reference"
-        )
+def check_key(index: int, message: Message) -> None:
+    """Raises InvalidInput for a key that Pub/Sub would not take."""
     try:
         size = len((message.key or "").encode())
     except UnicodeEncodeError as problem:

@@ -25,11 +25,12 @@ LEFT JOIN LATERAL edow.hold($1, ceil($4::numeric / alive.members)::integer, $2, 
 SELECT seq FROM edow.outbox WHERE shard = $1 AND stamp = $2 ORDER BY seq
 
 -- name: inbox_read
--- As many as are not too many bytes. What a value's size is tells the row, without the value being read.
+-- As many as are not too many bytes, in the function's order. What a value's size is tells the row, without the value
+-- being read.
 SELECT number, execution, shard, command FROM (
-    SELECT *, sum(octet_length(command)) OVER (ORDER BY number >> 10) AS used FROM edow.read_inbox($1, $2, $3)
+    SELECT *, sum(octet_length(command)) OVER (ROWS UNBOUNDED PRECEDING) AS used FROM edow.read_inbox($1, $2, $3)
 ) AS found
-WHERE used - octet_length(command) < $4 ORDER BY number >> 10
+WHERE used - octet_length(command) < $4
 
 -- name: outbox_read
 SELECT seq, topic, key, body FROM (

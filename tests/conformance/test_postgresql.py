@@ -30,6 +30,7 @@ from edow.model.execution import Parent, Status
 from edow.model.message import Message
 from edow.orchestrator.cycle import poison_letter
 from edow.postgresql import connect
+from edow.postgresql.problems import translate
 from edow.postgresql.settings import Settings
 from edow.store.contract import Append, Commit, DeadLetterFilter, ExecutionFilter, Heartbeat, NewExecution
 from edow.store.postgresql import PostgresStore
@@ -258,6 +259,13 @@ async def test_what_a_limit_of_the_role_has_ended_is_tried_again(url: str, limit
         assert (await one(store, "a")).events == row.events
         await store.commit(commit)
         assert (await one(store, "a")).events == 7
+
+
+@pytest.mark.parametrize("code", ["55P03", "25P03", "25P04", "58030", "57014"])
+def test_what_a_server_has_ended_by_a_limit_or_for_its_disk_may_be_tried_again(code: str) -> None:
+    """Also by limits that only newer servers have."""
+    said = asyncpg.PostgresError.new({"C": code, "M": "ended for a test"})  # type: ignore[no-untyped-call]
+    assert isinstance(translate(said, "here"), StoreUnavailable)
 
 
 async def until_somebody_waits(connection: asyncpg.Connection) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import msgspec
+import pytest
+
 from edow.app import now
 from edow.kpi.alert import Condition
 from edow.kpi.incident import Presence, of_lost
@@ -10,6 +13,7 @@ from edow.model.attempted import Attempted
 from edow.model.execution import Execution, Status
 from edow.monitor import alerts, incidents
 from edow.monitor.keeper import Keeper
+from edow.transport.contract import TopicSpec
 from tests.api.serving import ELSEWHERE, Api
 
 BASE = "/api/v1"
@@ -105,6 +109,26 @@ async def test_alerts_and_incidents_are_told_with_their_times(api: Api):
     assert incident["cause"] == of_lost(lost, now(), 0).cause
     assert incident["seconds_to_recover"] is None
     assert (await http.get(f"{BASE}/orchestrators")).json() == []
+
+
+@pytest.mark.parametrize("told", ["exactly", "about", "nothing"])
+async def test_what_waits_is_told_as_far_as_the_broker_tells(api: Api, monkeypatch: pytest.MonkeyPatch, told: str):
+    """Groups where it does; and always the tasks that nobody has answered, as orchestrators say."""
+    transport = api.system.transport
+    await transport.ensure([TopicSpec("edow.tasks.default", ("workers",))])
+    features = msgspec.structs.replace(transport.features, lag=told == "exactly", waiting=told != "nothing")
+    monkeypatch.setattr(transport, "_features", features)
+    at = now()
+    said = Presence(
+        "a", at, at, [0], at, 0, 0, unanswered={"edow.tasks.default": 4}, unbegun={"edow.tasks.default": at}
+    )
+    await api.system.store.records_put([incidents.here(said)], at)
+    found = (await api.http().get(f"{BASE}/stats")).json()
+    assert (found["transport"], found["told"]) == ("sqlite", told)
+    groups = [(each["topic"], each["group"], each["waiting"]) for each in found["groups"]]
+    assert groups == ([] if told == "nothing" else [("edow.tasks.default", "workers", 0)])
+    [tasks] = found["tasks"]
+    assert (tasks["topic"], tasks["unanswered"], tasks["unbegun_since"] is None) == ("edow.tasks.default", 4, False)
 
 
 async def test_metrics_are_told_to_whoever_may_read(api: Api):

@@ -6,14 +6,18 @@ import asyncio
 import json
 import sqlite3
 from contextlib import closing
+from functools import partial
 
+import msgspec
 import pytest
 
 import edow
 from edow.app import System
 from edow.cli import main
 from edow.cli.binding import load_target
+from edow.kpi.waiting import Unanswered
 from edow.model.execution import Status
+from edow.transport.sqlite.transport import SqliteTransport
 
 URL = "sqlite:///edow.db"
 
@@ -443,6 +447,28 @@ def test_stats_show_what_waits_in_each_topic(run, shop):
     assert (tasks["group"], tasks["waiting"], tasks["in_flight"], tasks["in_per_second"]) == ("workers", 0, 0, 0)
     assert {"edow.results.0", "edow.dead"} < found.keys()
     assert "edow.tasks.default" in run("stats", "--seconds", "0").out
+
+
+@pytest.mark.parametrize("told", ["about", "nothing"])
+def test_what_a_broker_does_not_tell_is_said_and_no_warning(run, shop, monkeypatch, told):
+    """`stats` says so, and shows which tasks are not answered; `doctor` finds nothing wrong with it."""
+    run("run", f"{shop}:fulfil", "--input", '{"order": {"number": 1}}')
+    features = SqliteTransport.features.fget
+    inexact = partial(msgspec.structs.replace, lag=False, waiting=told == "about")
+    monkeypatch.setattr(SqliteTransport, "features", property(lambda self: inexact(features(self))))
+    monkeypatch.setattr(
+        "edow.cli.stats.unanswered", lambda said, now: [Unanswered("edow.tasks.default", 7, now - 3_000_000)]
+    )
+    shown = run("stats", "--seconds", "0")
+    assert {"about": "sqlite tells about how many", "nothing": "sqlite does not tell what waits"}[told] in shown.err
+    assert "oldest that nobody is at" in shown.out
+    found = json.loads(run("stats", "--seconds", "0", "--json").out)
+    assert (found["transport"], found["told"], found["topics"] is None) == ("sqlite", told, told == "nothing")
+    assert (found["tasks"][0]["unanswered"], found["tasks"][0]["oldest_seconds"]) == (7, 3.0)
+    lines = [
+        each for each in json.loads(run("doctor", "--json").out)["findings"] if each["what"] in ("workers", "tasks")
+    ]
+    assert {each["level"] for each in lines} == {"ok"}
 
 
 def test_stats_show_what_was_measured(run, shop):

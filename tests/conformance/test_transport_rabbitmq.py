@@ -20,7 +20,7 @@ from pamqp.commands import Basic
 
 import scripts.servers as servers
 from edow.address import Address
-from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unavailable, Unsupported
+from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unavailable
 from edow.model.message import Message
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
 from edow.transport.rabbitmq import RabbitTransport, connect
@@ -530,11 +530,21 @@ async def test_a_frozen_owner_is_given_nothing_more(joined: Connect) -> None:
     assert await drain(successor, 50) == [b"%d" % number for number in range(50)]
 
 
-async def test_lag_is_not_told(joined: Connect) -> None:
-    """Asking for it says where it can be asked for."""
-    transport = await joined()
-    with pytest.raises(Unsupported, match="rabbitmqctl list_queues"):
-        await transport.describe([await one_topic(transport)])
+async def test_a_queue_that_is_missing_harms_nobody(joined: Connect) -> None:
+    """Whoever only looks is told which group of EDOW's own topics is not there; counting and reading go on."""
+    transport, other = await joined(), await joined()
+    await transport.ensure([TopicSpec("edow.tasks.a", ("workers",)), TopicSpec("edow.control", ())])
+    reader = await transport.subscribe(Subscription(topics=("edow.tasks.a",), group="workers"))
+    await transport.ensure([TopicSpec("edow.tasks.b", ("others",))])
+    with pytest.raises(InvalidInput, match=r"group .workers. of topic .edow\.tasks\.b.: it does not exist"):
+        await other.describe(["edow.tasks.a", "edow.tasks.b"])
+    (stats, control) = await other.describe(["edow.tasks.a", "edow.control"])
+    assert ([(each.group, each.waiting, each.in_flight) for each in stats.groups], control.groups) == (
+        [("workers", 0, None)],
+        [],
+    )
+    await other.publish([Message("edow.tasks.a", b"x")])
+    assert bodies(await take(reader, 1)) == [b"x"]
 
 
 # outages

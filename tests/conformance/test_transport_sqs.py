@@ -285,6 +285,10 @@ async def test_describe_counts(url: str, opened: Connect) -> None:
     assert found == {"g": (3, 2, None), "h": (5, 0, None)}
     with pytest.raises(InvalidInput, match="'u' does not exist"):
         await transport.describe(["u"])
+    async with raw(url) as client:
+        await client.delete_queue(QueueUrl=await queue_url(client, url, "t__g.fifo"))
+    with pytest.raises(InvalidInput, match="cannot count what waits in t"):
+        await transport.describe(["t"])
 
 
 # messages of others

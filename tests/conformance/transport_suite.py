@@ -17,9 +17,9 @@ from uuid import uuid4
 
 import pytest
 
-from edow.errors import Closed, InvalidInput
+from edow.errors import Closed, InvalidInput, Unsupported
 from edow.model.message import Message
-from edow.transport.contract import Delivery, Features, Mode, Subscriber, Subscription, TopicSpec, Transport
+from edow.transport.contract import Delivery, Features, GroupStats, Mode, Subscriber, Subscription, TopicSpec, Transport
 
 SOON = 5.0  # seconds that a delivery may take
 PATIENCE = 30.0  # until all are there, with a busy machine; hung tests end here
@@ -578,6 +578,33 @@ class TransportSuite:
         assert await late.receive(10, QUIET) == await early.receive(10, QUIET) == []
 
     # lag
+
+    async def test_describe_tells_what_waits(
+        self, open_transport: Open, transport: Transport, topic: str, features: Features
+    ) -> None:
+        """How many messages wait, for each group, and in which partition."""
+        if not features.waiting:
+            with pytest.raises(Unsupported):
+                await transport.describe([topic])
+            pytest.skip("nothing is told of what waits")
+
+        async def waiting(*expected: int) -> GroupStats:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    (stats,) = await transport.describe([topic])
+                    groups = {each.group: each for each in stats.groups}
+                    if [groups[name].waiting for name in ("one", "two")] == [*expected]:
+                        return groups["one"]
+                    await asyncio.sleep(QUIET)
+
+        await transport.publish([*numbered(topic, 10, "key"), *numbered(topic, 5)])
+        one = await waiting(15, 15)
+        assert len(one.partitions) > 1 if features.partitions else one.partitions == ()
+        assert one.hottest is None or one.hottest[1] > 0.5
+        await drain(await self.member(transport, topic), 15)
+        await waiting(0, 15)
+        with pytest.raises(InvalidInput):
+            await (await open_transport()).describe([f"nowhere-{uuid4().hex}"])
 
     async def test_describe_tells_lag(self, transport: Transport, topic: str, features: Features) -> None:
         """Waiting, in flight and the age of the oldest, for each group."""

@@ -9,6 +9,7 @@ import time
 from html import unescape
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edow.client.actor import Role
@@ -16,9 +17,11 @@ from edow.console.look import now_us
 from edow.console.render import HERE
 from edow.console.routes import PAGES
 from edow.kpi.figures import Figures
+from edow.kpi.incident import Presence
 from edow.kpi.meter import Meter
 from edow.model import topics
 from edow.model.execution import Status
+from edow.monitor import incidents
 from edow.monitor.keeper import Keeper
 from edow.testing.polling import until
 from edow.transport.contract import Subscription, TopicSpec
@@ -247,6 +250,27 @@ async def test_workers_are_called_and_say_what_they_do(anywhere: Console) -> Non
     finally:
         flow.gates[-1].set()
     await handle.result()
+
+
+@pytest.mark.parametrize("told", ["about", "nothing"])
+async def test_what_the_broker_does_not_tell_is_no_warning(
+    console: Console, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """The pages say so, and show the tasks that nobody has answered."""
+    transport = console.system.transport
+    features = msgspec.structs.replace(transport.features, lag=False, waiting=told == "about")
+    monkeypatch.setattr(transport, "_features", features)
+    said = Presence("a", now_us(), 0, [0], 0, 0, 0, unanswered={"edow.tasks.slow": 41})
+    await console.system.store.records_put([incidents.here(said)], now_us())
+    async with console.http() as http:
+        page = (await http.get("/topics")).text
+        assert {"about": "tells about how many", "nothing": "does not tell what waits"}[told] in page
+        assert ("Partitions, the largest first" in page) == (told == "about")
+        assert 'edow.tasks.slow</td><td class="num">41</td>' in page
+        overview = (await http.get("/")).text
+    assert ("41 tasks not answered" in overview) == (told == "nothing")
+    assert not re.search(r'badge warn">warn</span></span><span class="what">(workers|transport)<', overview)
+    assert '<span class="what">workers</span>' in overview
 
 
 async def test_nobody_is_called_while_nobody_looks(console: Console) -> None:

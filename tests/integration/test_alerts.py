@@ -14,6 +14,7 @@ from edow.client.kpis import SloSpec
 from edow.errors import StoreUnavailable
 from edow.kpi.alert import Thresholds
 from edow.kpi.figures import Figures, Lag
+from edow.kpi.incident import Presence
 from edow.kpi.meter import Meter
 from edow.kpi.series import HOUR, SECOND
 from edow.model.attempted import Attempted
@@ -159,6 +160,21 @@ async def test_dead_letters_and_lag_are_told(system: System) -> None:
     assert await names(system.store) == (["dead_letters order/double", "lag t workers"], [])
     await judged(system, at + HOUR * SECOND)
     assert (await names(system.store))[0] == []
+
+
+async def test_tasks_that_wait_are_told_where_the_broker_does_not_tell_what_waits(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what orchestrators say is not answered; on a broker that tells, by that alone."""
+    at = now()
+    said = Presence("a", at, 0, [0], 0, 0, at, heard_at=at, unbegun={"t": at - 61 * SECOND}, unanswered={"t": 9})
+    await system.store.records_put([incidents.here(said)], at)
+    await judged(system, at)
+    assert await names(system.store) == ([], [])
+    features = msgspec.structs.replace(system.transport.features, lag=False)
+    monkeypatch.setattr(system.transport, "_features", features)
+    await judged(system, at)
+    assert await names(system.store) == (["lag t workers"], [])
 
 
 async def test_thresholds_that_were_set_hold_from_the_next_look_on(system: System) -> None:

@@ -28,6 +28,7 @@ FEATURES = Features(
     exclusive=True,
     broadcast=True,
     replay=False,
+    waiting=True,
     lag=True,
     partitions=False,
     max_message_bytes=1_000,
@@ -136,6 +137,16 @@ async def test_only_what_the_broker_does_not_have_is_published_again(outgoing: O
     broker.publish = by_half  # type: ignore[method-assign]
     await outgoing.publish([task("a"), task("b"), task("c"), task("d")])
     assert [wire.decode_task(each.body).step for each in broker.published] == ["a", "d", "b", "c"]
+
+
+async def test_where_only_about_is_told_what_waits_nothing_is_decided_by_it(outgoing: Outgoing, broker: Broker) -> None:
+    """A broker that counts nothing in the topic, and may be wrong: an attempt that is out for minutes is not lost."""
+    broker.features = msgspec.structs.replace(FEATURES, lag=False)
+    await outgoing.find_lost([Suspect(task("a"), 0)], 8 * 60_000_000)
+    assert broker.published == []
+    broker.features = FEATURES
+    await outgoing.find_lost([Suspect(task("a"), 0)], 8 * 60_000_000)
+    assert len(broker.published) == 1
 
 
 async def test_where_nothing_is_told_of_what_waits_it_is_published_again_ever_more_rarely(

@@ -18,6 +18,7 @@ import edow
 from edow.app import System
 from edow.engine import steps
 from edow.errors import StoreUnavailable
+from edow.kpi.incident import Out
 from edow.model import history, inbox, topics, wire
 from edow.model.message import Message
 from edow.orchestrator.config import OrchestratorConfig
@@ -419,16 +420,19 @@ async def test_what_no_worker_has_begun_is_known_also_after_a_restart(
     """By topic; no more once somebody has answered."""
     monkeypatch.setattr(steps, "FIRST_LOOK", 100_000)
 
+    topic = topics.task_topic("default")
+
     async def waits() -> bool:
-        return list(await here.orchestrator.unbegun()) == [topics.task_topic("default")]
+        out = await here.orchestrator.out()
+        return list(out.unbegun) == [topic] and out.unanswered == {topic: 1}
 
     async def over() -> bool:
-        return not await here.orchestrator.unbegun()
+        return await here.orchestrator.out() == Out()
 
     async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
         handle = await here.client.start(sums, 1)
         await until(waits)
-    assert not await here.orchestrator.unbegun()
+    assert await here.orchestrator.out() == Out()
     async with running(Setup(tmp_path), REGISTRY, worker=False) as here:
         await until(waits)
         worker = here.system.worker(grace_seconds=0.1)

@@ -16,6 +16,7 @@ from edow.api.views import StandingName, StatusName
 from edow.client import jobs
 from edow.client.actor import Role
 from edow.kpi import alert, slo
+from edow.transport import contract
 from edow.trigger import action, signatures
 from edow.trigger.schedules import book, definition, views
 
@@ -40,6 +41,7 @@ ENUMS: dict[str, Any] = {
     "StartOutcome": StartOutcome,
     "TickCause": book.Cause,
     "TickOutcome": book.Became,
+    "WaitingTold": contract.Told,
 }
 """Literals by the name that they have in the document."""
 

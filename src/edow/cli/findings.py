@@ -16,7 +16,7 @@ import msgspec
 from edow.cli.output import duration, size
 from edow.errors import InvalidInput
 from edow.kpi.incident import Presence
-from edow.kpi.waiting import in_vain
+from edow.kpi.waiting import Unanswered, in_vain, unanswered
 from edow.model import topics
 from edow.store.contract import Counts, Lease
 from edow.transport.contract import TopicStats, Transport
@@ -102,7 +102,7 @@ def takers(said: Sequence[Presence], now: int) -> Finding:
     """Whether tasks wait for workers that are not there."""
     waits = in_vain(said, now)
     if waits is None:
-        return Finding("tasks", "ok", "none waits in vain")
+        return Finding("tasks", "ok", f"{_out(unanswered(said, now), now)}; none waits in vain")
     topic = waits.topics[0]
     found = (
         f"no worker takes tasks of {', '.join(waits.topics)}, the oldest waits for {duration(waits.seconds * SECOND)}"
@@ -110,6 +110,14 @@ def takers(said: Sequence[Presence], now: int) -> Finding:
     return Finding(
         "tasks", "fail", found, f"start a worker with tasks of {topic}, or look at its log: edow worker MODULE"
     )
+
+
+def _out(tasks: Sequence[Unanswered], now: int) -> str:
+    if not tasks:
+        return "all are answered"
+    told = f"{sum(each.tasks for each in tasks):,} published and not answered"
+    since = min((each.since for each in tasks if each.since is not None), default=None)
+    return told if since is None else f"{told}, the oldest that no worker is at for {duration(max(0, now - since))}"
 
 
 def inbox(counts: Counts, now: int) -> Finding:
@@ -149,8 +157,8 @@ def executions(counts: Counts) -> Finding:
 
 async def workers(transport: Transport, names: Sequence[str], now: int) -> list[Finding]:
     """What waits in the task topics, and for how long."""
-    if not transport.features.lag:
-        return [Finding("workers", "warn", f"{transport.features.name} does not tell its lag", "ask the broker itself")]
+    if not transport.features.waiting:
+        return [Finding("workers", "ok", f"{transport.features.name} does not tell what waits; see tasks")]
     try:
         stats = await transport.describe([topics.task_topic(name) for name in names])
     except InvalidInput as problem:
@@ -162,7 +170,8 @@ def lag(stats: Sequence[TopicStats], now: int) -> Iterator[Finding]:
     for topic in stats:
         for group in topic.groups:
             age = 0 if group.oldest_at is None else now - group.oldest_at
-            said = f"{topic.topic}: {group.waiting} tasks wait, {group.in_flight} with workers"
+            said = f"{topic.topic}: {group.waiting} tasks wait"
+            said += "" if group.in_flight is None else f", {group.in_flight} with workers"
             if group.waiting and age > OLD_MESSAGE:
                 said += f", the oldest for {duration(age)}"
                 yield Finding("workers", "warn", said, "start more workers: edow worker MODULE")

@@ -106,7 +106,8 @@ def _groups(summary: Summary) -> Table:
             "–" if size is None else output.size(round(size))
             for size in (each.in_bytes_per_second, each.out_bytes_per_second)
         ]
-        waits = f"{each.waiting:,}", f"{each.in_flight:,}", _duration(each.oldest_seconds)
+        in_flight = "–" if each.in_flight is None else f"{each.in_flight:,}"
+        waits = f"{each.waiting:,}", in_flight, _duration(each.oldest_seconds)
         table.add_row(each.topic, each.group, *waits, *rates, *sizes)
     return table
 

@@ -17,13 +17,20 @@ from edow.cli.failure import note
 from edow.cli.jsons import print_json
 from edow.cli.session import run_async, store_to_open
 from edow.kpi.summary import Summary
+from edow.kpi.waiting import Unanswered, unanswered
 from edow.model import topics
 from edow.monitor import reading
-from edow.transport.contract import GroupStats, PartitionStats, TopicStats, Transport
+from edow.monitor.incidents import orchestrators
+from edow.transport.contract import GroupStats, Told, TopicStats, Transport
 from edow.workflow.duration import microseconds
 
 HOT = 0.5  # share of one partition among several above which it is shown in colour
 FEW = 10  # partitions' messages below which a share says nothing
+REMARKS: dict[Told, str] = {
+    "exactly": "",
+    "about": "tells about how many messages wait; a – is what it does not tell",
+    "nothing": "does not tell what waits, its own monitoring does; what orchestrators know of tasks follows",
+}
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -32,7 +39,7 @@ class Line(msgspec.Struct, frozen=True):
     topic: str
     group: str
     waiting: int
-    in_flight: int
+    in_flight: int | None
     oldest_seconds: float | None
     in_per_second: float | None
     out_per_second: float | None
@@ -41,8 +48,23 @@ class Line(msgspec.Struct, frozen=True):
     hottest_share: float | None
 
 
+class Tasks(msgspec.Struct, frozen=True):
+    """Tasks of a topic that are published and not answered, as orchestrators say. `oldest_seconds`: for how long the
+    oldest is out that no worker is known to be at.
+    """
+
+    topic: str
+    unanswered: int
+    oldest_seconds: float | None
+
+
 class Found(msgspec.Struct, frozen=True):
+    """`told`: how well the transport knows what waits."""
+
+    transport: str
+    told: Told
     topics: list[Line] | None  # None: the transport does not tell
+    tasks: list[Tasks]
     kpis: Summary
 
 
@@ -56,17 +78,22 @@ def stats(
     transport: options.Transport = None,
     as_json: options.Json = False,
 ) -> None:
-    """Lag and rates of topics and consumer groups; latencies, failures, traffic, cost and hot keys of executions."""
+    """Lag and rates of topics and consumer groups; latencies, failures, traffic, cost and hot keys of executions.
+
+    What waits is asked of the broker, as far as it tells; which tasks are not answered is known to orchestrators.
+    """
     length = microseconds(window, "--window")
     names = [topics.task_topic(name) for name in topic_names(module)]
     found = run_async(_measure(store_to_open(store, create=False), transport, names, seconds, length))
     if as_json:
         print_json(found)
         return
-    if found.topics is None:
-        note("this transport does not tell what waits: ask the broker's own metrics")
-    else:
+    if remark := REMARKS[found.told]:
+        note(f"{found.transport} {remark}")
+    if found.topics is not None:
         _print(found.topics)
+    if found.tasks:
+        _print_tasks(found.tasks)
     output.show(*kpis.tables(found.kpis))
 
 
@@ -75,8 +102,14 @@ async def _measure(url: str, transport: str | None, names: list[str], seconds: f
 
     async with System(url, transport) as system:
         names += [topics.result_topic(shard) for shard in range(system.store.shards)] + [topics.DEAD]
-        lines = await _watch(system.transport, names, seconds) if system.transport.features.lag else None
-        return Found(lines, await reading.summary(system.store, now() - length, now()))
+        features = system.transport.features
+        return Found(
+            features.name,
+            features.told,
+            await _watch(system.transport, names, seconds) if features.waiting else None,
+            [_tasks(each, now()) for each in unanswered(await orchestrators(system.store), now())],
+            await reading.summary(system.store, now() - length, now()),
+        )
 
 
 async def _watch(transport: Transport, names: list[str], seconds: float) -> list[Line]:
@@ -105,9 +138,8 @@ def _line(topic: str, group: GroupStats, before: GroupStats | None, now: int, se
     if before is not None and group.published is not None and before.published is not None:
         new = group.published - before.published
         came = round(new / seconds, 1)
-        went = round((new - _left(group) + _left(before)) / seconds, 1)
-    hottest = max(group.partitions, key=_weight, default=None)
-    total = sum(map(_weight, group.partitions))
+        went = round((new - group.left + before.left) / seconds, 1)
+    hottest, share = group.hottest or (None, None)
     return Line(
         topic=topic,
         group=group.group,
@@ -117,29 +149,40 @@ def _line(topic: str, group: GroupStats, before: GroupStats | None, now: int, se
         in_per_second=came,
         out_per_second=went,
         partitions=len(group.partitions),
-        hottest=hottest.partition if hottest is not None and total else None,
-        hottest_share=round(_weight(hottest) / total, 3) if hottest is not None and total else None,
+        hottest=hottest,
+        hottest_share=share,
     )
 
 
-def _left(group: GroupStats) -> int:
-    return group.waiting + group.in_flight
-
-
-def _weight(partition: PartitionStats) -> int:
-    return partition.waiting if partition.published is None else partition.published
+def _tasks(each: Unanswered, now: int) -> Tasks:
+    age = None if each.since is None else round(max(0, now - each.since) / 1_000_000, 3)
+    return Tasks(each.topic, each.tasks, age)
 
 
 def _print(lines: Sequence[Line]) -> None:
     numbers = ("waiting", "in flight", "oldest", "in/s", "out/s")
     table = output.table("topic", "group", *numbers, "hottest partition", right=numbers)
     for line in lines:
-        oldest = "–" if line.oldest_seconds is None else output.duration(line.oldest_seconds * 1_000_000)
-        rates = ["–" if rate is None else f"{rate:,.0f}" for rate in (line.in_per_second, line.out_per_second)]
-        table.add_row(
-            line.topic, line.group, f"{line.waiting:,}", f"{line.in_flight:,}", oldest, *rates, _hottest(line)
-        )
+        counts = [_number(each) for each in (line.waiting, line.in_flight)]
+        rates = [_number(each) for each in (line.in_per_second, line.out_per_second)]
+        table.add_row(line.topic, line.group, *counts, _age(line.oldest_seconds), *rates, _hottest(line))
     output.show(table)
+
+
+def _print_tasks(tasks: Sequence[Tasks]) -> None:
+    numbers = ("not answered", "oldest that nobody is at")
+    table = output.table("tasks of", *numbers, right=numbers)
+    for each in tasks:
+        table.add_row(each.topic, _number(each.unanswered), _age(each.oldest_seconds))
+    output.show(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _age(seconds: float | None) -> str:
+    return "–" if seconds is None else output.duration(seconds * 1_000_000)
 
 
 def _hottest(line: Line) -> Text:

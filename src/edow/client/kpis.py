@@ -19,6 +19,7 @@ from edow.kpi.incident import Incident, Presence
 from edow.kpi.series import Point
 from edow.kpi.slo import LONGEST, Burn, Evaluation, Objective, Rule, Severity
 from edow.kpi.summary import Summary
+from edow.kpi.waiting import Unanswered, unanswered
 from edow.monitor import alerts, incidents, objectives, prices, reading, thresholds
 from edow.store.contract import Counts, Put
 from edow.workflow.duration import microseconds, optional_seconds, seconds
@@ -150,6 +151,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     at: int
     counts: Counts
     orchestrators: int
+    unanswered: list[Unanswered]
     figures: Figures  # of the last half minute
     summary: Summary  # of the last five minutes
     evaluations: list[Evaluation]
@@ -236,6 +238,7 @@ class Kpis:
             at=now,
             counts=await store.counts(now),
             orchestrators=sum(now - each.at <= incidents.PATIENCE for each in present),
+            unanswered=unanswered(present, now),
             figures=await reading.figures(store, now - NOW, now),
             summary=await reading.summary(store, now - RECENT, now),
             evaluations=await objectives.latest(store),

@@ -46,22 +46,24 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class Carried(msgspec.Struct, frozen=True):
-    """What the transport tells; or why it does not."""
+    """What the transport tells; or why it does not: a problem, or that it never does."""
 
     topics: list[TopicStats]
     problem: str = ""
+    silence: str = ""
     at: float = 0.0  # seconds, of a clock that never goes back
 
     @property
     def lag(self) -> int | None:
         """Messages that wait for a worker or an orchestrator."""
-        if self.problem:
+        if self.problem or self.silence:
             return None
         return sum(group.waiting for topic in self.topics for group in topic.groups)
 
     @property
-    def in_flight(self) -> int:
-        return sum(group.in_flight for topic in self.topics for group in topic.groups)
+    def in_flight(self) -> int | None:
+        known = [group.in_flight for topic in self.topics for group in topic.groups if group.in_flight is not None]
+        return sum(known) if known else None
 
     @property
     def oldest_at(self) -> int | None:
@@ -131,6 +133,8 @@ class Look:
         ]
         if carried.problem:
             return [*found, Finding("transport", "warn", carried.problem)]
+        if carried.silence:
+            return [*found, Finding("workers", "ok", carried.silence)]
         tasks = [topic for topic in carried.topics if topic.topic.startswith(topics.task_topic(""))]
         return [*found, *findings.lag(tasks, now)]
 
@@ -155,8 +159,9 @@ class Look:
     async def _describe(self) -> Carried:
         if self.transport is None:
             return Carried([], "this console was started without a transport")
-        if not self.transport.features.lag:
-            return Carried([], f"{self.transport.features.name} does not tell its lag; ask the broker's own metrics")
+        if not self.transport.features.waiting:
+            name = self.transport.features.name
+            return Carried([], silence=f"{name} does not tell what waits, its own monitoring does; see tasks")
         try:
             found = Carried(await self.transport.describe(self._topics()), at=time.monotonic())
         except InvalidInput:

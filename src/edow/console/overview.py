@@ -11,6 +11,7 @@ from edow.console.performance import Trouble, completed_chart, measured, retries
 from edow.kpi import series
 from edow.kpi.histogram import Histogram
 from edow.kpi.series import Point
+from edow.kpi.waiting import unanswered
 from edow.model.execution import Execution, Status
 from edow.store.contract import Counts
 
@@ -28,7 +29,8 @@ class Overview(msgspec.Struct, frozen=True):
     findings: list[Finding]
     throughput: float | None  # executions that ended, per second
     lag: int | None
-    in_flight: int
+    unanswered: int  # tasks, where the transport does not tell what waits
+    in_flight: int | None
     oldest_at: int | None
     charts: list[Chart]
     latency: tuple[float, float] | None  # p50 and p95 from start to end of the last minutes, in microseconds
@@ -67,6 +69,7 @@ async def overview(look: Look) -> Overview:
         findings=await look.findings(),
         throughput=rate_of(finished) if finished else recent_rate(samples),
         lag=carried.lag,
+        unanswered=sum(each.tasks for each in unanswered(await look.present(), now_us())),
         in_flight=carried.in_flight,
         oldest_at=carried.oldest_at,
         charts=[

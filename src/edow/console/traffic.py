@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from edow.console.look import Carried, Look, now_us
-from edow.transport.contract import GroupStats, PartitionStats
+from edow.kpi.waiting import Unanswered, unanswered
+from edow.transport.contract import GroupStats, PartitionStats, Told
 
 HOT = 0.5  # share of one partition among several from which it is called hot
 FEW = 10  # messages below which a share says nothing
@@ -25,7 +26,7 @@ class Line(msgspec.Struct, frozen=True):
     topic: str
     group: str
     waiting: int
-    in_flight: int
+    in_flight: int | None
     oldest: int | None  # microseconds
     came: float | None  # per second
     went: float | None
@@ -36,8 +37,10 @@ class Line(msgspec.Struct, frozen=True):
 class Traffic(msgspec.Struct, frozen=True):
     now: int
     transport: str
+    told: Told
     problem: str
     lines: list[Line]
+    tasks: list[Unanswered]
     features: list[tuple[str, str]]
 
 
@@ -49,10 +52,12 @@ async def traffic(look: Look) -> Traffic:
     return Traffic(
         now=now,
         transport="" if features is None else features.name,
+        told="nothing" if features is None else features.told,
         problem=carried.problem,
         lines=[
             _line(topic, group, before.get((topic, group.group)), now, seconds) for topic, group in _groups(carried)
         ],
+        tasks=unanswered(await look.present(), now),
         features=[] if features is None else [(name, _told(getattr(features, name))) for name in SHOWN_FEATURES],
     )
 
@@ -81,8 +86,7 @@ def _line(topic: str, group: GroupStats, before: GroupStats | None, now: int, se
     came = went = None
     if before is not None and seconds and group.published is not None and before.published is not None:
         new = max(0, group.published - before.published)
-        left, had = group.waiting + group.in_flight, before.waiting + before.in_flight
-        came, went = new / seconds, max(0, new - left + had) / seconds
+        came, went = new / seconds, max(0, new - group.left + before.left) / seconds
     return Line(
         topic=topic,
         group=group.group,
@@ -98,8 +102,7 @@ def _line(topic: str, group: GroupStats, before: GroupStats | None, now: int, se
 
 def _shares(partitions: tuple[PartitionStats, ...]) -> list[Share]:
     """The largest first."""
-    weights = {each.partition: each.waiting if each.published is None else each.published for each in partitions}
-    total = sum(weights.values())
+    total = sum(each.weight for each in partitions)
     if not total or len(partitions) < 2:
         return []
     edge = max(HOT, 2 / len(partitions))
@@ -107,8 +110,8 @@ def _shares(partitions: tuple[PartitionStats, ...]) -> list[Share]:
         Share(
             partition=each.partition,
             waiting=each.waiting,
-            share=weights[each.partition] / total,
-            hot=weights[each.partition] / total > edge and each.waiting >= FEW,
+            share=each.weight / total,
+            hot=each.weight / total > edge and each.waiting >= FEW,
         )
         for each in partitions
     ]

@@ -112,12 +112,14 @@ class Machine:
         step = next(waiting, None)
         return None if step is None or step.failure is None else msgspec.structs.replace(step.failure, step=step.key)
 
-    def unbegun(self, now: int) -> Iterator[tuple[str, int]]:
-        """Of each attempt that no worker is known to be at: its task topic's name, and since when it waits."""
+    def out(self, now: int) -> Iterator[tuple[str, int | None]]:
+        """Of each attempt that nobody has answered: its task topic's name, and since when it waits; None: a worker is
+        known to be at it.
+        """
         if not self._parked:
             for step in self._run.steps.values():
-                if (since := step.waits_since(now)) is not None:
-                    yield step.policy.topic, since
+                if step.state is State.OUT:
+                    yield step.policy.topic, step.waits_since(now)
 
     def unread(self) -> list[tuple[str, msgspec.Raw]]:
         """Signals that came and that nobody waited for, in order by name: the next run's."""

@@ -10,9 +10,11 @@ import msgspec
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
 from edow.kpi.slo import LONGEST, Evaluation, Severity
-from edow.kpi.waiting import InVain
+from edow.kpi.waiting import InVain, Unanswered
+from edow.model.topics import WORKERS
 
 MOST = 1_000_000_000
+SAID_SECONDS = 60.0  # a worker that is at a task has said so by then
 
 Kind = Literal["burn_rate", "stuck", "dead_letters", "lag"]
 
@@ -112,5 +114,15 @@ def lagging(figures: Figures, limits: Thresholds) -> Iterable[Condition]:
         seconds = (lag.oldest or 0) / 1_000_000
         many = limits.waiting is not None and lag.waiting >= limits.waiting
         if lag.waiting and (many or seconds > limits.oldest_seconds):
-            message = f"{lag.waiting:,} messages wait, the oldest for {seconds:.0f} s: start more workers"
+            oldest = "" if lag.oldest is None else f", the oldest for {seconds:.0f} s"
+            message = f"{lag.waiting:,} messages wait{oldest}: start more workers"
             yield Condition("lag", f"{lag.topic} {lag.group}", "ticket", message)
+
+
+def late(out: Iterable[Unanswered], limits: Thresholds, now: int) -> Iterable[Condition]:
+    """The same by what orchestrators know, where the broker does not tell how old its messages are."""
+    for each in out:
+        seconds = 0.0 if each.since is None else (now - each.since) / 1_000_000
+        if seconds > max(limits.oldest_seconds, SAID_SECONDS):
+            message = f"{each.tasks:,} tasks are not answered, the oldest waits for {seconds:.0f} s: start more workers"
+            yield Condition("lag", f"{each.topic} {WORKERS}", "ticket", message)

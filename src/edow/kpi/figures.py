@@ -7,6 +7,7 @@ bounded; what comes above that is counted under `(other)`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -119,7 +120,7 @@ class Lag(msgspec.Struct, array_like=True):
     topic: str
     group: str
     waiting: int = 0
-    in_flight: int = 0
+    in_flight: int | None = 0  # None: not told
     oldest: int | None = None  # microseconds since the oldest was published
     published: int | None = None  # ever
     partitions: int = 0
@@ -128,12 +129,16 @@ class Lag(msgspec.Struct, array_like=True):
 
     def merge(self, other: Lag) -> None:
         self.waiting = max(self.waiting, other.waiting)
-        self.in_flight = max(self.in_flight, other.in_flight)
-        self.oldest = max((each for each in (self.oldest, other.oldest) if each is not None), default=None)
-        self.published = max((each for each in (self.published, other.published) if each is not None), default=None)
+        self.in_flight = _most(self.in_flight, other.in_flight)
+        self.oldest = _most(self.oldest, other.oldest)
+        self.published = _most(self.published, other.published)
         self.partitions = max(self.partitions, other.partitions)
         if (other.share or 0) > (self.share or 0):
             self.hottest, self.share = other.hottest, other.share
+
+
+def _most(*told: int | None) -> int | None:
+    return max((each for each in told if each is not None), default=None)
 
 
 class Figures(msgspec.Struct, array_like=True):
@@ -166,7 +171,7 @@ class Figures(msgspec.Struct, array_like=True):
         for topic, keys in other.keys.items():
             slot(self.keys, topic, TOPICS, Keys).merge(keys)
         for name, lag in other.lag.items():
-            slot(self.lag, name, TOPICS, lambda one=lag: Lag(one.topic, one.group)).merge(lag)  # type: ignore[misc]
+            slot(self.lag, name, TOPICS, partial(Lag, lag.topic, lag.group, in_flight=None)).merge(lag)
         for name, schedule in other.schedules.items():
             slot(self.schedules, name, SCHEDULES, ScheduleFigures).merge(schedule)
         self.commits.merge(other.commits)

@@ -49,6 +49,15 @@ class Incident(msgspec.Struct, kw_only=True):
         return None if self.drained_at is None else (self.drained_at - self.fault_at) / 1_000_000
 
 
+class Out(NamedTuple):
+    """Attempts that are published and not answered, by task topic: how many, and since when the oldest is out that no
+    worker is known to be at.
+    """
+
+    unanswered: Mapping[str, int] = {}
+    unbegun: Mapping[str, int] = {}
+
+
 class Presence(msgspec.Struct, frozen=True):
     """What an orchestrator says of itself every two seconds."""
 
@@ -62,6 +71,7 @@ class Presence(msgspec.Struct, frozen=True):
     outage_at: int = 0  # when the store or the broker began to refuse what it tried, if they did lately
     heard_at: int = 0  # a worker's last word; 0: none yet
     unbegun: dict[str, int] = {}  # by task topic: since when the oldest attempt is out that no worker is known to be at
+    unanswered: dict[str, int] = {}  # by task topic: attempts that are out, of the executions in its memory
     served: list[str] | None = None  # task topics of all workers that answer the roll call, of whoever calls it
 
 

@@ -81,7 +81,7 @@ class LagSummary(msgspec.Struct, frozen=True):
     topic: str
     group: str
     waiting: int
-    in_flight: int
+    in_flight: int | None
     oldest_seconds: float | None
     in_per_second: float | None = None
     out_per_second: float | None = None
@@ -136,7 +136,7 @@ def group_rates(points: Sequence[Point]) -> dict[str, tuple[float, float]]:
     for name, samples in seen.items():
         (begin, before, first), (end, after, last) = samples[0], samples[-1]
         if end > begin and after >= before:
-            grown = last.waiting + last.in_flight - first.waiting - first.in_flight
+            grown = last.waiting + (last.in_flight or 0) - first.waiting - (first.in_flight or 0)
             came = (after - before) / (end - begin)
             rates[name] = came, max(0.0, came - grown / (end - begin))
     return rates

@@ -51,10 +51,12 @@ PANELS = (
     Panel("Messages waiting", "short", (
         ("edow_topic_waiting", "{{topic}} {{group}}"),
         ("edow_topic_in_flight", "{{topic}} {{group}} in flight"),
+        ("edow_tasks_unanswered", "{{topic}} not answered"),
         ("edow_inbox", "commands"),
     )),
     Panel("Oldest message", "s", (
         ("edow_topic_oldest_seconds", "{{topic}} {{group}}"),
+        ("edow_tasks_unbegun_seconds", "{{topic}} not begun"),
         ("edow_inbox_oldest_seconds", "commands"),
     )),
     Panel("Messages to consumer groups", "ops", (

@@ -84,12 +84,16 @@ def of_system(seen: Snapshot) -> Iterator[Family]:
     yield _one("edow_orchestrators", seen.orchestrators)
     lag = list(seen.figures.lag.values())
     yield _family("edow_topic_waiting", [((each.topic, each.group), each.waiting) for each in lag])
-    yield _family("edow_topic_in_flight", [((each.topic, each.group), each.in_flight) for each in lag])
-    yield _family(
-        "edow_topic_oldest_seconds", [((each.topic, each.group), (each.oldest or 0) / SECOND) for each in lag]
-    )
+    in_flight = [(each, each.in_flight) for each in lag if each.in_flight is not None]
+    yield _family("edow_topic_in_flight", [((each.topic, each.group), count) for each, count in in_flight])
+    aged = [each for each in lag if each.oldest is not None or each.waiting == each.in_flight == 0]  # else not told
+    ages = [((each.topic, each.group), (each.oldest or 0) / SECOND) for each in aged]
+    yield _family("edow_topic_oldest_seconds", ages)
     published = [(each, each.published) for each in lag if each.published is not None]
     yield _family("edow_topic_published_total", [((each.topic, each.group), count) for each, count in published])
+    yield _family("edow_tasks_unanswered", [((each.topic,), each.tasks) for each in seen.unanswered])
+    unbegun = [((each.topic,), max(0, seen.at - (each.since or seen.at)) / SECOND) for each in seen.unanswered]
+    yield _family("edow_tasks_unbegun_seconds", unbegun)
     shares = {each.topic: each.share for each in reversed(seen.summary.hot_keys)}
     yield _family("edow_hot_key_share", [((topic,), share) for topic, share in sorted(shares.items())])
     partitions = [((each.topic, each.group), each.share) for each in lag if each.share is not None]

@@ -79,6 +79,8 @@ METRICS = (
     Metric("edow_topic_in_flight", "gauge", ("topic", "group"), "api", "Messages being worked on."),
     Metric("edow_topic_oldest_seconds", "gauge", ("topic", "group"), "api", "Age of the oldest not acknowledged."),
     Metric("edow_topic_published_total", "counter", ("topic", "group"), "api", "Messages that ever came to a group."),
+    Metric("edow_tasks_unanswered", "gauge", ("topic",), "api", "Tasks published and not answered, on any broker."),
+    Metric("edow_tasks_unbegun_seconds", "gauge", ("topic",), "api", "Age of the oldest that no worker is yet at."),
     Metric("edow_hot_key_share", "gauge", ("topic",), "api", "Share of the heaviest key (`edow stats` names it)."),
     Metric("edow_hot_partition_share", "gauge", ("topic", "group"), "api", "Share of the heaviest partition."),
     Metric(

@@ -9,7 +9,7 @@ from edow.errors import TransportUnavailable
 from edow.kpi import alert
 from edow.kpi.figures import OTHER, Figures
 from edow.kpi.incident import Sight
-from edow.kpi.waiting import in_vain
+from edow.kpi.waiting import in_vain, unanswered
 from edow.model import topics as topics_of
 from edow.monitor import alerts, incidents, objectives, reading, topics
 from edow.monitor.alerts import Announce, nobody
@@ -25,6 +25,7 @@ MERGE = 30 * SECOND
 JUDGE = 15 * SECOND
 CALM = 5 * SECOND  # between two looks at who is here, while nothing happens
 CALM_LOOK = 10 * SECOND  # and at the topics
+INEXACT_LOOK = 15 * SECOND  # where the broker tells only about how much waits: some take money for each question
 BUSY = 60 * SECOND  # since the last commit: a longer silence is no work, and workers need not be asked
 LETTERS = 600 * SECOND  # over which dead letters are counted
 LAG = 30 * SECOND
@@ -61,8 +62,10 @@ class Duties:
         self._evaluator = objectives.Evaluator(store)
         self._watch = Watch(transport)
         self._judged = True  # there may be what another has kept
-        self._look, self._merge, self._judge = Interval(LOOK), Interval(MERGE), Interval(JUDGE)
-        self._calm_look, self._follow = Interval(CALM_LOOK), Interval(CALM)
+        self._merge, self._judge, self._follow = Interval(MERGE), Interval(JUDGE), Interval(CALM)
+        self._exact = transport.features.lag  # else incidents are not followed by what waits
+        looks = (LOOK, CALM_LOOK) if self._exact else (INEXACT_LOOK, INEXACT_LOOK)
+        self._look, self._calm_look = map(Interval, looks)
         self._calm = False  # at the last look nobody had worked for a while, and no incident was open
 
     async def run_once(self, now: int) -> Figures | None:
@@ -92,13 +95,15 @@ class Duties:
         oldest = 0 if counts.inbox_oldest_at is None else now - counts.inbox_oldest_at
         limits = await thresholds(self._store)
         lately = await reading.figures(self._store, now - LETTERS, now)
+        said = await incidents.orchestrators(self._store)
         self._published = lately.sent.keys() - {OTHER, topics_of.CONTROL}
         conditions = [
             *alert.burning(evaluations),
             *alert.stuck(counts.overdue, oldest / SECOND, limits),
-            *alert.untaken(in_vain(await incidents.orchestrators(self._store), now)),
+            *alert.untaken(in_vain(said, now)),
             *alert.dying(lately, limits),
             *alert.lagging(await reading.figures(self._store, now - LAG, now), limits),
+            *([] if self._exact else alert.late(unanswered(said, now), limits, now)),
         ]
         await alerts.update(self._store, conditions, now, self._announce)
 
@@ -112,16 +117,14 @@ class Duties:
         if not await incidents.open_ones(self._store, now):
             return None
         self._calm = False
-        seen = await self._see(now)
         present = [each for each in said if now - each.at <= incidents.PATIENCE]
-        sight = Sight(now, present, await self._backlog(seen, now), _oldest_task(seen, now))
-        await incidents.follow_all(self._store, sight)
+        seen = await self._see(now) if self._exact else None
+        backlog, oldest = (None, None) if seen is None else (await self._backlog(seen, now), _oldest_task(seen, now))
+        await incidents.follow_all(self._store, Sight(now, present, backlog, oldest))
         return seen
 
-    async def _backlog(self, seen: Figures, now: int) -> int | None:
-        """Messages and commands that wait; None if nobody tells."""
-        if not self._transport.features.lag:
-            return None
+    async def _backlog(self, seen: Figures, now: int) -> int:
+        """Messages and commands that wait."""
         waiting = sum(lag.waiting for lag in seen.lag.values())  # what is in flight is being done
         return waiting + (await self._store.counts(now)).inbox
 

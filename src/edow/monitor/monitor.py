@@ -13,7 +13,7 @@ from typing import Protocol
 from edow.background import Background
 from edow.errors import EdowError, Unavailable
 from edow.kpi.figures import Figures
-from edow.kpi.incident import Presence
+from edow.kpi.incident import Out, Presence
 from edow.kpi.meter import Meter
 from edow.monitor import incidents
 from edow.monitor.alerts import Announce, nobody
@@ -27,7 +27,7 @@ log = logging.getLogger("edow.monitor")
 
 EVERY_SECONDS = 2.0
 LEAVE_SECONDS = 5.0
-UNBEGUN_SECONDS = 0.5  # a workflow that computes keeps nobody waiting who has to say that this process is here
+OUT_SECONDS = 0.5  # a workflow that computes keeps nobody waiting who has to say that this process is here
 SAME = 5 * SECOND  # both loops notice an outage
 TOLD = 60 * SECOND  # an outage is told of for so long after its end
 
@@ -41,7 +41,7 @@ class Measured(Protocol):
     def shards(self) -> Mapping[int, int]: ...
     @property
     def topic_names(self) -> Sequence[str]: ...
-    async def unbegun(self) -> Mapping[str, int]: ...
+    async def out(self) -> Out: ...
 
 
 class Monitor:
@@ -65,7 +65,7 @@ class Monitor:
         self._lead = Lead(store, self.process)
         self._duties = Duties(store, transport, self._topics, announce)
         self._seen: Figures | None = None  # of the topics, not stored yet
-        self._unbegun: Mapping[str, int] = {}  # as last known
+        self._out = Out()  # as last known
         self._outage_at = 0
         self._outage_until = 0
         self.more_topics: Callable[[], Iterable[str]] = tuple  # to look at, besides those that the measured knows
@@ -111,8 +111,8 @@ class Monitor:
 
     async def _look_what_waits(self) -> None:
         try:
-            async with asyncio.timeout(UNBEGUN_SECONDS):
-                self._unbegun = await self._measured.unbegun()
+            async with asyncio.timeout(OUT_SECONDS):
+                self._out = await self._measured.out()
         except TimeoutError:
             pass
 
@@ -131,7 +131,8 @@ class Monitor:
             progress_at=meter.progress_at,
             outage_at=self._outage_at if now < self._outage_until + TOLD else 0,
             heard_at=meter.heard_at,
-            unbegun=dict(self._unbegun),
+            unbegun=dict(self._out.unbegun),
+            unanswered=dict(self._out.unanswered),
             served=self._duties.served(now),
         )
 

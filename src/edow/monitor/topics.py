@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures, Lag
-from edow.transport.contract import GroupStats, PartitionStats, TopicStats, Transport
+from edow.transport.contract import GroupStats, TopicStats, Transport
+
+FEW = 10  # messages below which a partition's share says nothing
 
 log = logging.getLogger("edow.monitor")
 
@@ -15,7 +17,7 @@ log = logging.getLogger("edow.monitor")
 async def look(transport: Transport, names: Sequence[str], now: int) -> Figures:
     """How much waits; nothing where the broker does not tell."""
     figures = Figures()
-    if transport.features.lag:
+    if transport.features.waiting:
         for stats in await _described(transport, names):
             for group in stats.groups:
                 if group.waiting or group.in_flight or group.published:
@@ -36,9 +38,8 @@ async def _described(transport: Transport, names: Sequence[str]) -> list[TopicSt
 
 
 def _lag(topic: str, group: GroupStats, now: int) -> Lag:
-    hottest = max(group.partitions, key=_weight, default=None)
-    total = sum(map(_weight, group.partitions))
-    spread = hottest is not None and total > 0
+    few = sum(each.weight for each in group.partitions) < FEW
+    hottest, share = (None, None) if few or group.hottest is None else group.hottest
     return Lag(
         topic=topic,
         group=group.group,
@@ -47,10 +48,6 @@ def _lag(topic: str, group: GroupStats, now: int) -> Lag:
         oldest=None if group.oldest_at is None else max(0, now - group.oldest_at),
         published=group.published,
         partitions=len(group.partitions),
-        hottest=hottest.partition if hottest is not None and spread else None,
-        share=round(_weight(hottest) / total, 3) if hottest is not None and spread else None,
+        hottest=hottest,
+        share=share,
     )
-
-
-def _weight(partition: PartitionStats) -> int:
-    return partition.waiting if partition.published is None else partition.published

@@ -6,7 +6,7 @@ The I/O side may ask which executions are in memory; it never touches a machine.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from itertools import islice
 
@@ -15,6 +15,7 @@ import msgspec
 from edow.engine.decision import Decision, EngineInput, Tick
 from edow.engine.limits import Limits
 from edow.engine.machine import Machine
+from edow.kpi.incident import Out
 from edow.model import history, inbox, topics
 from edow.model.execution import ENDED, Execution
 from edow.orchestrator.draft import HORIZON_US, Draft, Farewell, Hot, blind
@@ -72,14 +73,17 @@ class Decider:
         draft.finish()
         return draft
 
-    def unbegun(self, now: int) -> dict[str, int]:
-        """By task topic, since when the longest waiting attempt in memory has been out and no worker is at it."""
+    def out(self, now: int) -> Out:
+        """Attempts of what is in memory that nobody has answered."""
+        counts: Counter[str] = Counter()
         oldest: dict[str, int] = {}
         for entry in self._hot.values():
             if not entry.ended:
-                for topic, since in entry.machine.unbegun(now):
-                    oldest[topic] = min(since, oldest.get(topic, since))
-        return {topics.task_topic(name): since for name, since in oldest.items()}
+                for name, since in entry.machine.out(now):
+                    counts[name] += 1
+                    if since is not None:
+                        oldest[name] = min(since, oldest.get(name, since))
+        return Out(*({topics.task_topic(name): each for name, each in found.items()} for found in (counts, oldest)))
 
     def must_refresh(self, work: Work, renewed: Iterable[str]) -> bool:
         """Whether `refresh` would drop anything. `renewed`: executions told to start or to resume."""

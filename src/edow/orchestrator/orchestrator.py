@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from edow.engine import guard
 from edow.engine.limits import Limits
 from edow.errors import Bug, InvalidInput, LeaseLost, TransportUnavailable, Unavailable
+from edow.kpi.incident import Out
 from edow.kpi.meter import Meter
 from edow.model import topics
 from edow.model.execution import Execution
@@ -97,9 +98,9 @@ class Orchestrator:
         """Shards held now, with their epochs."""
         return self._cycle.leases
 
-    async def unbegun(self) -> Mapping[str, int]:
-        """By task topic, since when the longest waiting attempt in memory has been out and no worker is at it."""
-        return await self._mind.ask(self._decider.unbegun, self._now()) if self._mind.running else {}
+    async def out(self) -> Out:
+        """Attempts that nobody has answered, of the executions in memory."""
+        return await self._mind.ask(self._decider.out, self._now()) if self._mind.running else Out()
 
     @property
     def slow_computations(self) -> int:

@@ -107,7 +107,7 @@ class Outgoing:
         try:
             await self.ensure(names)
             lag: dict[str, GroupStats | None] = {}
-            if self._transport.features.lag:
+            if self._transport.features.lag:  # a count that is only about right must not decide
                 lag = {stats.topic: _workers(stats) for stats in await self._transport.describe(sorted(names))}
             lost = [each.message for each in suspects if _is_lost(each, lag.get(each.message.topic), now)]
             if lost:
@@ -151,7 +151,7 @@ def _is_lost(suspect: Suspect, group: GroupStats | None, now: int) -> bool:
     worker that runs it would have said so. At every look would be too much: where so many wait that they wait for
     longer than that, more would be published again than is done, and nothing would ever be.
     """
-    if group is not None and not group.waiting + group.in_flight:
+    if group is not None and not group.left:
         return True
     if group is None or group.oldest_at is None:
         looks = (now - suspect.published_at) // steps.LAST_LOOK

@@ -19,6 +19,7 @@ import msgspec
 from edow.model.message import Message
 
 Mode = Literal["shared", "exclusive", "broadcast"]
+Told = Literal["exactly", "about", "nothing"]
 
 
 class Features(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,12 +34,18 @@ class Features(msgspec.Struct, frozen=True, kw_only=True):
     exclusive: bool  # mode "exclusive" is supported
     broadcast: bool  # mode "broadcast" is supported
     replay: bool  # old messages can be read again
-    lag: bool  # `describe` tells lag and oldest age
+    waiting: bool  # `describe` tells how many messages wait, if only about: to be shown, nothing is decided by it
+    lag: bool  # ... and tells exactly what waits, what is in flight and how old the oldest is
     partitions: bool  # keys are spread over partitions that `describe` can tell apart
     max_message_bytes: int
     competing: bool = True  # any member may be given any message; else each has a share of its group's keys to itself
     ordered: bool = True  # a topic's messages without a key keep their order, too, for a member who is alone
     exclusive_ordered: bool = True  # ... and for an exclusive subscriber
+
+    @property
+    def told(self) -> Told:
+        """How well `describe` knows what waits."""
+        return "exactly" if self.lag else "about" if self.waiting else "nothing"
 
 
 class Delivery(msgspec.Struct, eq=False):
@@ -83,14 +90,33 @@ class PartitionStats(msgspec.Struct, frozen=True):
     waiting: int
     published: int | None = None
 
+    @property
+    def weight(self) -> int:
+        """Of which it has a share: all that was published, or what waits where the broker does not count that."""
+        return self.waiting if self.published is None else self.published
+
 
 class GroupStats(msgspec.Struct, frozen=True):
     group: str
     waiting: int
-    in_flight: int
+    in_flight: int | None  # None: not told
     oldest_at: int | None  # publication time of the oldest message not acked, microseconds; None: none, or not known
     published: int | None = None  # messages ever meant for this group, where the broker counts them: for rates
-    partitions: tuple[PartitionStats, ...] = ()
+    partitions: tuple[PartitionStats, ...] = ()  # where keys are spread over several
+
+    @property
+    def left(self) -> int:
+        """Not acknowledged, as far as it is told."""
+        return self.waiting + (self.in_flight or 0)
+
+    @property
+    def hottest(self) -> tuple[str, float] | None:
+        """The partition with most messages, and its share."""
+        total = sum(each.weight for each in self.partitions)
+        if not total:
+            return None
+        found = max(self.partitions, key=lambda each: each.weight)
+        return found.partition, round(found.weight / total, 3)
 
 
 class TopicStats(msgspec.Struct, frozen=True):
@@ -138,7 +164,10 @@ class Transport(Protocol):
 
     async def subscribe(self, subscription: Subscription) -> Subscriber: ...
 
-    async def describe(self, topics: Sequence[str]) -> list[TopicStats]: ...
+    async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
+        """What waits in each group of these topics. Raises InvalidInput for one that does not exist, and Unsupported
+        where `features` say that nothing is told.
+        """
 
     async def close(self) -> None:
         """Idempotent; closes its subscribers."""

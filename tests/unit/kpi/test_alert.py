@@ -3,8 +3,9 @@
 import pytest
 
 from edow.errors import InvalidInput
-from edow.kpi.alert import Thresholds, dying, lagging, stuck
+from edow.kpi.alert import Thresholds, dying, lagging, late, stuck
 from edow.kpi.figures import Figures, Lag, TaskFigures, WorkflowFigures
+from edow.kpi.waiting import Unanswered
 
 SECOND = 1_000_000
 
@@ -20,6 +21,15 @@ def test_a_backlog_is_told_by_its_age_and_if_wanted_by_its_size():
     assert not list(lagging(waits(1, 61), Thresholds(oldest_seconds=300)))
     assert not list(lagging(waits(99, 0), Thresholds(waiting=100)))
     assert len(list(lagging(waits(100, 0), Thresholds(waiting=100)))) == 1
+
+
+def test_tasks_that_wait_are_told_where_no_broker_tells_their_age():
+    """By when no worker can be at them without having said so, unless a longer time was set."""
+    out = [Unanswered("t", 3, 100 * SECOND), Unanswered("u", 900, 101 * SECOND), Unanswered("v", 1, None)]
+    found = list(late(out, Thresholds(oldest_seconds=5), 161 * SECOND))
+    assert [(each.kind, each.subject) for each in found] == [("lag", "t workers")]
+    assert "3 tasks are not answered, the oldest waits for 61 s" in found[0].message
+    assert not list(late(out, Thresholds(oldest_seconds=61), 161 * SECOND))
 
 
 def test_dead_letters_are_told_from_so_many_on_and_above_so_large_a_share():

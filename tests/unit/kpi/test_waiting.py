@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from edow.kpi.incident import Presence
-from edow.kpi.waiting import in_vain
+from edow.kpi.waiting import Unanswered, in_vain, unanswered
 
 SECOND = 1_000_000
 NOW = 1_000 * SECOND
@@ -65,3 +66,13 @@ def test_how_long_is_told():
     found = in_vain([one({"a": 20, "b": 30}, [])], NOW)
     assert found is not None
     assert (found.topics, found.seconds) == (["a", "b"], 30.0)
+
+
+def test_what_is_out_is_added_up_over_all_orchestrators_that_are_here():
+    """By topic, with the oldest that no worker is known to be at."""
+    said = [
+        msgspec.structs.replace(one({"a": 4}), unanswered={"a": 3, "b": 1}),
+        msgspec.structs.replace(one({"a": 9}), unanswered={"a": 2}),
+        msgspec.structs.replace(one({"a": 99}, at=900), unanswered={"a": 50}),
+    ]
+    assert unanswered(said, NOW) == [Unanswered("a", 5, NOW - 9 * SECOND), Unanswered("b", 1, None)]

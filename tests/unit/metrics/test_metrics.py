@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,6 +23,7 @@ from edow.kpi.keys import Keys
 from edow.kpi.meter import Meter
 from edow.kpi.slo import Objective, Tally, evaluate
 from edow.kpi.summary import summary
+from edow.kpi.waiting import Unanswered
 from edow.metrics import dashboard, table
 from edow.metrics.families import LIMITS, exposition, of_orchestrator, of_system, of_worker
 from edow.metrics.server import MetricsServer
@@ -62,6 +64,7 @@ def snapshot() -> Snapshot:
         at=10 * SECOND,
         counts=Counts({"running": 2}, 1, 3, 4 * SECOND, 0, 5, 0, 0),
         orchestrators=1,
+        unanswered=[Unanswered("t", 5, 8 * SECOND)],
         figures=Figures(lag={"a": Lag("t", "workers", 7, 2, 3 * SECOND, 90, 4, "3", 0.75)}),
         summary=summary(with_keys(figures()), 300.0, Prices(worker_hour=3600.0)),
         evaluations=[evaluate(objective, Tally(8, 10), lambda _: Tally(8, 10))],
@@ -117,6 +120,8 @@ def test_the_values_are_the_figures():
     assert found["edow_schedule_late_seconds_sum", ("nightly",)] == 3.0
     assert found["edow_schedule_missed_total", ("nightly",)] == 2
     assert found["edow_topic_oldest_seconds", ("t", "workers")] == 3.0
+    assert found["edow_tasks_unanswered", ("t",)] == 5
+    assert found["edow_tasks_unbegun_seconds", ("t",)] == 2.0
     assert found["edow_topic_published_total", ("t", "workers")] == 90
     assert found["edow_hot_partition_share", ("t", "workers")] == 0.75
     assert found["edow_hot_key_share", ("t",)] == 0.75
@@ -127,6 +132,17 @@ def test_the_values_are_the_figures():
     assert found["edow_last_recovery_seconds", ()] == 4.0
     assert found["edow_incidents_open", ()] == 1
     assert found["edow_healed_total", ()] == 2
+
+
+def test_what_the_broker_does_not_tell_is_no_sample():
+    """A zero would be a lie."""
+    lag = {"a": Lag("t", "workers", 7, None), "b": Lag("u", "workers", 0, 0)}
+    found = samples(exposition(of_system(msgspec.structs.replace(snapshot(), figures=Figures(lag=lag)))))
+    assert found["edow_topic_waiting", ("t", "workers")] == 7
+    assert found["edow_topic_oldest_seconds", ("u", "workers")] == 0
+    assert (
+        not {("edow_topic_in_flight", ("t", "workers")), ("edow_topic_oldest_seconds", ("t", "workers"))} & found.keys()
+    )
 
 
 def test_nothing_measured_is_told_without_error():

@@ -20,6 +20,7 @@ FEATURES = Features(
     exclusive=True,
     broadcast=True,
     replay=False,
+    waiting=False,
     lag=False,
     partitions=False,
     max_message_bytes=1_000_000,

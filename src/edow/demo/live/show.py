@@ -208,7 +208,7 @@ class Show:
 
     async def _lag(self) -> int | None:
         """Tasks that wait for a worker."""
-        if not self._transport.features.lag:
+        if not self._transport.features.waiting:
             return None
         try:
             found = await self._transport.describe([topics.task_topic("default")])

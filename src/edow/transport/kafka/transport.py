@@ -52,6 +52,7 @@ class KafkaTransport:
             exclusive=True,
             broadcast=True,
             replay=True,
+            waiting=True,
             lag=True,
             partitions=True,
             max_message_bytes=settings.max_message_bytes,

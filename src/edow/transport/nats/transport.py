@@ -47,6 +47,7 @@ class NatsTransport:
             exclusive=True,
             broadcast=True,
             replay=False,
+            waiting=True,
             lag=True,
             partitions=self._options.partitions > 0,
             max_message_bytes=self._publisher.max_message_bytes,

@@ -54,6 +54,7 @@ class PostgresTransport:
             exclusive=True,
             broadcast=True,
             replay=False,
+            waiting=True,
             lag=True,
             partitions=False,
             max_message_bytes=database.settings.max_message_bytes,

@@ -32,6 +32,7 @@ class PubsubTransport:
         exclusive=True,
         broadcast=True,
         replay=False,
+        waiting=False,
         lag=False,
         partitions=False,
         max_message_bytes=MOST_BYTES,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from aiormq.abc import AbstractChannel
 from pamqp.common import FieldTable
 
-from edow.transport.contract import TopicSpec
+from edow.model.topics import groups_of
+from edow.transport.contract import GroupStats, PartitionStats, TopicSpec, TopicStats
 from edow.transport.rabbitmq.link import Link, close_channel
-from edow.transport.rabbitmq.names import Names
+from edow.transport.rabbitmq.names import NO_KEY, Names
 
 BROADCAST_MOST = 10_000  # messages that wait for a listener that does not listen; the oldest are dropped beyond that
 
@@ -80,6 +81,29 @@ class Topology:
         queue = self.names.queue(topic, group)
         async with self._channel(f"looking for group {group!r} of topic {topic!r}") as channel:
             await channel.queue_declare(queue, passive=True)
+
+    async def count(self, topics: Sequence[str]) -> list[TopicStats]:
+        """How many messages wait in the queues of each group. RabbitMQ does not say which groups a topic has: counted
+        are those that were made here, or else EDOW's own. Raises InvalidInput for one that is not there.
+        """
+        channel = await self._link.channel()  # of its own: the server closes it when there is no such queue
+        try:
+            return [TopicStats(topic, await self._count(channel, topic)) for topic in topics]
+        finally:
+            await close_channel(channel)
+
+    async def _count(self, channel: AbstractChannel, topic: str) -> list[GroupStats]:
+        groups = sorted(self._wanted.get(topic) or groups_of(topic))
+        return [await self._count_of(channel, topic, group) for group in groups]
+
+    async def _count_of(self, channel: AbstractChannel, topic: str, group: str) -> GroupStats:
+        waiting: dict[str, int] = {}
+        async with self._link.answer(f"counting what waits for group {group!r} of topic {topic!r}"):
+            for key in self.names.routing_keys(topic):
+                found = await channel.queue_declare(self.names.queue(topic, group, key), passive=True)
+                waiting[key] = found.message_count or 0
+        partitions = [PartitionStats(key.removeprefix("k"), count) for key, count in waiting.items() if key != NO_KEY]
+        return GroupStats(group, sum(waiting.values()), None, None, partitions=tuple(partitions))
 
     def _has(self, spec: TopicSpec) -> bool:
         return spec.name in self._wanted and self._wanted[spec.name].issuperset(spec.groups)

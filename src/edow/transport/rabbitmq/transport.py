@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from edow.address import Address
-from edow.errors import Closed, InvalidInput, Unsupported
+from edow.errors import Closed, InvalidInput
 from edow.model.message import Message
 from edow.transport.contract import Features, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.rabbitmq.lane import Lane
@@ -42,8 +42,9 @@ class RabbitTransport:
             exclusive=True,
             broadcast=True,
             replay=False,
-            lag=False,
-            partitions=False,
+            waiting=True,
+            lag=False,  # it tells clients neither what is in hand nor since when
+            partitions=options.partitions > 0,
             max_message_bytes=options.max_message_bytes,
         )
         self._out = Link(server, "publishing")
@@ -117,12 +118,10 @@ class RabbitTransport:
         ]
 
     async def describe(self, topics: Sequence[str]) -> list[TopicStats]:
-        """Raises Unsupported: clients are told how many messages wait, but not how many are in hand or since when."""
+        """See the contract. What members have fetched and not handed out yet is not counted as waiting."""
         self._check_open()
-        raise Unsupported(
-            f"{self._in}: RabbitMQ does not tell its clients what is in flight: ask the server, with "
-            "`rabbitmqctl list_queues name messages_ready messages_unacknowledged` or its management console"
-        )
+        await self._topology.look_for(topics)
+        return await self._topology.count(topics)
 
     def _check_open(self) -> None:
         if not self._is_open:

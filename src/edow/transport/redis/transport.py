@@ -47,6 +47,7 @@ class RedisTransport:
             exclusive=True,
             broadcast=True,
             replay=False,
+            waiting=True,
             lag=True,
             partitions=False,
             max_message_bytes=settings.max_message_bytes,

@@ -57,6 +57,7 @@ class SqliteTransport:
             exclusive=True,
             broadcast=True,
             replay=False,
+            waiting=True,
             lag=True,
             partitions=False,
             max_message_bytes=max_message_bytes,

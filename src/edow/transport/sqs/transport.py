@@ -36,6 +36,7 @@ class SqsTransport:
             exclusive=True,
             broadcast=options.sns != "none",
             replay=False,
+            waiting=True,
             lag=False,  # SQS counts approximately, and does not tell the age of what it holds
             partitions=False,
             max_message_bytes=options.max_message_bytes,
@@ -96,7 +97,12 @@ class SqsTransport:
         """See the contract. The numbers are SQS's approximations; it does not tell how old the oldest message is."""
         self._check_open()
         await self._topics.know(topics)
-        return [TopicStats(topic, await self._group_stats(topic)) for topic in topics]
+        try:
+            stats = await asyncio.gather(*map(self._group_stats, topics))
+        except Rejected as problem:
+            self._topics.forget(topics)
+            raise InvalidInput(f"cannot count what waits in {', '.join(topics)}: {problem}") from problem
+        return [TopicStats(topic, groups) for topic, groups in zip(topics, stats, strict=True)]
 
     async def _subscriber(self, subscription: Subscription) -> SqsSubscriber:
         topics, listening = subscription.topics, None

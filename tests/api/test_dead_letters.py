@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from edow.client.endpoints import EndpointSpec
 from edow.model.failure import Failure
 from edow.store.contract import Commit, DeadLetter
+from edow.trigger.given_up import letter_of
+from edow.trigger.outgoing import Sending
 from tests.api.serving import Api
 
 LETTERS = "/api/v1/dead-letters"
@@ -72,3 +75,26 @@ async def test_letters_are_redriven_and_discarded(each: Api):
     assert (await http.post(f"{LETTERS}/discard", json={"which": {}} | why)).status_code == 400
     actions = [entry["action"] for entry in (await http.get("/api/v1/audit")).json()["entries"]]
     assert actions == ["dead_letter.discard", "dead_letter.discard", "dead_letter.redrive"]
+
+
+async def test_webhooks_that_were_given_up_are_sent_again(each: Api):
+    """One by its letter's id, some by where they belong, or all of an endpoint."""
+    await each.client.endpoints().create(EndpointSpec(name="shop", url="https://shop.example/hook"))
+    sendings = [Sending(f"msg_{n}", "shop", "t", msgspec.Raw(b'{"n":1}'), 1, 12) for n in range(4)]
+    letters = [letter_of(sending, "it was not taken for days", n) for n, sending in enumerate(sendings)]
+    await each.system.store.commit(Commit(leases={}, dead_letters=letters))
+    http = each.http()
+    found = (await http.get(LETTERS, params={"source": "endpoint/shop"})).json()["letters"]
+    assert [letter["args"]["id"] for letter in found] == [f"msg_{n}" for n in range(4)]
+    assert (await http.get("/api/v1/endpoints/shop")).json()["given_up"] == 4
+    [group] = (await http.get("/api/v1/dead-letter-groups")).json()
+    assert (group["source"], group["count"]) == ("endpoint/shop", 4)
+    aside = {"which": {"ids": [found[1]["id"]]}, "reason": "of no use"}
+    assert (await http.post(f"{LETTERS}/set-aside", json=aside)).json() == {"letters": 1}
+    one = {"which": {"ids": [found[0]["id"]]}}
+    assert (await http.post(f"{LETTERS}/redrive", json=one)).json() == {"letters": 1}
+    assert (await http.post(f"{LETTERS}/redrive", json=one)).status_code == 409
+    assert (await http.post("/api/v1/endpoints/shop/send-again")).json() == {"letters": 2}
+    assert (await http.post(f"{LETTERS}/redrive", json={"which": {"source": "endpoint/shop"}})).json() == {"letters": 0}
+    assert (await http.post("/api/v1/endpoints/none/send-again")).status_code == 404
+    assert (await http.get("/api/v1/endpoints/shop")).json()["given_up"] == 0

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+
+import msgspec
+
+from edow.app import connect_store
+from edow.store.contract import Commit
+from edow.trigger.given_up import letter_of
+from edow.trigger.outgoing import Sending
 
 CREATE = ("endpoint", "create", "shop", "--url", "https://shop.example/hook")
 
@@ -73,3 +81,37 @@ def test_what_cannot_be_is_refused(run):
         assert result.code == 1, words
         assert said in result.err, (words, result.err)
         assert "pw" not in result.err
+
+
+def give_up(*ids: str) -> None:
+    """As a sender does in the end."""
+
+    async def write() -> None:
+        store = connect_store("sqlite:///edow.db")
+        await store.open()
+        body = msgspec.Raw(b'{"type":"t","data":{"n":7}}')
+        letters = [letter_of(Sending(id, "shop", "t", body, 1, 12), "it was not taken for days", 1) for id in ids]
+        await store.commit(Commit(leases={}, dead_letters=letters))
+        await store.close()
+
+    asyncio.run(write())
+
+
+def test_what_was_given_up_is_listed_and_sent_again(run):
+    """One that is named, or all of an endpoint; the desk says how."""
+    run(*CREATE)
+    give_up("msg_1", "msg_2", "msg_3")
+    assert "3: edow dlq list --source endpoint/shop" in run("endpoint", "show", "shop").out
+    assert json.loads(run("endpoint", "list", "--json").out)[0]["given_up"] == 3
+    listed = json.loads(run("dlq", "list", "--source", "endpoint/shop", "--json").out)
+    assert [each["args"]["body"]["data"] for each in listed] == [{"n": 7}] * 3
+    assert "edow dlq redrive --source endpoint/shop" in run("dlq", "groups").err
+    assert run("dlq", "list", "--source", "endpoint/sho").err.startswith("no dead letters match")
+    assert run("dlq", "redrive", listed[0]["id"]).out == "redriven 1 dead letter\n"
+    assert run("endpoint", "send-again", "shop").out == "2 messages for endpoint shop will be sent again\n"
+    assert json.loads(run("endpoint", "send-again", "shop", "--json").out) == {"name": "shop", "sent_again": 0}
+    assert run("endpoint", "show", "shop").out.split()[-3:] == ["given", "up", "none"]
+    entries = json.loads(run("audit", "--action", "endpoint.send_again", "--json").out)
+    assert [(each["target"], each["parameters"]["letters"]) for each in entries] == [("shop", 0), ("shop", 2)]
+    result = run("dlq", "redrive", "--source", "endpoint/shop", "--stages", "1")
+    assert (result.code, "--stages goes with" in result.err) == (1, True)

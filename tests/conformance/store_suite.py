@@ -22,6 +22,7 @@ from edow.model.execution import ENDED, Execution, Parent, Standing, Status, sha
 from edow.model.failure import PAUSED, Failure
 from edow.model.message import Message
 from edow.store.contract import (
+    LETTER,
     Answer,
     Append,
     CommandRequest,
@@ -883,6 +884,89 @@ class StoreSuite:
             ("c", b"3", T0 + 1),
         ]
         assert await store.dead_letters_list(DeadLetterFilter()) == []
+
+    async def test_a_letter_is_closed_with_what_is_done_about_it_or_neither(self, store: Store) -> None:
+        """Records and requests are written only if it still waits: of all who look at it one acts on it."""
+        letters = [dead_letter("", "x" * 200 + str(n), id="poison/" + "x" * 200 + str(n)) for n in range(3)]
+        await store.commit(Commit(leases={}, dead_letters=letters))
+        await store.dead_letters_set_aside([letters[0].id], "later")
+        closed = [LetterState(each.id, "redriven", "sent") for each in letters]
+
+        async def act(key: str, *closed: LetterState) -> None:
+            await store.records_put([Put("k", key, b"1", 0)], T0, [start(store, key)], closed, all_or_nothing=True)
+
+        await act("a", *closed[:2])
+        for late in (closed[1:], [closed[2], LetterState("missing", "redriven")]):
+            with pytest.raises(RecordChanged) as raised:
+                await act("b", *late)
+            assert (raised.value.kind, raised.value.key in (closed[1].id, "missing")) == (LETTER, True)
+        with pytest.raises(RecordChanged, match="record k/a"):
+            await store.records_put([Put("k", "a", b"1", 0)], T0, letters=closed[2:])
+        with pytest.raises(NotAccepted):
+            await store.records_put([], T0, [start(store, "a", "reject")], closed[2:], all_or_nothing=True)
+        found = {each.id: each for each in await store.dead_letters_list(DeadLetterFilter(state=None, aside=None))}
+        assert [(found[each.id].state, found[each.id].reason) for each in letters] == [
+            *[("redriven", "sent")] * 2,
+            ("parked", ""),
+        ]
+        assert [each.key for each in await store.records_list(RecordFilter("k"))] == ["a"]
+        assert [row is not None for row in await store.executions_get(["a", "b"])] == [True, False]
+        await store.records_put([], T0, letters=closed[2:])
+        assert await store.dead_letters_list(DeadLetterFilter()) == []
+
+    async def test_of_several_who_act_on_a_letter_one_does(self, open_store: Open) -> None:
+        """At the same moment, in several processes."""
+        stores = [await open_store() for _ in range(3)]
+        ids = [f"poison/{n}" for n in range(5)]
+        letters = [dead_letter("", id, id=id) for id in ids]
+        await stores[0].commit(Commit(leases={}, dead_letters=letters))
+
+        async def act(number: int, store: Store) -> int:
+            try:
+                closed = [LetterState(id, "redriven", str(number)) for id in (ids if number % 2 else ids[::-1])]
+                await store.records_put([Put("k", str(number), b"1")], T0, letters=closed)
+            except RecordChanged:
+                return 0
+            return 1
+
+        assert sum(await asyncio.gather(*(act(number, stores[number % 3]) for number in range(9)))) == 1
+        assert len(await stores[0].records_list(RecordFilter("k"))) == 1
+
+    async def test_letters_of_no_execution_are_found_by_where_they_came_from(self, store: Store) -> None:
+        """By the whole name; those of executions are not meant."""
+        steps = ["endpoint/a@1", "endpoint/a@2", "endpoint/ab@1", "trigger/a@1"]
+        letters = [dead_letter("", step, id=f"poison/{step}", task="") for step in steps]
+        await store.commit(Commit(leases={}, dead_letters=[*letters, dead_letter("e", "endpoint/a@9")]))
+        found = await store.dead_letters_list(DeadLetterFilter(source="endpoint/a"))
+        assert [each.step for each in found] == steps[:2]
+        assert {each.source for each in found} == {"endpoint/a"}
+        assert await store.dead_letters_list(DeadLetterFilter(source="endpoint")) == []
+
+    async def test_letters_of_no_execution_leave_when_they_are_old(self, store: Store) -> None:
+        """The oldest first, as many as asked, acted on or not; but not those of executions, nor those set aside."""
+        letters = [dead_letter("", str(n), id=f"poison/{n}", at=T0 + n) for n in range(6)]
+        await store.commit(Commit(leases={}, dead_letters=[*letters, dead_letter("a", "s", at=T0)]))
+        await store.dead_letters_set_aside(["poison/0", "poison/1"], "later")
+        await store.dead_letters_close(["poison/1", "poison/2"], "discarded", "seen")
+        assert await store.dead_letters_purge(T0 + 5, 2) == 2
+        assert await store.dead_letters_purge(T0 + 5, 9) == 2
+        assert await store.dead_letters_purge(T0 + 5, 9) == 0
+        left = await store.dead_letters_list(DeadLetterFilter(state=None, aside=None))
+        assert {each.id for each in left} == {"poison/0", "poison/5", "a/1/s"}
+
+    async def test_a_commit_whose_record_was_changed_applies_nothing(self, store: Store) -> None:
+        """It says which."""
+        await store.records_put([Put("k", "a", b"1")], T0)
+        letter = dead_letter("", "x", id="poison/x")
+        with pytest.raises(RecordChanged, match="record k/a"):
+            await store.commit(Commit(leases={}, dead_letters=[letter], records=[Put("k", "a", None, 7)]))
+        assert await store.dead_letters_list(DeadLetterFilter()) == []
+        [record] = await store.records_list(RecordFilter("k"))
+        await store.commit(Commit(leases={}, dead_letters=[letter], records=[Put("k", "a", None, record.version)]))
+        assert (await store.dead_letters_list(DeadLetterFilter()), await store.records_list(RecordFilter("k"))) == (
+            [letter],
+            [],
+        )
 
     # the whole
 

@@ -23,11 +23,12 @@ from edow.model.message import Message
 from edow.monitor import alerts, incidents, reading
 from edow.monitor.duties import Duties
 from edow.monitor.keeper import Keeper
-from edow.store.contract import Put, RecordFilter, Store
+from edow.store.contract import DeadLetterFilter, Put, RecordFilter, Store
 from edow.transport.contract import TopicSpec
 from edow.trigger.action import Action
 from edow.trigger.events import TRIGGERS, Trigger
 from edow.trigger.outgoing import ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
+from edow.trigger.poison import Buried, bury
 from edow.trigger.sender import Sender
 from tests.integration.system import QUICK, registry_of, until
 
@@ -215,6 +216,16 @@ async def test_what_has_expired_leaves(system: System) -> None:
     await system.store.records_put([*puts, Put("view", "new", b"{}", None, at + HOUR * SECOND)], at)
     await system.orchestrator(**QUICK)._housekeeper.purge_once()
     assert [each.key for each in await system.store.records_list(RecordFilter("view"))] == ["new"]
+
+
+async def test_letters_of_no_execution_leave_after_a_while(system: System) -> None:
+    """Nobody's execution takes them along: an orchestrator's housekeeping does, once they are old."""
+    month = 30 * 24 * HOUR * SECOND
+    for body, at in (b"old", now() - month - HOUR * SECOND), (b"new", now() - month + HOUR * SECOND):
+        await bury(system.store, Buried("trigger/t", "trigger t", body), "no JSON", at)
+    await system.orchestrator(**QUICK)._housekeeper.purge_once()
+    [left] = await system.store.dead_letters_list(DeadLetterFilter())
+    assert left.at > now() - month
 
 
 async def test_a_store_that_was_away_is_an_incident(system: System) -> None:

@@ -595,6 +595,9 @@ class Slow:
         self.left -= purged
         return purged
 
+    async def dead_letters_purge(self, failed_before: int, limit: int) -> int:
+        return 0
+
     async def records_purge(self, now: int, limit: int) -> int:
         return 0
 

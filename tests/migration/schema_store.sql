@@ -2,6 +2,7 @@ CREATE TABLE dead_letters (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, 
 CREATE INDEX dead_letters_by_execution ON dead_letters (execution);
 CREATE INDEX dead_letters_by_group ON dead_letters (state, fingerprint, lot, at);
 CREATE INDEX dead_letters_by_state ON dead_letters (state, at);
+CREATE INDEX dead_letters_of_none ON dead_letters (at) WHERE execution = '';
 CREATE TABLE edow_schema (component TEXT PRIMARY KEY, version INTEGER);
 CREATE TABLE executions (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, workflow TEXT NOT NULL, shard INTEGER NOT NULL, run INTEGER NOT NULL, status TEXT NOT NULL, started_at INTEGER NOT NULL, wake_at INTEGER, ended_at INTEGER, events INTEGER NOT NULL, correlation TEXT NOT NULL, trace TEXT NOT NULL, result BLOB, failure BLOB, parent BLOB, progress BLOB, attributes TEXT);
 CREATE INDEX executions_by_workflow ON executions (workflow, status, started_at);

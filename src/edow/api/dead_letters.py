@@ -70,6 +70,7 @@ class DiscardLetters(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 async def list_dead_letters(  # noqa: PLR0913  # conditions
     client: Acting,
     task: Annotated[str | None, QueryParameter(description="Of this task.")] = None,
+    source: Annotated[str | None, QueryParameter(description="Of a topic, trigger/NAME or endpoint/NAME.")] = None,
     execution: Annotated[str | None, QueryParameter(description="Of this execution.")] = None,
     error: Annotated[str | None, QueryParameter(description="In the type or message of the error.")] = None,
     group: Annotated[str | None, QueryParameter(description="Of this group.")] = None,
@@ -82,6 +83,7 @@ async def list_dead_letters(  # noqa: PLR0913  # conditions
     where = DeadLetterFilter(
         execution=execution,
         task=task,
+        source=source,
         state=None if letters == "any" else letters,
         error=error,
         fingerprint=group,
@@ -111,7 +113,9 @@ ACTS = allows("operate", 404, 409)
 
 @post("/dead-letters/redrive", tags=TAGS, summary="Redrive dead letters", status_code=200, **ACTS)
 async def redrive_dead_letters(client: Acting, backend: Shared, data: JSONBody[RedriveLetters]) -> LetterCount:
-    """Run the steps again at once; `/redrives` does it in stages."""
+    """Run the steps again at once; `/redrives` does it in stages. What a trigger could not apply is applied anew, and
+    webhooks that were given up are sent again.
+    """
     which = data.which.selection()
     registry, unchecked = backend.registry, data.unchecked
     return LetterCount(letters=await client.redrive(which, data.args, registry=registry, unchecked=unchecked))

@@ -21,22 +21,25 @@ TAGS = ["dead letters"]
 
 
 class LetterChoice(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Either `ids`, or parked letters by one or more of the others."""
+    """Either `ids`, or parked letters by one or more of the others. `source`: see LetterGroupView."""
 
     ids: list[str] | None = None
     group: str | None = None
     task: str | None = None
+    source: str | None = None
     execution: str | None = None
 
     def selection(self) -> Selection:
         """Raises InvalidInput."""
-        others = [self.group, self.task, self.execution]
+        others = [self.group, self.task, self.source, self.execution]
         if bool(self.ids) == any(each is not None for each in others):
-            raise InvalidInput("nothing clear is selected; give either ids, or a group, task or execution")
+            raise InvalidInput("nothing clear is selected; give either ids, or a group, task, source or execution")
         return self.ids or self.filter()
 
     def filter(self) -> DeadLetterFilter:
-        return DeadLetterFilter(fingerprint=self.group, task=self.task, execution=self.execution, limit=LIMIT)
+        return DeadLetterFilter(
+            fingerprint=self.group, task=self.task, source=self.source, execution=self.execution, limit=LIMIT
+        )
 
 
 class SetLettersAside(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -6,6 +6,7 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
+from edow.api.desk import LetterCount
 from edow.api.routes import Acting, allows
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
 from edow.workflow.duration import seconds
@@ -47,6 +48,18 @@ async def test_endpoint(client: Acting, name: FromPath[str]) -> None:
 
 
 @post(
+    "/endpoints/{name:str}/send-again",
+    status_code=200,
+    tags=TAGS,
+    summary="Send again what was given up",
+    **allows("operate", 404),
+)
+async def send_again(client: Acting, name: FromPath[str]) -> LetterCount:
+    """All of its messages in the dead-letter desk, but for those set aside, under the ids they had."""
+    return LetterCount(letters=await client.endpoints().send_again(name))
+
+
+@post(
     "/endpoints/{name:str}/rotate",
     status_code=200,
     tags=TAGS,
@@ -64,4 +77,4 @@ async def delete_endpoint(client: Acting, name: FromPath[str]) -> None:
     await client.endpoints().delete(name)
 
 
-ROUTES = (list_endpoints, create_endpoint, show_endpoint, test_endpoint, rotate_endpoint, delete_endpoint)
+ROUTES = (list_endpoints, create_endpoint, show_endpoint, test_endpoint, send_again, rotate_endpoint, delete_endpoint)

@@ -39,13 +39,21 @@ class Which(msgspec.Struct, frozen=True):
 
     task: Annotated[str | None, typer.Option("--task", help="Of this task.")] = None
     execution: Annotated[str | None, typer.Option("--execution", help="Of this execution.")] = None
+    source: Annotated[
+        str | None, typer.Option("--source", help="Of no execution, from a topic, trigger/NAME or endpoint/NAME.")
+    ] = None
     error: Annotated[str | None, typer.Option("--error", help="Whose error's type or message contains this.")] = None
     group: desk.Group = None
 
     def letters(self) -> DeadLetterFilter:
         """Those that wait for somebody to act."""
         return DeadLetterFilter(
-            execution=self.execution, task=self.task, error=self.error, fingerprint=self.group, limit=LIMIT
+            execution=self.execution,
+            task=self.task,
+            source=self.source,
+            error=self.error,
+            fingerprint=self.group,
+            limit=LIMIT,
         )
 
 
@@ -156,7 +164,7 @@ def redrive(  # noqa: PLR0913  # options
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run the steps of dead letters again, with the same or with edited arguments.
+    """Run the steps of dead letters again, with the same or with edited arguments; send webhooks again.
 
     With --stages an orchestrator does it little by little, and stops when too many fail again.
     """
@@ -168,7 +176,7 @@ def redrive(  # noqa: PLR0913  # options
         desk.tell_trials(trials, as_json)
     elif stages is not None:
         changes, how = _changes(given, change), Stages(stages=desk.stages_of(stages), rate=rate, stop_above=stop_above)
-        if not isinstance(selection, DeadLetterFilter) or which.error is not None or everything:
+        if not isinstance(selection, DeadLetterFilter) or which.error or which.source or everything:
             raise InvalidInput("--stages goes with --group, --task or --execution")
         begun = with_client(
             store,
@@ -198,11 +206,13 @@ def discard(  # options
 
 
 def _selection(ids: list[str] | None, where: DeadLetterFilter, everything: bool) -> Selection:
-    filtered = any((where.execution, where.task, where.error)) or where.fingerprint is not None
+    filtered = any((where.execution, where.task, where.source, where.error)) or where.fingerprint is not None
     if ids and (filtered or everything):
         raise InvalidInput("give either dead letter ids or filters, not both")
     if not ids and not filtered and not everything:
-        raise InvalidInput("nothing selected; give dead letter ids, --group, --task, --execution, --error, or --all")
+        raise InvalidInput(
+            "nothing selected; give dead letter ids, --group, --task, --source, --execution, --error, or --all"
+        )
     if filtered and everything:
         raise InvalidInput("--all and a filter contradict each other; leave one out")
     return ids or where

@@ -20,6 +20,7 @@ from edow.client.redrives import Redrive
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
+from edow.trigger import given_up
 from edow.trigger.poison import SOURCE
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
@@ -55,6 +56,8 @@ def _suggestion(group: LetterGroup) -> str:
     name = group.fingerprint or "''"
     if group.newest.execution:
         return f"redrive one group carefully: edow dlq redrive --group {name} --stages 1,10"
+    if group.newest.source.startswith(given_up.SOURCE):
+        return f"once the receiver is well, send them again: edow dlq redrive --source {group.newest.source}"
     if group.newest.source.startswith(SOURCE):
         return f"mend the trigger, and let it apply them anew: edow dlq redrive --group {name}; --dry-run tells whether"
     return f"poison belongs to no execution, and can only be discarded: edow dlq discard --group {name} --reason WHY"

@@ -14,6 +14,7 @@ from edow.cli.hooks import secret_of
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
+from edow.trigger.given_up import SOURCE
 from edow.trigger.outgoing import STATUSES
 from edow.workflow.duration import seconds
 
@@ -29,6 +30,7 @@ def build() -> typer.Typer:
             "list": list_endpoints,
             "show": show,
             "test": send_ping,
+            "send-again": send_again,
             "rotate": rotate,
             "delete": delete,
         },
@@ -68,10 +70,11 @@ def create(  # noqa: PLR0913  # options
 def list_endpoints(store: options.Store = None, as_json: options.Json = False) -> None:
     """List endpoints, with what became of their messages."""
     found = with_client(store, lambda client: client.endpoints().list())
-    table = output.table("name", "url", "workflows", "messages", flexible=("url",))
+    table = output.table("name", "url", "workflows", "messages", "given up", right=("given up",), flexible=("url",))
 
     def row(each: EndpointView) -> tuple[str, ...]:
-        return each.name, each.url, ", ".join(each.workflows) or "none", counted(each.counts)
+        told = ", ".join(each.workflows) or "none"
+        return each.name, each.url, told, counted(each.counts), f"{each.given_up:,}"
 
     answer_all(found, table, row, "there are no endpoints; `edow endpoint create` makes one", as_json)
 
@@ -85,6 +88,13 @@ def send_ping(name: Name, store: options.Store = None, as_json: options.Json = F
     """Send an endpoint a message of the type `ping`, by the next orchestrator that looks."""
     with_client(store, lambda client: client.endpoints().test(name))
     answer({"name": name, "enqueued": True}, f"a ping for endpoint {name} is enqueued", as_json)
+
+
+def send_again(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
+    """Send again all messages that were given up; they wait in the dead-letter desk."""
+    count = with_client(store, lambda client: client.endpoints().send_again(name))
+    said = f"{count:,} message{'' if count == 1 else 's'} for endpoint {name} will be sent again"
+    answer({"name": name, "sent_again": count}, said, as_json)
 
 
 def rotate(
@@ -128,5 +138,12 @@ def _print(view: EndpointView, as_json: bool) -> None:
         "statuses": ", ".join(view.statuses),
         "results": "sent, too" if view.results else "not sent",
         "messages": counted(view.counts),
+        "given up": _given_up(view),
     }
     output.show(output.facts(facts))
+
+
+def _given_up(view: EndpointView) -> str:
+    if not view.given_up:
+        return "none"
+    return f"{view.given_up:,}: edow dlq list --source {SOURCE}{view.name}, edow endpoint send-again {view.name}"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 import msgspec
 
 from edow.client.definitions import Definitions
+from edow.client.letters import CHUNK, LIMIT, select_letters
 from edow.client.link import Link
+from edow.client.resending import send_again
 from edow.errors import InvalidInput
+from edow.store.contract import DeadLetterFilter
 from edow.trigger import outgoing, references
+from edow.trigger.given_up import SOURCE, sending_in
 from edow.trigger.outgoing import ENDPOINTS, OUTCOMES, OUTGOING, STATUSES, Endpoint
 from edow.trigger.schedules.definition import utc
 from edow.trigger.tally import Recent, latest, shown, totals
 
 KEEP_SECONDS = 86_400.0
 MOST_KEEP_SECONDS = 90 * 86_400
+MOST_GROUPS = 500  # of dead letters, looked through for those of endpoints
 
 
 class EndpointSpec(msgspec.Struct, kw_only=True, frozen=True):
@@ -40,7 +46,10 @@ class RetiringView(msgspec.Struct, frozen=True):
 
 
 class EndpointView(msgspec.Struct, kw_only=True, frozen=True):
-    """An endpoint as it is shown: where its secrets are, not what they are; and what became of its messages."""
+    """An endpoint as it is shown: where its secrets are, not what they are; and what became of its messages.
+
+    `given_up`: how many wait in the dead-letter desk, from where they can be sent again.
+    """
 
     name: str
     url: str
@@ -50,6 +59,7 @@ class EndpointView(msgspec.Struct, kw_only=True, frozen=True):
     statuses: list[str]
     results: bool
     counts: dict[str, int]
+    given_up: int
 
 
 class MadeEndpoint(EndpointView, kw_only=True, frozen=True):
@@ -77,13 +87,13 @@ class Endpoints:
             results=spec.results,
         ).checked()
         await self._all.make(endpoint.name, endpoint, {"workflows": ", ".join(spec.workflows)[:200]})
-        return _made(_view(endpoint, {}, self._link.clock()), made_up)
+        return _made(_view(endpoint, {}, 0, self._link.clock()), made_up)
 
     async def list(self) -> list[EndpointView]:
         """All of them, by name."""
-        counts = await totals(self._link.store, "endpoints")
+        counts, given_up = await totals(self._link.store, "endpoints"), await self._given_up()
         now = self._link.clock()
-        return [_view(endpoint, counts.get(endpoint.name, {}), now) for endpoint in await self._all.list()]
+        return [_view(each, counts.get(each.name, {}), given_up[each.name], now) for each in await self._all.list()]
 
     async def get(self, name: str) -> EndpointView:
         """Raises NotFound."""
@@ -107,6 +117,20 @@ class Endpoints:
         puts = outgoing.message(endpoint.name, "ping", {}, self._link.clock())
         await self._link.act("endpoint.test", name, {}, puts=puts)
 
+    async def send_again(self, name: str) -> int:
+        """All of its messages that were given up, but for those set aside, under the ids they had; how many, at most
+        LIMIT. Raises NotFound.
+        """
+        await self._all.get(name)
+        where = DeadLetterFilter(source=SOURCE + name, limit=LIMIT)
+        letters = [each for each in await select_letters(self._link, where) if sending_in(each) is not None]
+        count = 0
+        for at in range(0, len(letters), CHUNK):
+            count += await send_again(self._link, letters[at : at + CHUNK], "endpoint.send_again", name)
+        if not count:
+            await self._link.act("endpoint.send_again", name, {"letters": 0})
+        return count
+
     async def recent(self, name: str | None = None) -> Mapping[str, Sequence[Recent]]:
         """What its last messages came to, the newest first, by name; of all, or of one."""
         return await latest(self._link.store, "endpoints", name)
@@ -117,14 +141,24 @@ class Endpoints:
 
     async def _seen(self, endpoint: Endpoint) -> EndpointView:
         counts = await totals(self._link.store, "endpoints", endpoint.name)
-        return _view(endpoint, counts.get(endpoint.name, {}), self._link.clock())
+        given_up = (await self._given_up())[endpoint.name]
+        return _view(endpoint, counts.get(endpoint.name, {}), given_up, self._link.clock())
+
+    async def _given_up(self) -> Counter[str]:
+        """How many messages wait for somebody to send them again, by endpoint."""
+        found: Counter[str] = Counter()
+        for group in await self._link.store.dead_letters_groups(False, MOST_GROUPS):
+            source = group.newest.source
+            if source.startswith(SOURCE):
+                found[source.removeprefix(SOURCE)] += group.count
+        return found
 
 
 def _made(view: EndpointView, new_secret: str | None) -> MadeEndpoint:
     return MadeEndpoint(**{name: getattr(view, name) for name in view.__struct_fields__}, new_secret=new_secret)
 
 
-def _view(endpoint: Endpoint, counts: Mapping[str, int], now: int) -> EndpointView:
+def _view(endpoint: Endpoint, counts: Mapping[str, int], given_up: int, now: int) -> EndpointView:
     retiring = [each for each in endpoint.retiring if each.until > now]
     return EndpointView(
         name=endpoint.name,
@@ -135,4 +169,5 @@ def _view(endpoint: Endpoint, counts: Mapping[str, int], now: int) -> EndpointVi
         statuses=list(endpoint.statuses),
         results=endpoint.results,
         counts=shown(counts, OUTCOMES),
+        given_up=given_up,
     )

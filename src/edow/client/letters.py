@@ -13,11 +13,15 @@ import msgspec
 
 from edow.client.audit import Value
 from edow.client.link import Link
+from edow.client.resending import send_again
 from edow.client.starting import parameters
 from edow.errors import EdowError, InvalidInput, NotFound, WrongState
 from edow.model import inbox
 from edow.store.contract import Answer, CommandRequest, DeadLetter, DeadLetterFilter, Request
+from edow.trigger import given_up
 from edow.trigger.again import Anew
+from edow.trigger.given_up import sending_in
+from edow.trigger.outgoing import is_endpoint
 from edow.trigger.poison import message_in
 from edow.workflow.registry import Registry
 
@@ -27,7 +31,8 @@ Args = Mapping[str, object] | Callable[[DeadLetter], Mapping[str, object]]
 Selection = DeadLetterFilter | Sequence[str] | str
 """Letters by filter, by ids, or one by id."""
 
-LIMIT = 10_000  # acted on by one command or request
+LIMIT = 10_000  # acted on by one command or request,
+CHUNK = 100  # in transactions of so many
 
 _WHY_NOT = {
     "raised": "the execution has already received the exception and gone on; start it again if it should be done over",
@@ -45,16 +50,16 @@ class Letters:
     async def redrive(self, which: Selection, args: Args | None, registry: Registry | None, unchecked: bool) -> int:
         """Run the steps again; how many were accepted."""
         letters = await select_letters(self._link, which)
+        webhooks = [each for each in letters if sending_in(each) is not None]
         messages = [each for each in letters if message_in(each) is not None]
-        poison = next((each for each in letters if not each.execution and each not in messages), None)
+        outside = {each.id for each in (*webhooks, *messages)}
+        poison = next((each for each in letters if not each.execution and each.id not in outside), None)
         if poison is not None and not isinstance(which, DeadLetterFilter):
             raise WrongState(f"dead letter {poison.id!r} belongs to no execution and cannot be redriven; discard it")
         letters = [each for each in letters if each.execution]
-        if messages and args is not None and not letters:
-            raise InvalidInput(
-                "messages that a trigger could not apply have no arguments to change: redrive them as they are"
-            )
-        applied = await self._apply(messages) if args is None else 0
+        if outside and args is not None and not letters:
+            raise InvalidInput("messages of no execution have no arguments to change: redrive them as they are")
+        applied = await self._send_again(webhooks) + await self._apply(messages) if args is None else 0
         bodies = [_new_args(each, args, registry, unchecked) for each in letters]
         commands: list[Request] = [
             CommandRequest(each.execution, inbox.encode(inbox.Redrive(run=each.run, step=each.step, args=body)))
@@ -77,6 +82,18 @@ class Letters:
         if problems and not applied:
             raise problems[0]
         return applied
+
+    async def _send_again(self, letters: Sequence[DeadLetter]) -> int:
+        """Webhooks that were given up: many in one transaction; those that somebody else acts on meanwhile are left
+        out. Raises NotFound if the endpoints of all of them are gone.
+        """
+        sources = {each.source for each in letters}
+        there = {each for each in sources if await is_endpoint(self._link.store, each.removeprefix(given_up.SOURCE))}
+        if letters and not there:
+            raise given_up.gone(letters[0])
+        known = [each for each in letters if each.source in there]
+        chunks = [known[at : at + CHUNK] for at in range(0, len(known), CHUNK)]
+        return sum([await send_again(self._link, each, "dead_letter.redrive") for each in chunks])
 
     async def discard(self, which: Selection, reason: str) -> int:
         """Answer the steps with TaskDiscarded; poison is closed. How many were accepted."""

@@ -13,7 +13,7 @@ from litestar.response import Redirect
 from edow.api.routes import Acting, Shared
 from edow.client.desk import Stages
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, number, object_of, text
-from edow.console.letters import desk_view, group_page, letter_page
+from edow.console.letters import AGAIN, desk_view, group_page, letter_page
 from edow.console.look import Look
 from edow.errors import InvalidInput, NotFound
 from edow.store.contract import DeadLetterFilter
@@ -22,6 +22,7 @@ LIMIT = 10_000  # letters that one form acts on
 SAID = {
     "redriven": "The step runs again.",
     "applied": "Their trigger has applied them; what it still cannot apply has stayed.",
+    "sent": "They are sent by the next orchestrator that looks.",
     "discarded": "The step was answered with an error, or the message was thrown away.",
     "aside": "Set aside: they are in the parking lot until somebody brings them back, or they fail again.",
     "back": "Brought back from the parking lot.",
@@ -43,7 +44,7 @@ async def group(request: Asked, look: Looking, render: Rendering) -> Page:
     """The letters of one kind."""
     query = request.query_params
     view = await group_page(look, query.get("group", ""), query.get("aside") == "1")
-    return render.page(request, "letter_group.html", here="letters", view=view, said=_said(request))
+    return render.page(request, "letter_group.html", here="letters", view=view, again=AGAIN, said=_said(request))
 
 
 @get("/dead-letters/one", opt={"access": "read"})
@@ -54,7 +55,7 @@ async def one(request: Asked, look: Looking, render: Rendering) -> Page:
     if not found:
         raise NotFound(f"there is no dead letter {id!r}; it may have left with its execution")
     view = letter_page(look, found[0])
-    return render.page(request, "letter.html", here="letters", view=view, said=_said(request))
+    return render.page(request, "letter.html", here="letters", view=view, again=AGAIN, said=_said(request))
 
 
 @post("/dead-letters/one/{verb:str}", opt={"access": "operate"})
@@ -64,7 +65,7 @@ async def act_on_one(client: Acting, backend: Shared, look: Looking, verb: FromP
     if verb == "redrive":
         args = object_of(data, "args")
         await client.redrive(id, args, registry=backend.registry, unchecked=bool(text(data, "unchecked")))
-        return _to(look, "/dead-letters/one", id=id, said="redriven" if not text(data, "applied") else "applied")
+        return _to(look, "/dead-letters/one", id=id, said=text(data, "again") or "redriven")
     if verb == "discard":
         await client.discard(id, text(data, "reason"))
         return _to(look, "/dead-letters/one", id=id, said="discarded")
@@ -78,9 +79,9 @@ async def act_on_group(client: Acting, backend: Shared, look: Looking, verb: Fro
     if "group" not in data:
         raise InvalidInput("no group was named; choose one on the page of dead letters")
     where = DeadLetterFilter(fingerprint=fingerprint, limit=LIMIT)
-    if verb == "apply":
+    if verb == "again":
         await client.redrive(where)
-        return _to(look, "/dead-letters", said="applied")
+        return _to(look, "/dead-letters", said=text(data, "again"))
     if verb == "redrive":
         how = Stages(rate=number(data, "rate", 10.0), stop_above=number(data, "stop_above", 20.0) / 100)
         change, unchecked = object_of(data, "change"), bool(text(data, "unchecked"))

@@ -25,6 +25,7 @@ SAID = {
     "paused": "Paused: its messages wait in the broker until it is resumed.",
     "resumed": "Resumed: it goes on with the messages that wait.",
     "tested": "A ping is sent by the next orchestrator that looks.",
+    "again": "What was given up is sent by the next orchestrator that looks.",
 }
 
 
@@ -65,7 +66,7 @@ async def event_page(
 async def act(
     client: Acting, look: Looking, family: FromPath[str], name: FromPath[str], verb: FromPath[str]
 ) -> Redirect:
-    """Pause or resume a trigger; send a ping to an endpoint."""
+    """Pause or resume a trigger; send an endpoint a ping, or what was given up."""
     said = await _act(client, family_of(family), name, verb)
     look.shared.forget()
     return Redirect(f"/events/{family}/{quote(name, safe='')}?said={said}", status_code=303)
@@ -91,5 +92,8 @@ async def _act(client: Client, family: Family, name: str, verb: str) -> str:
         case "endpoints", "test":
             await client.endpoints().test(name)
             return "tested"
+        case "endpoints", "again":
+            await client.endpoints().send_again(name)
+            return "again"
         case _:
             raise InvalidInput(f"{verb!r} is nothing that can be done to {family}; see their pages")

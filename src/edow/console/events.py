@@ -36,7 +36,9 @@ class Count(msgspec.Struct, frozen=True):
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A hook, trigger or endpoint. `facts`: what it does, by name; `counts`: columns of the list."""
+    """A hook, trigger or endpoint. `facts`: what it does, by name; `counts`: columns of the list. `given_up`: messages
+    that wait in the dead-letter desk.
+    """
 
     name: str
     state: str
@@ -45,6 +47,7 @@ class Entry(msgspec.Struct, frozen=True):
     counts: list[Count]
     all_counts: list[Count]
     recent: Sequence[Recent]
+    given_up: int = 0
 
 
 class EventsView(msgspec.Struct, frozen=True):
@@ -135,7 +138,7 @@ def _endpoint(view: EndpointView, recent: Sequence[Recent]) -> Entry:
         "Results": "are sent" if view.results else "are not sent",
     }
     counts = [_count(name, view.counts.get(name, 0)) for name in OF_ENDPOINTS]
-    return Entry(view.name, "active", _address(view.url), facts, counts, counts, recent)
+    return Entry(view.name, "active", _address(view.url), facts, counts, counts, recent, view.given_up)
 
 
 OF_ENDPOINTS = ("delivered", "failed_attempt", "dead_letter")

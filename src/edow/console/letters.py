@@ -8,10 +8,15 @@ from edow.client.redrives import Redrive
 from edow.console.look import Look, now_us
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
+from edow.trigger.given_up import sending_in
 from edow.trigger.poison import message_in
 
 MOST = 200  # letters on a page
 LONGEST_ARGS = 100_000  # characters that a form offers for editing
+AGAIN = {
+    "applied": ("Apply anew", "By the trigger as it is now, once somebody has mended it"),
+    "sent": ("Send again", "Under the same id, and with all attempts, once its receiver is well"),
+}
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -43,14 +48,14 @@ class GroupPage(msgspec.Struct, frozen=True):
     letters: list[DeadLetter]
     more: bool
     change: str  # an example, for the form
-    applicable: bool  # messages that their trigger may apply anew
+    again: str  # what may be done with messages of no execution: see AGAIN
 
 
 class LetterPage(msgspec.Struct, frozen=True):
     letter: DeadLetter
     failure: Failure | None
     args: str
-    applicable: bool  # a message that its trigger may apply anew
+    again: str  # what may be done with a message of no execution: see AGAIN
     editable: str  # the arguments as they are, for the form; "": too long, or not to be seen
     masked: bool
 
@@ -79,7 +84,7 @@ async def group_page(look: Look, group: str, aside: bool) -> GroupPage:
         source="" if newest is None else newest.source,
         letters=letters[:MOST],
         more=len(letters) > MOST,
-        applicable=newest is not None and message_in(newest) is not None,
+        again="" if newest is None else _again(newest),
         change="" if newest is None else look.masking.short(newest.args, 300),
     )
 
@@ -90,8 +95,13 @@ def letter_page(look: Look, letter: DeadLetter) -> LetterPage:
     masked = _compact(look.masking.masked(body)) != _compact(msgspec.json.decode(body))
     text = msgspec.json.format(body, indent=2).decode()
     editable = "" if masked or len(text) > LONGEST_ARGS else text
-    applicable = message_in(letter) is not None
-    return LetterPage(letter, failure_of(letter), look.masking.shown(letter.args), applicable, editable, masked)
+    return LetterPage(letter, failure_of(letter), look.masking.shown(letter.args), _again(letter), editable, masked)
+
+
+def _again(letter: DeadLetter) -> str:
+    if sending_in(letter) is not None:
+        return "sent"
+    return "applied" if message_in(letter) is not None else ""
 
 
 def failure_of(letter: DeadLetter) -> Failure | None:

@@ -24,6 +24,7 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
     horizon: float = 30.0  # wake-ups nearer than this are kept in memory
     reconcile_every: float = 10.0
     purge_every: float = 60.0
-    retention: float = 7 * 86_400.0  # ended executions are deleted after this
+    retention: float = 7 * 86_400.0  # ended executions are deleted after this,
+    letter_retention: float = 30 * 86_400.0  # and dead letters of no execution, unless they are set aside
     compute_limit: float = 1.0  # a workflow that computes for longer without yielding is reported
     history_limit: int = 200_000  # events in one run

@@ -81,23 +81,28 @@ class Housekeeper:
         return len(stalled)
 
     async def purge_once(self) -> int:
-        """Delete executions that ended before the retention, and records that have expired; how many executions."""
+        """Delete executions that ended before the retention, letters of none that are old, and records that have
+        expired; how many executions.
+        """
         before = self._now() - int(self._config.retention * 1_000_000)
         total = 0
-        while (purged := await self._purge(before)) > 0:
+        while (purged := await self._purge(self._store.purge, before)) > 0:
             total += purged
             self._cycle.stats.purged += purged
+        failed_before = self._now() - int(self._config.letter_retention * 1_000_000)
+        while await self._purge(self._store.dead_letters_purge, failed_before) > 0:
+            pass
         while await self._store.records_purge(self._now(), PAGE) == PAGE:
             pass
         return total
 
-    async def _purge(self, before: int) -> int:
+    async def _purge(self, verb: Callable[[int, int], Awaitable[int]], before: int) -> int:
         """One page. What takes longer than the store waits comes to nothing, so the next try is for less: as large a
         page would never get through, and nothing would ever leave.
         """
         while True:
             try:
-                purged = await self._store.purge(before, self._page)
+                purged = await verb(before, self._page)
             except StoreUnavailable as problem:
                 if self._page == 1:
                     raise

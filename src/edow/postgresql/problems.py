@@ -17,6 +17,7 @@ TOPICS_CHANGED = "ED002"
 APPLIED_BEFORE = "ED003"
 OVERTAKEN = "ED004"
 RECORD_CHANGED = "ED005"
+LETTER_CHANGED = "ED006"
 
 NOT_APPLIED = "nothing of this call was applied"
 IN_DOUBT = "whether this call was applied is not known"

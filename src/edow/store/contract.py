@@ -5,7 +5,7 @@ not in the same database) the outbox. It applies each call whole or not at all, 
 and knows nothing of what the bytes mean. All times are given by the caller, in microseconds.
 
 Errors: `StoreUnavailable` (try again; nothing was applied), `StoreUnusable` (at open), `LeaseLost` (commit),
-`RecordChanged` and `NotAccepted` (records_put), `Closed`.
+`RecordChanged` (where records are written) and `NotAccepted` (records_put), `Closed`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ READ_BYTES = 32 * 1024 * 1024  # of what is read at once, or one row that has mo
 PURGE_EVENTS = 100_000  # of executions deleted in one transaction: others wait for it, or the server ends it
 
 IfExists = Literal["attach", "reject", "replace"]
+LETTER = "dead_letter"  # what RecordChanged says of a letter that somebody else has acted on
 
 
 class StartRequest(msgspec.Struct, frozen=True):
@@ -143,7 +144,9 @@ class NewExecution(msgspec.Struct, frozen=True):
 
 
 class LetterState(msgspec.Struct, frozen=True):
-    """A dead letter has been acted on: only its state and reason change."""
+    """A dead letter has been acted on: only its state and reason change. With a commit: whatever its state was; beside
+    records: only of one that waited.
+    """
 
     id: str
     state: Literal["redriven", "discarded"]
@@ -190,7 +193,7 @@ class Commit(msgspec.Struct, kw_only=True):
     dead_letters: Sequence[DeadLetter] = ()
     letters_closed: Sequence[LetterState] = ()
     heartbeats: Sequence[Heartbeat] = ()
-    records: Sequence[Put] = ()  # of no version told: what is to be done about it, by whoever reads them
+    records: Sequence[Put] = ()  # what is to be done about it, by whoever reads them
 
 
 class Stored(msgspec.Struct):
@@ -227,6 +230,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     ids: Collection[str] | None = None
     execution: str | None = None
     task: str | None = None
+    source: str | None = None  # of poison: see `DeadLetter.source`
     state: str | None = "parked"  # None: any
     error: str | None = None  # substring of the failure's type or message
     fingerprint: str | None = None
@@ -351,6 +355,11 @@ class Store(Protocol):
         transaction; raises RecordChanged, with nothing applied, as `records_put`.
         """
 
+    async def dead_letters_purge(self, failed_before: int, limit: int) -> int:
+        """Delete up to `limit` letters that belong to no execution and failed earlier than then, but for those in the
+        parking lot; how many.
+        """
+
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         """Those that are parked, in the parking lot or not, by fingerprint; the largest groups first."""
 
@@ -363,10 +372,17 @@ class Store(Protocol):
         """Where counting the executions takes long, `by_status` may be as old as 50 times that: see `Tally`."""
 
     async def records_put(
-        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+        self,
+        puts: Sequence[Put],
+        now: int,
+        requests: Sequence[Request] = (),
+        letters: Sequence[LetterState] = (),
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Answer]:
         """All of `puts`, and what is acceptable of `requests`, in one transaction: what a record says was done, was
-        done exactly once. Raises RecordChanged, with nothing applied, if a record has another version than told, and
+        done exactly once. `letters` are closed with it, however many look at them. Raises RecordChanged, with nothing
+        applied, if a record has another version than told, or a letter is not parked any more (its kind is LETTER), and
         with `all_or_nothing` NotAccepted, likewise, unless every request is accepted.
         """
 
@@ -391,7 +407,7 @@ class Store(Protocol):
     async def leases_release(self, owner: str) -> None: ...
 
     async def commit(self, commit: Commit) -> list[int]:
-        """Apply all of it, durably, or raise (LeaseLost, StoreUnavailable) with nothing applied.
+        """Apply all of it, durably, or raise (LeaseLost, RecordChanged, StoreUnavailable) with nothing applied.
         Returns the outbox numbers given to `messages`, in order; empty when a transport is enlisted."""
 
     async def inbox_read(

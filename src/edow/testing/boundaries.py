@@ -24,6 +24,7 @@ STORE_VERBS = frozenset(
         "commit",
         "count_healed",
         "dead_letters_close",
+        "dead_letters_purge",
         "dead_letters_set_aside",
         "leases_hold",
         "leases_release",
@@ -34,7 +35,7 @@ STORE_VERBS = frozenset(
 )
 
 
-IGNORED = ("leases_share", "leases_hold", "count_healed", "purge", "extend")
+IGNORED = ("leases_share", "leases_hold", "count_healed", "purge", "dead_letters_purge", "extend")
 
 
 class Countdown:

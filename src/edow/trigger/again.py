@@ -17,6 +17,8 @@ from edow.transport.contract import Delivery
 from edow.trigger.action import Applier
 from edow.trigger.events import TRIGGERS, Compiled, Event, Trigger
 from edow.trigger.gathering import Gatherer
+from edow.trigger.given_up import gone, sending_in
+from edow.trigger.outgoing import is_endpoint
 from edow.trigger.poison import SOURCE, message_in, said
 from edow.trigger.tally import Tally
 
@@ -33,7 +35,11 @@ class Anew:
         self._gatherer = Gatherer(store, clock, Tally(store, clock, "triggers", "redrive"))
 
     async def check(self, letter: DeadLetter) -> None:
-        """Whether it could be applied now; nothing is done."""
+        """Whether it could be applied now, or sent again; nothing is done."""
+        if (sending := sending_in(letter)) is not None:
+            if not await is_endpoint(self._store, sending.endpoint):
+                raise gone(letter)
+            return
         compiled, delivery = await self._found(letter)
         await self._guarded(letter, self._understand(compiled, delivery))
 

@@ -3,7 +3,8 @@
 That an execution has ended is written down in the transaction that ends it, as a message for each endpoint that wants
 to know; so no crash comes between the end and the message. A message is sent until the endpoint takes it: the next
 attempt is written down before each, so a process that dies while it sends loses nothing, and two processes do not send
-at once. After the last attempt it becomes a dead letter. The id of a message is the same at every attempt.
+at once. After the last attempt it becomes a dead letter, from which it can be sent again. The id of a message is the
+same at every attempt.
 """
 
 from __future__ import annotations

@@ -13,11 +13,10 @@ import msgspec
 from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
 from edow.errors import InvalidInput, NotFound, RecordChanged, Unavailable
 from edow.model.execution import Execution
-from edow.store.contract import Put, Record, RecordFilter, Store
-from edow.trigger import outgoing, references, signatures
+from edow.store.contract import Commit, Put, Record, RecordFilter, Store
+from edow.trigger import given_up, outgoing, references, signatures
 from edow.trigger.addresses import Network
 from edow.trigger.outgoing import DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
-from edow.trigger.poison import Buried, bury
 from edow.trigger.post import Posted, post
 from edow.trigger.tally import Tally
 
@@ -172,10 +171,9 @@ class Sender:
             await self._store.records_put([gone[1], *later.puts()], self._clock())
 
     async def _give_up(self, sending: Sending, why: str, gone: Sequence[Put]) -> None:
-        """The letter first: if this process dies before the rest, the same letter is written again."""
-        where = f"webhook {sending.id} ({sending.type}) for endpoint {sending.endpoint}"
-        await bury(self._store, Buried(f"endpoint/{sending.endpoint}", where, bytes(sending.body)), why, self._clock())
-        await self._store.records_put(gone, self._clock())
+        """What is to be sent becomes a letter, in one transaction."""
+        letter = given_up.letter_of(sending, why, self._clock())
+        await self._store.commit(Commit(leases={}, dead_letters=[letter], records=gone))
         self.tally.add(sending.endpoint, "dead_letter", detail=f"{sending.type}: {why}")
 
     async def _look_forever(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -9,6 +10,7 @@ import pytest
 
 from edow.app import connect_store
 from edow.store.contract import Store
+from tests.integration.trigger.receiver import Receiver, answer
 from tests.integration.trigger.stores import Clock, Opener
 
 
@@ -33,3 +35,12 @@ async def store(opened: Opener) -> Store:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    made = Receiver([answer(204)])
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
+    yield made
+    server.close()

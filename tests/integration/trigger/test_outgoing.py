@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -19,78 +16,14 @@ from edow.app import System
 from edow.client.endpoints import EndpointSpec
 from edow.errors import InvalidInput, StoreUnavailable
 from edow.model.execution import ENDED, Execution, Status
-from edow.store.contract import DeadLetterFilter, ExecutionFilter, Put, RecordFilter, Store
+from edow.store.contract import DeadLetterFilter, ExecutionFilter, RecordFilter, Store
 from edow.testing.polling import until
 from edow.trigger import outgoing, post
-from edow.trigger.addresses import networks
-from edow.trigger.outgoing import BACKOFF, DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint
+from edow.trigger.outgoing import BACKOFF, MESSAGES, OUTGOING, Endpoint
 from edow.trigger.sender import FOR_ONE, Sender
 from edow.trigger.signatures import Hmac, Refused, Request, verify
-from tests.integration.trigger.stores import T0, Clock
-
-SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-HERE = networks("127.0.0.0/8")
-
-
-@dataclass
-class Receiver:
-    """An HTTP server that answers what it is told to."""
-
-    answers: list[bytes] = field(default_factory=list)  # the last one again and again
-    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-    silent: bool = False
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
-        body = await reader.readexactly(int(headers["Content-Length"]))
-        self.got.append(({name.lower(): value for name, value in headers.items()}, body))
-        if self.silent:
-            await reader.read()
-        else:
-            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-            writer.write(answer)
-            await writer.drain()
-        writer.close()
-
-
-def answer(status: int, *headers: str) -> bytes:
-    return "\r\n".join([f"HTTP/1.1 {status} X", *headers, "Content-Length: 0", "", ""]).encode()
-
-
-@pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    made = Receiver([answer(204)])
-    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
-    made.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook?x=1"
-    yield made
-    server.close()
-
-
-async def define(store: Store, url: str, **change: object) -> Endpoint:
-    endpoint = msgspec.structs.replace(Endpoint(name="shop", url=url, secrets=(SECRET,)), **change).checked()
-    await store.records_put([Put(OUTGOING, ENDPOINTS + endpoint.name, msgspec.json.encode(endpoint))], T0)
-    return endpoint
-
-
-async def ready(store: Store, clock: Clock, name: str = "one") -> Sender:
-    sender = Sender(store, clock, name, HERE)
-    await sender.look_once()
-    return sender
-
-
-async def send(sender: Sender) -> None:
-    await sender.send_once()
-    await sender.settle()
-
-
-async def left(store: Store) -> int:
-    """Messages that are still to be sent; each has its place in the index."""
-    messages = await store.records_list(RecordFilter(OUTGOING, MESSAGES))
-    due = await store.records_list(RecordFilter(OUTGOING, DUE))
-    assert len(due) == len(messages)
-    return len(messages)
+from tests.integration.trigger.receiver import SECRET, Receiver, answer, define, left, ready, send
+from tests.integration.trigger.stores import T0
 
 
 async def test_a_message_is_signed_so_that_any_library_verifies_it(store, clock, receiver):
@@ -196,8 +129,8 @@ async def test_after_three_days_it_is_a_dead_letter(store, clock, receiver):
     assert clock.now - T0 > 3 * 86_400_000_000
     [letter] = await store.dead_letters_list(DeadLetterFilter())
     assert "for days" in bytes(letter.failure).decode()
-    kept = json.loads(base64.b64decode(json.loads(bytes(letter.args))["base64"]))
-    assert kept["data"] == {"n": 7}
+    assert json.loads(bytes(letter.args))["body"]["data"] == {"n": 7}
+    assert (letter.source, letter.attempts) == ("endpoint/shop", len(BACKOFF))
     assert await left(store) == 0
 
 

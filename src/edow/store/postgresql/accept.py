@@ -16,10 +16,10 @@ import msgspec
 from edow.errors import RecordChanged, StoreUnavailable
 from edow.model.execution import Execution
 from edow.postgresql import Calls, Database
-from edow.postgresql.problems import OVERTAKEN, RECORD_CHANGED, code_of
+from edow.postgresql.problems import LETTER_CHANGED, OVERTAKEN, RECORD_CHANGED, code_of
 from edow.store.acceptance import Draft, Known, insist, refusal, start_command
-from edow.store.contract import Answer, Put, Request, StartRequest, told
-from edow.store.postgresql.keys import key_of, name_of
+from edow.store.contract import LETTER, Answer, LetterState, Put, Request, StartRequest, told
+from edow.store.postgresql.keys import key_of, name_of, printable
 from edow.store.postgresql.rows import born
 
 TRIES = 100  # of a batch that is overtaken by others
@@ -34,13 +34,21 @@ class Batch(NamedTuple):
     now: int
 
 
+class Beside(NamedTuple):
+    """What is written in the transaction of requests. `all_or_nothing`: of those, too."""
+
+    puts: Sequence[Put] = ()
+    letters: Sequence[LetterState] = ()
+    all_or_nothing: bool = False
+
+
 async def accept(database: Database, batches: Sequence[Batch]) -> list[list[Answer]]:
     """The answers to each caller, from one transaction."""
     requests = [request for batch in batches for request in batch.requests]
     now = max(batch.now for batch in batches)
     starts = [request for request in requests if isinstance(request, StartRequest) and request.if_exists != "replace"]
     apart = len(starts) == len(requests) == len({request.execution.id for request in starts})
-    answers = await (_store(database, starts, now) if apart else _decide(database, requests, now))
+    answers = await (_store(database, starts, now) if apart else _decide(database, requests, now, Beside()))
     cut: list[list[Answer]] = []
     for batch in batches:
         cut.append(answers[: len(batch.requests)])
@@ -48,12 +56,10 @@ async def accept(database: Database, batches: Sequence[Batch]) -> list[list[Answ
     return cut
 
 
-async def put_records(
-    database: Database, puts: Sequence[Put], now: int, requests: Sequence[Request], all_or_nothing: bool
-) -> list[Answer]:
-    """Records and requests in one transaction. Raises RecordChanged and NotAccepted."""
-    with _telling(puts):
-        return await _decide(database, requests, now, (puts, all_or_nothing))
+async def put_records(database: Database, beside: Beside, now: int, requests: Sequence[Request]) -> list[Answer]:
+    """Records, letters and requests in one transaction. Raises RecordChanged and NotAccepted."""
+    with telling(beside.puts, beside.letters):
+        return await _decide(database, requests, now, beside)
 
 
 async def write_beside(
@@ -61,27 +67,39 @@ async def write_beside(
 ) -> int:
     """A statement that takes records first, and writes them, too; how many rows it changes. Raises RecordChanged."""
     sql, arguments = statement
-    with _telling(puts):
+    with telling(puts):
         rows = await database.write(sql, now, *(puts_columns(puts) or [[]] * 5), *arguments)
     database.notify(told(puts))
     return sum(row[0] is not None for row in rows)
 
 
 @contextmanager
-def _telling(puts: Sequence[Put]) -> Iterator[None]:
-    """Which record was changed."""
+def telling(puts: Sequence[Put], letters: Sequence[LetterState] = ()) -> Iterator[None]:
+    """Which record was changed, or which letter acted on."""
     try:
         yield
     except Exception as problem:
-        if code_of(problem) != RECORD_CHANGED:
-            raise
-        put = _ordered(puts)[int(getattr(problem, "detail", 1)) - 1]
-        raise RecordChanged(put.kind, put.key) from problem
+        code = code_of(problem)
+        if code == RECORD_CHANGED:
+            put = _ordered(puts)[_which(problem)]
+            raise RecordChanged(put.kind, put.key) from problem
+        if code == LETTER_CHANGED:
+            raise RecordChanged(LETTER, _by_key(letters)[_which(problem)].id) from problem
+        raise
+
+
+def _which(problem: BaseException) -> int:
+    return int(getattr(problem, "detail", 1)) - 1
 
 
 def _ordered(puts: Sequence[Put]) -> list[Put]:
     """As they are locked."""
     return sorted(puts, key=lambda put: (put.kind.encode(), put.key.encode()))
+
+
+def _by_key(letters: Sequence[LetterState]) -> list[LetterState]:
+    """As they are locked."""
+    return sorted(letters, key=lambda each: key_of(each.id).encode())
 
 
 async def _store(database: Database, starts: Sequence[StartRequest], now: int) -> list[Answer]:
@@ -121,19 +139,15 @@ async def _answer(database: Database, calls: Calls) -> list[Known] | None:
     return _known(text) if text is not None else None
 
 
-async def _decide(
-    database: Database, requests: Sequence[Request], now: int, beside: tuple[Sequence[Put], bool] = ((), False)
-) -> list[Answer]:
-    """`beside`: records to write, and whether nothing is to be written unless all is accepted."""
-    puts, all_or_nothing = beside
+async def _decide(database: Database, requests: Sequence[Request], now: int, beside: Beside) -> list[Answer]:
     ids = [each.execution.id if isinstance(each, StartRequest) else each.execution for each in requests]
     by_key = {key_of(id): id for id in ids}
     for _ in range(TRIES):
         draft = Draft(await _look(database, by_key), now)
         answers = [draft.answer(request) for request in requests]
-        if all_or_nothing:
+        if beside.all_or_nothing:
             insist(answers)
-        if await _write(database, draft, now, puts):
+        if await _write(database, draft, now, beside):
             return answers
     raise StoreUnavailable(f"{database.place}: too many others start the same executions; try again")
 
@@ -156,11 +170,15 @@ def puts_columns(puts: Sequence[Put]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-async def _write(database: Database, draft: Draft, now: int, puts: Sequence[Put]) -> bool:
+async def _write(database: Database, draft: Draft, now: int, beside: Beside) -> bool:
     """False: somebody was quicker, and nothing is written."""
     calls = Calls()
-    if puts:
-        calls.add("put_records", now, *puts_columns(puts))
+    if beside.puts:
+        calls.add("put_records", now, *puts_columns(beside.puts))
+    if beside.letters:
+        closed = _by_key(beside.letters)
+        reasons = [printable(each.reason) for each in closed]
+        calls.add("settle", [key_of(each.id) for each in closed], [each.state for each in closed], reasons)
     replaced = draft.replaced
     again = sorted((row for id, row in draft.rows.items() if id in replaced), key=lambda each: key_of(each[0].id))
     if again:
@@ -185,5 +203,5 @@ async def _write(database: Database, draft: Draft, now: int, puts: Sequence[Put]
         if code_of(problem) != OVERTAKEN:
             raise
         return False
-    database.notify(draft.channels() | told(puts))
+    database.notify(draft.channels() | told(beside.puts))
     return True

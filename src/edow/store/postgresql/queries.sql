@@ -63,7 +63,15 @@ WHERE ($1::text[] IS NULL OR id = ANY ($1::text[]))
   AND ($8::bigint IS NULL OR at < $8)
   AND ($9::boolean IS NULL OR (lot <> '') = $9)
   AND ($10::bigint IS NULL OR (at, id) > ($10, $11::text))
+  AND ($12::text IS NULL OR execution = '' AND starts_with(step, $12 || '@'))
 ORDER BY at, id LIMIT $6
+
+-- name: letters_purge
+DELETE FROM edow.dead_letters WHERE id IN (
+    SELECT id FROM edow.dead_letters
+    WHERE execution = '' AND at < $1 AND NOT (state = 'parked' AND lot <> '') ORDER BY at LIMIT $2
+    FOR UPDATE SKIP LOCKED
+) RETURNING 1
 
 -- name: letters_groups
 -- Each with its newest letter, but for that one's arguments.

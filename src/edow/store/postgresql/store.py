@@ -25,6 +25,7 @@ from edow.store.contract import (
     InboxRow,
     Lease,
     LetterGroup,
+    LetterState,
     OutboxRow,
     Page,
     Put,
@@ -35,7 +36,7 @@ from edow.store.contract import (
     Stored,
 )
 from edow.store.paging import behind_letter, encode_cursor, key_range
-from edow.store.postgresql.accept import Batch, accept, put_records, write_beside
+from edow.store.postgresql.accept import Batch, Beside, accept, put_records, telling, write_beside
 from edow.store.postgresql.commit import Application, Participant
 from edow.store.postgresql.keys import BEGINNING, key_of, printable
 from edow.store.postgresql.listing import FEW, page_query
@@ -140,6 +141,7 @@ class PostgresStore:
             where.aside if where.ids is None else None,
             after_at,
             key_of(after_id) if after_id is not None else None,
+            where.source,
         )
         return [letter(row) for row in rows]
 
@@ -149,6 +151,10 @@ class PostgresStore:
         self._check_open()
         arguments = [key_of(id) for id in ids], printable(reason), state
         return await write_beside(self.database, (self._sql["letters_close"], arguments), puts, now)
+
+    async def dead_letters_purge(self, failed_before: int, limit: int) -> int:
+        self._check_open()
+        return len(await self.database.write(self._sql["letters_purge"], failed_before, limit))
 
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         self._check_open()
@@ -169,10 +175,16 @@ class PostgresStore:
         return Counts(by_status, *rest)
 
     async def records_put(
-        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+        self,
+        puts: Sequence[Put],
+        now: int,
+        requests: Sequence[Request] = (),
+        letters: Sequence[LetterState] = (),
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Answer]:
         self._check_open()
-        return await put_records(self.database, puts, now, requests, all_or_nothing)
+        return await put_records(self.database, Beside(puts, letters, all_or_nothing), now, requests)
 
     async def records_get(self, kind: str, keys: Sequence[str]) -> list[Record | None]:
         self._check_open()
@@ -280,7 +292,8 @@ class PostgresStore:
             if not application.calls:
                 return []
             try:
-                answer = await self.database.call(application.calls)
+                with telling(commit.records):
+                    answer = await self.database.call(application.calls)
             except Exception as problem:
                 again = code_of(problem) == TOPICS_CHANGED
                 if again:

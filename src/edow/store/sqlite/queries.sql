@@ -161,6 +161,15 @@ ON CONFLICT (id) DO UPDATE SET
 -- name: letters_state
 UPDATE dead_letters SET state = ?, reason = ? WHERE id = ?
 
+-- name: letters_settle
+UPDATE dead_letters SET state = ?, reason = ? WHERE id = ? AND state = 'parked'
+
+-- name: letters_purge
+DELETE FROM dead_letters WHERE number IN (
+    SELECT number FROM dead_letters
+    WHERE execution = '' AND at < ? AND NOT (state = 'parked' AND lot <> '') ORDER BY at LIMIT ?
+)
+
 -- name: letters_close
 UPDATE dead_letters SET state = :state, reason = :reason
 WHERE id IN (SELECT value FROM json_each(:ids)) AND execution = '' AND state = 'parked'
@@ -183,6 +192,7 @@ SELECT * FROM dead_letters
 WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND (:execution IS NULL OR execution = :execution)
   AND (:task IS NULL OR task = :task)
+  AND (:source IS NULL OR execution = '' AND substr(step, 1, length(:source) + 1) = :source || '@')
   AND (:state IS NULL OR state = :state)
   AND (:fingerprint IS NULL OR fingerprint = :fingerprint)
   AND (:before IS NULL OR at < :before)

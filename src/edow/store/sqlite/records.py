@@ -1,4 +1,4 @@
-"""Records: written one by one, each checked against the version that its writer has seen."""
+"""Records: written one by one, each checked against the version that its writer has seen; and letters with them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from edow.errors import RecordChanged
 from edow.sqlite import Packed
-from edow.store.contract import Put, Record
+from edow.store.contract import LETTER, LetterState, Put, Record
 
 Sql = Mapping[str, str]
 
@@ -41,3 +41,10 @@ def write(connection: sqlite3.Connection, sql: Sql, puts: Sequence[Put], now: in
         else:
             values = {"version": max(version + 1, now), "at": now, "expires_at": put.expires_at, "body": put.body}
             connection.execute(sql["record_set"], {"kind": put.kind, "key": put.key, **values})
+
+
+def settle(connection: sqlite3.Connection, sql: Sql, letters: Sequence[LetterState]) -> None:
+    """Raises RecordChanged."""
+    for each in letters:
+        if connection.execute(sql["letters_settle"], (each.state, each.reason, each.id)).rowcount == 0:
+            raise RecordChanged(LETTER, each.id)

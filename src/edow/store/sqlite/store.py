@@ -25,6 +25,7 @@ from edow.store.contract import (
     InboxRow,
     Lease,
     LetterGroup,
+    LetterState,
     OutboxRow,
     Page,
     Put,
@@ -174,6 +175,7 @@ class SqliteStore:
             "ids": to_json(list(where.ids)) if where.ids is not None else None,
             "execution": where.execution,
             "task": where.task,
+            "source": where.source,
             "state": where.state,
             "error": where.error,
             "fingerprint": where.fingerprint,
@@ -191,6 +193,12 @@ class SqliteStore:
     ) -> int:
         parameters: dict[str, object] = {"ids": to_json(ids), "state": state, "reason": reason}
         return await self._write_beside("letters_close", parameters, puts, now)
+
+    async def dead_letters_purge(self, failed_before: int, limit: int) -> int:
+        return await self.file.write(
+            lambda connection: connection.execute(self._sql["letters_purge"], (failed_before, limit)).rowcount,
+            disk="later",
+        )
 
     async def dead_letters_groups(self, aside: bool, limit: int) -> list[LetterGroup]:
         def read(connection: sqlite3.Connection) -> list[LetterGroup]:
@@ -230,12 +238,19 @@ class SqliteStore:
         return await self.file.read(read)
 
     async def records_put(
-        self, puts: Sequence[Put], now: int, requests: Sequence[Request] = (), *, all_or_nothing: bool = False
+        self,
+        puts: Sequence[Put],
+        now: int,
+        requests: Sequence[Request] = (),
+        letters: Sequence[LetterState] = (),
+        *,
+        all_or_nothing: bool = False,
     ) -> list[Answer]:
         acceptance = Acceptance(self._statements, requests, now)
 
         def write(connection: sqlite3.Connection) -> tuple[list[Answer], set[str]]:
             records.write(connection, self._sql, puts, now)
+            records.settle(connection, self._sql, letters)
             answers, channels = acceptance.write(connection)
             if all_or_nothing:
                 insist(answers)

@@ -57,6 +57,6 @@ def again(letters: Sequence[DeadLetter], now: int) -> tuple[list[Put], list[Lett
     """What sends their messages again, with all attempts before them, and closes the letters: for one transaction."""
     puts: list[Put] = []
     for sending in filter(None, map(sending_in, letters)):
-        message, index = msgspec.structs.replace(sending, due_at=now, attempts=0).puts()
+        message, index = msgspec.structs.replace(sending, due_at=now, created_at=now, attempts=0).puts()
         puts += [msgspec.structs.replace(message, if_version=0), index]
     return puts, [LetterState(each.id, "redriven", "sent again") for each in letters]

@@ -33,6 +33,7 @@ STATUSES = ("completed", "failed", "cancelled", "terminated")
 OUTCOMES = ("delivered", "failed_attempt", "dead_letter")
 # Seconds before each attempt but the first: three days in all.
 BACKOFF = (5, 30, 120, 600, 1800, 3600, 7200, 18_000, 36_000, 50_400, 64_800, 79_200)
+LONGEST_US = 4 * 86_400 * 1_000_000
 MAX_BODY = 256 * 1024
 
 _json = msgspec.json.encode
@@ -169,8 +170,10 @@ def headers(sending: Sending, keys: Sequence[bytes], at: int) -> dict[str, str]:
 
 
 def next_attempt(sending: Sending, now: int) -> Sending | None:
-    """The same after one more attempt; None: there is none left. Spread by up to a tenth, each message its own way."""
-    if sending.attempts >= len(BACKOFF):
+    """The same after one more attempt; None: there is none left, or it waits for too long, because others wait, too.
+    Spread by up to a tenth, each message its own way.
+    """
+    if sending.attempts >= len(BACKOFF) or (sending.created_at and now - sending.created_at > LONGEST_US):
         return None
     spread = 1 + int(digest(sending.id)[:4], 16) / 0xFFFF / 10
     due_at = now + round(BACKOFF[sending.attempts] * spread * 1_000_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -18,11 +19,14 @@ _RETRY = re.compile(rb"\r\nretry-after:[ \t]*([0-9]{1,6})[ \t]*\r\n", re.IGNOREC
 
 
 class Posted(msgspec.Struct, frozen=True):
-    """What came of it. `status` 0: no answer, and `problem` says why; `retry_after` in seconds, as asked for."""
+    """What came of it. `status` 0: no answer, and `problem` says why; `retry_after`: seconds, as asked for; `seconds`:
+    that it took.
+    """
 
     status: int
     problem: str = ""
     retry_after: int = 0
+    seconds: float = 0.0
 
     @property
     def delivered(self) -> bool:
@@ -36,6 +40,12 @@ class Posted(msgspec.Struct, frozen=True):
 
 async def post(url: str, headers: Mapping[str, str], body: bytes, allowed: Sequence[Network]) -> Posted:
     """Never raises for what the other side does."""
+    began = time.monotonic()
+    posted = await _within(url, headers, body, allowed)
+    return msgspec.structs.replace(posted, seconds=time.monotonic() - began)
+
+
+async def _within(url: str, headers: Mapping[str, str], body: bytes, allowed: Sequence[Network]) -> Posted:
     try:
         async with asyncio.timeout(SECONDS):
             return await _post(url, headers, body, allowed)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,8 +26,18 @@ T = TypeVar("T")
 PAGE = 200
 PAGES = 5  # looked at together, if nothing of them can be sent now; the next look goes on behind them
 AT_ONCE = 32  # sent at the same time,
-FOR_ONE = 8  # and to one endpoint: one that is slow does not hold up the others
+FOR_ONE = 8  # and to one endpoint whose last attempt did not take long;
+FOR_SLOW = 16  # to others one at a time, and to all of those together so many
+SLOW_SECONDS = 5.0
+RESTS = (1.0, 60.0)  # of an endpoint that does not answer: first and longest
 MOST = 1000
+
+
+class Rest(NamedTuple):
+    """Of an endpoint: no attempt before then, in microseconds; and how long that was."""
+
+    seconds: float = 0.0
+    until: int = 0
 
 
 class Sender:
@@ -41,6 +51,8 @@ class Sender:
         self._endpoints: dict[str, Endpoint] = {}
         self._sending: dict[str, asyncio.Task[None]] = {}
         self._busy: Counter[str] = Counter()
+        self._quick: set[str] = set()  # endpoints whose last attempt did not take long,
+        self._slow: dict[str, Rest] = {}  # or did; the others have not been tried
         self._behind: str | None = None  # what is due goes on there: before it is more than could be sent
         self._background = Background(("edow-endpoints", self._look_forever), ("edow-webhooks", self._send_forever))
         self.tally = Tally(store, clock, "endpoints", process)
@@ -76,6 +88,8 @@ class Sender:
         records = await self._store.records_list(RecordFilter(OUTGOING, ENDPOINTS, limit=MOST))
         found = [msgspec.json.decode(record.body, type=Endpoint) for record in records]
         self._endpoints = {endpoint.name: endpoint for endpoint in found}
+        self._quick &= set(self._endpoints)
+        self._slow = {name: rest for name, rest in self._slow.items() if name in self._endpoints}
         return len(found)
 
     async def send_once(self) -> float:
@@ -116,11 +130,11 @@ class Sender:
             if sending is None or record is None or sending.index != index.key:
                 await self._store.records_put([old], self._clock())
                 return
-            if self._busy[sending.endpoint] >= FOR_ONE:
+            following = outgoing.next_attempt(sending, self._clock())
+            if following is not None and not self._has_room(sending.endpoint):
                 return
             if sending.endpoint not in self._endpoints:  # it may have been made a moment ago
                 await self.look_once()
-            following = outgoing.next_attempt(sending, self._clock())
             if following is None or sending.endpoint not in self._endpoints:
                 why = "its endpoint was deleted" if following is not None else "it was not taken for days"
                 await self._give_up(sending, why, [old, Put(OUTGOING, record.key, None, record.version)])
@@ -134,9 +148,31 @@ class Sender:
         self._sending[sending.id] = task
         task.add_done_callback(lambda _: self._finished(sending))
 
+    def _has_room(self, endpoint: str) -> bool:
+        """Those that hold a place until the time is up take turns, and leave some for the others."""
+        if endpoint in self._quick:
+            return self._busy[endpoint] < FOR_ONE
+        if endpoint in self._slow:
+            slow = sum(count for name, count in self._busy.items() if name in self._slow)
+            if slow >= FOR_SLOW or self._slow[endpoint].until > self._clock():
+                return False
+        return not self._busy[endpoint]
+
+    def _learn(self, endpoint: str, posted: Posted) -> None:
+        """A refusal at once holds up nobody; one that answers late is not kept waiting, either."""
+        rest = self._slow.pop(endpoint, Rest())
+        self._quick.discard(endpoint)
+        if posted.seconds < SLOW_SECONDS:
+            self._quick.add(endpoint)
+        else:
+            first, longest = RESTS
+            seconds = 0.0 if posted.status else min(max(first, 2 * rest.seconds), longest)
+            self._slow[endpoint] = Rest(seconds, self._clock() + round(seconds * 1_000_000))
+
     def _finished(self, sending: Sending) -> None:
         self._sending.pop(sending.id, None)
         self._busy[sending.endpoint] -= 1
+        self._busy += Counter()  # only those that are
 
     async def _send(self, sending: Sending) -> None:
         """`sending` as it is after this attempt."""
@@ -149,6 +185,7 @@ class Sender:
             return
         headers = outgoing.headers(sending, keys, self._clock() // 1_000_000)
         posted = await post(endpoint.url, headers, bytes(sending.body), self._allowed)
+        self._learn(endpoint.name, posted)
         try:
             await self._settle(sending, posted)
         except Unavailable as problem:  # it is sent again, under the same id

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import sys
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -20,7 +22,7 @@ from edow.store.contract import DeadLetterFilter, ExecutionFilter, RecordFilter,
 from edow.testing.polling import until
 from edow.trigger import outgoing, post
 from edow.trigger.outgoing import BACKOFF, MESSAGES, OUTGOING, Endpoint
-from edow.trigger.sender import FOR_ONE, Sender
+from edow.trigger.sender import AT_ONCE, FOR_ONE, FOR_SLOW, RESTS, Rest, Sender
 from edow.trigger.signatures import Hmac, Refused, Request, verify
 from tests.integration.trigger.receiver import SECRET, Receiver, answer, define, left, ready, send
 from tests.integration.trigger.stores import T0
@@ -194,7 +196,150 @@ async def test_a_silent_receiver_of_many_messages_does_not_hold_up_the_others(st
 
     await until(told)
     await sender.stop()
-    assert len(posted) == FOR_ONE + 1
+    assert len(posted) == 2
+
+
+async def test_endpoints_that_do_not_answer_leave_places_for_those_that_do(store, clock, monkeypatch):
+    """However many they are and however much is due to them: half of the places, one for each, in turns."""
+    silent = [f"silent-{number:02}" for number in range(AT_ONCE + 8)]
+    for name in (*silent, "quick"):
+        await define(store, f"https://{name}/", name=name)
+    puts = [
+        put
+        for number, name in enumerate(silent)
+        for at in range(9)
+        for put in outgoing.message(name, "t", {}, T0 - 10_000 + 1000 * at + number, str(at))
+    ]
+    await store.records_put(puts, T0)
+    under_way, most, told, time_is_up = Counter[str](), Counter[str](), list[str](), asyncio.Event()
+
+    async def post_to(url: str, *_: object) -> post.Posted:
+        if "quick" in url:
+            told.append(url)
+            return post.Posted(204)
+        under_way[url] += 1
+        most[url] = max(most[url], under_way[url])
+        await time_is_up.wait()
+        under_way[url] -= 1
+        return post.Posted(0, "no answer within 15 s", seconds=15.0)
+
+    monkeypatch.setattr("edow.trigger.sender.post", post_to)
+    sender = await ready(store, clock)
+
+    async def sent(places: int) -> set[str]:
+        """To whom, once so many are under way."""
+
+        async def full() -> bool:
+            await sender.send_once()
+            return under_way.total() == places
+
+        await until(full)
+        return {url for url, count in under_way.items() if count}
+
+    async def up() -> None:
+        time_is_up.set()
+        await sender.settle()
+        time_is_up.clear()
+
+    await sent(AT_ONCE)  # nobody knows better at first
+    await up()
+    clock.forward(RESTS[1])
+    await sent(FOR_SLOW + 8)  # and eight of whom it is not known yet
+    await up()
+    clock.forward(RESTS[1])
+    some = await sent(FOR_SLOW)
+    for number in range(FOR_ONE):
+        await outgoing.enqueue(store, "quick", "t", {}, clock.now, str(number))
+
+    async def quick_is_told() -> bool:
+        await sender.send_once()
+        return len(told) == FOR_ONE
+
+    await until(quick_is_told)
+    assert under_way.total() == FOR_SLOW
+    await up()
+    assert not some & await sent(FOR_SLOW), "it is the turn of others"
+    await sender.stop()
+    assert set(most.values()) == {1}
+
+
+@dataclass
+class Held:
+    """Stands for `post`: counts who has come, and keeps them until the test lets them go."""
+
+    answers: list[post.Posted]  # the last one again and again
+    begun: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def __call__(self, *_: object) -> post.Posted:
+        self.begun += 1
+        await self.go.wait()
+        return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+    async def until(self, sender: Sender, count: int) -> None:
+        """So many have come, and no more come."""
+
+        async def there() -> bool:
+            await sender.send_once()
+            return self.begun >= count
+
+        await until(there)
+        await sender.send_once()
+        assert self.begun == count
+
+    async def let_go(self, sender: Sender) -> None:
+        self.go.set()
+        await sender.settle()
+        self.go.clear()
+
+
+async def test_an_endpoint_that_does_not_answer_is_left_alone_for_longer_and_longer(store, clock, monkeypatch):
+    """Until it answers: then it is told of what waits, eight at a time."""
+    await define(store, "https://shop/")
+    await store.records_put([put for at in range(20) for put in outgoing.message("shop", "t", {}, T0, str(at))], T0)
+    held = Held([*[post.Posted(0, "no answer within 15 s", seconds=15.0)] * 3, post.Posted(204)])
+    monkeypatch.setattr("edow.trigger.sender.post", held)
+    sender = await ready(store, clock)
+    await held.until(sender, 1)
+    for tries, seconds in enumerate((1, 2, 4), start=1):
+        await held.let_go(sender)
+        clock.forward(seconds - 0.01)
+        await held.until(sender, tries)
+        clock.forward(0.01)
+        await held.until(sender, tries + 1)
+    await held.let_go(sender)
+    await held.until(sender, 4 + FOR_ONE)
+    await sender.stop()
+
+
+async def test_an_endpoint_that_answers_late_is_sent_one_at_a_time(store, clock, monkeypatch):
+    """Without a rest."""
+    held = Held([post.Posted(204, seconds=6.0)])
+    monkeypatch.setattr("edow.trigger.sender.post", held)
+    await define(store, "https://shop/")
+    await store.records_put([put for at in range(5) for put in outgoing.message("shop", "t", {}, T0, str(at))], T0)
+    sender = await ready(store, clock)
+    for number in range(1, 6):
+        await held.until(sender, number)
+        await held.let_go(sender)
+    assert await left(store) == 0
+
+
+async def test_what_waits_too_long_for_its_turn_is_given_up(store, clock, receiver):
+    """An endpoint that is down for ever, and is told of more and more, does not fill the store."""
+    receiver.silent = True
+    await define(store, receiver.url)
+    sender = await ready(store, clock)
+    sender._slow["shop"] = Rest(60.0, clock.now + 10 * 86_400_000_000)
+    await outgoing.enqueue(store, "shop", "t", {}, T0)
+    clock.forward(4 * 86_400 - 1)
+    await send(sender)
+    assert await left(store) == 1
+    clock.forward(2)
+    await send(sender)
+    assert (await left(store), receiver.got) == (0, [])
+    [letter] = await store.dead_letters_list(DeadLetterFilter())
+    assert "for days" in bytes(letter.failure).decode()
 
 
 async def test_what_is_answered_makes_room_for_the_next(store, clock, receiver, monkeypatch):

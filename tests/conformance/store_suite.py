@@ -790,6 +790,10 @@ class StoreSuite:
         assert await found(error="Timeout", state=None) == ["a/1/2"]
         assert await found(error="no such", state=None) == ["a/1/1", "b/1/1"]
         assert await found(state="raised") == ["b/1/1"]
+        nothing = {"args": raw(None), "failure": raw(None)}
+        assert await store.dead_letters_list(DeadLetterFilter(state=None, error="Timeout", whole=False)) == [
+            msgspec.structs.replace(letters[1], **nothing)
+        ]
 
     async def test_dead_letters_are_read_page_by_page(self, store: Store) -> None:
         """Each once, also those that failed at the same time, while letters are closed and others come in."""

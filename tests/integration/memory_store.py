@@ -21,6 +21,7 @@ from edow.store.contract import (
     Request,
     StartRequest,
 )
+from edow.store.paging import behind_letter
 
 
 class MemoryWatch:
@@ -57,6 +58,7 @@ class MemoryStore:
     letters: list[DeadLetter] = field(default_factory=list)
     closed_letters: list[tuple[str, str, str]] = field(default_factory=list)
     accepted: list[int] = field(default_factory=list)  # sizes of the batches
+    whole: list[int] = field(default_factory=list)  # sizes of the reads of letters with all that is theirs
     gets: list[int] = field(default_factory=list)  # sizes of the reads
     watches: list[MemoryWatch] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
@@ -97,8 +99,14 @@ class MemoryStore:
             if (where.ids is None or each.id in where.ids)
             and (where.execution is None or each.execution == where.execution)
             and (where.state is None or each.state == where.state)
+            and (where.cursor is None or (each.at, each.id) > behind_letter(where.cursor))
         ]
-        return found[: where.limit]
+        found = sorted(found, key=lambda each: (each.at, each.id))[: where.limit]
+        if where.whole:
+            self.whole.append(len(found))
+            return found
+        bare = msgspec.Raw(b"null")
+        return [msgspec.structs.replace(each, args=bare, failure=bare) for each in found]
 
     async def dead_letters_close(
         self, ids: Sequence[str], state: str, reason: str, puts: Sequence[Put] = (), now: int = 0

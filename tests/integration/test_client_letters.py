@@ -7,6 +7,7 @@ import pytest
 
 import edow
 from edow.client import Client
+from edow.client.selection import LIMIT, WHOLE
 from edow.model import inbox
 from edow.model.execution import Execution, Status
 from edow.store.contract import DeadLetter, DeadLetterFilter
@@ -135,5 +136,42 @@ async def test_discard_answers_and_closes(client, store):
 
 async def test_letters_are_listed(client):
     """By default those that wait for somebody to act."""
-    assert [each.id for each in await client.dead_letters()] == ["a/1/read", "b/1/read", "/0/poison"]
+    assert [each.id for each in await client.dead_letters()] == ["/0/poison", "a/1/read", "b/1/read"]
     assert len(await client.dead_letters(DeadLetterFilter(state=None))) == 5
+
+
+@pytest.fixture
+def crowd(store) -> MemoryStore:
+    """2,600 letters of executions, all of whose arguments are not to be in memory at once."""
+    for number in range(2_600):
+        store.rows[f"x{number:04}"] = Execution(id=f"x{number:04}", workflow="index", shard=0, status=Status.PARKED)
+        store.letters.append(letter(f"x{number:04}"))
+    return store
+
+
+EVERY = DeadLetterFilter(limit=LIMIT)
+
+
+async def test_many_letters_are_acted_on_without_reading_them_whole(client, crowd):
+    """Each once, as many as the filter allows."""
+    assert await client.redrive(msgspec.structs.replace(EVERY, limit=2_501)) == 2_500
+    assert len({id for id, _ in crowd.commands}) == len(crowd.commands) == 2_500
+    assert await client.discard(EVERY, "not ours") == 2_603
+    assert crowd.whole == [1], "poison, of which it is to be known what it is"
+
+
+async def test_of_letters_that_are_needed_whole_a_few_are_read_at_once(client, crowd, registry):
+    """To be given new arguments, which all of them are checked for before one is sent; or to be tried out."""
+    tried = await client.desk().dry_run(EVERY, {"path": "x"}, registry)
+    assert (tried.letters, tried.unfit, len(tried.trials)) == (2_603, 1, 20)
+    assert tried.trials[0].id == "/0/poison"
+
+    def last_is_wrong(letter: DeadLetter) -> dict[str, object]:
+        return {"path": 7 if letter.execution == "x2599" else "x"}
+
+    with pytest.raises(edow.SignatureMismatch):
+        await client.redrive(EVERY, last_is_wrong, registry=registry)
+    assert crowd.commands == []
+    assert await client.redrive(EVERY, {"path": "x"}, registry=registry) == 2_602
+    assert len({id for id, _ in crowd.commands}) == 2_602
+    assert 0 < max(crowd.whole) <= WHOLE

@@ -11,8 +11,8 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from edow.api.routes import Acting, Shared, allows
 from edow.api.views import Reason, moment, optional_moment
 from edow.client.desk import MOST_GROUPS, DryRun, Stages
-from edow.client.letters import LIMIT, Selection
 from edow.client.redrives import Redrive, State
+from edow.client.selection import LIMIT, Selection
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetterFilter, LetterGroup

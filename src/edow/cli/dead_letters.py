@@ -17,7 +17,8 @@ from edow.cli.options import one_of
 from edow.cli.session import with_client
 from edow.client import Client
 from edow.client.desk import Stages
-from edow.client.letters import LIMIT, Args, Selection
+from edow.client.letters import Args
+from edow.client.selection import LIMIT, Selection
 from edow.errors import InvalidInput, NotFound
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter

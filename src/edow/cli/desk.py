@@ -15,8 +15,8 @@ from edow.cli.jsons import print_json, whole
 from edow.cli.options import Command
 from edow.cli.session import with_client
 from edow.client.desk import DryRun
-from edow.client.letters import LIMIT, Selection
 from edow.client.redrives import Redrive
+from edow.client.selection import LIMIT, Selection
 from edow.errors import InvalidInput
 from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup

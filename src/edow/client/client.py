@@ -23,8 +23,9 @@ from edow.client.handle import Handle
 from edow.client.hooks import Hooks
 from edow.client.jobs import Jobs
 from edow.client.kpis import Kpis
-from edow.client.letters import Args, Letters, Selection
+from edow.client.letters import Args, Letters
 from edow.client.link import Link
+from edow.client.selection import Selection
 from edow.client.starting import StartOptions, options_of, parameters, start_request, start_requests
 from edow.client.tokens import Tokens
 from edow.client.triggers import Triggers

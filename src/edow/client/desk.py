@@ -9,9 +9,10 @@ import msgspec
 from edow.client import redrives
 from edow.client.audit import Value
 from edow.client.jobs import TRIES
-from edow.client.letters import Selection, checked_args, select_letters
+from edow.client.letters import TOGETHER, checked_args
 from edow.client.link import Link
 from edow.client.redrives import KIND, Redrive
+from edow.client.selection import Selection, parts, select_letters, whole
 from edow.client.starting import parameters
 from edow.errors import EdowError, InvalidInput, RecordChanged, WrongState
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
@@ -77,9 +78,13 @@ class Desk:
         """What redriving would do, with some arguments changed: nothing is done."""
         body = _body(change)
         anew = Anew(self._link.store, self._link.clock)
-        trials = [await _trial(each, body, registry, anew) for each in await select_letters(self._link, which)]
-        trials.sort(key=lambda trial: not trial.problem)
-        return DryRun(len(trials), sum(bool(each.problem) for each in trials), trials[:SHOWN])
+        letters, unfit, shown = 0, 0, list[Trial]()
+        async for page in whole(self._link, await select_letters(self._link, which)):
+            trials = [await _trial(each, body, registry, anew) for each in page]
+            letters += len(trials)
+            unfit += sum(bool(each.problem) for each in trials)
+            shown = sorted([*shown, *trials], key=lambda trial: not trial.problem)[:SHOWN]
+        return DryRun(letters, unfit, shown)
 
     async def redrive(
         self,
@@ -97,16 +102,16 @@ class Desk:
         """
         link, how = self._link, how or Stages()
         now, body = link.clock(), _body(change)
-        letters = await link.store.dead_letters_list(msgspec.structs.replace(where, state="parked"))
-        letters = [each for each in letters if each.execution]
+        letters = [each for each in await select_letters(link, where) if each.execution]
         if not letters:
             raise InvalidInput(
                 "no parked dead letter that belongs to an execution is selected; `edow dlq groups` lists them, and "
                 "what a trigger could not apply is redriven without stages"
             )
         if body is not None and not unchecked:
-            for each in letters:
-                checked_args(each, redrives.new_args(each, body), registry)
+            async for page in whole(link, letters):
+                for each in page:
+                    checked_args(each, redrives.new_args(each, body), registry)
         redrive = Redrive(
             id=f"{now:017d}-{letters[0].fingerprint[:8] or 'letters'}",
             created_at=now,
@@ -147,13 +152,13 @@ class Desk:
         raise RecordChanged(KIND, id)
 
     async def _park(self, which: Selection, reason: str, action: str) -> int:
-        ids = [each.id for each in await select_letters(self._link, which)]
-        if not ids:
-            return 0
-        link, now = self._link, self._link.clock()
-        told: dict[str, Value] = {"letters": len(ids), "reason": reason}
-        entries = link.entries(action, ids[0] if len(ids) == 1 else "", told, now)
-        return await link.store.dead_letters_set_aside(ids, reason, entries, now)
+        link, count = self._link, 0
+        for ids in parts([each.id for each in await select_letters(link, which)], TOGETHER):
+            now = link.clock()
+            told: dict[str, Value] = {"letters": len(ids), "reason": reason}
+            entries = link.entries(action, ids[0] if len(ids) == 1 else "", told, now)
+            count += await link.store.dead_letters_set_aside(ids, reason, entries, now)
+        return count
 
 
 def _body(change: Mapping[str, object] | None) -> msgspec.Raw | None:

@@ -9,9 +9,9 @@ from datetime import datetime
 import msgspec
 
 from edow.client.definitions import Definitions
-from edow.client.letters import CHUNK, LIMIT, select_letters
 from edow.client.link import Link
 from edow.client.resending import send_again
+from edow.client.selection import LIMIT, select_letters, whole
 from edow.errors import InvalidInput
 from edow.store.contract import DeadLetterFilter
 from edow.trigger import outgoing, references
@@ -123,10 +123,10 @@ class Endpoints:
         """
         await self._all.get(name)
         where = DeadLetterFilter(source=SOURCE + name, limit=LIMIT)
-        letters = [each for each in await select_letters(self._link, where) if sending_in(each) is not None]
         count = 0
-        for at in range(0, len(letters), CHUNK):
-            count += await send_again(self._link, letters[at : at + CHUNK], "endpoint.send_again", name)
+        async for page in whole(self._link, await select_letters(self._link, where)):
+            letters = [each for each in page if sending_in(each) is not None]
+            count += await send_again(self._link, letters, "endpoint.send_again", name)
         if not count:
             await self._link.act("endpoint.send_again", name, {"letters": 0})
         return count

@@ -12,13 +12,13 @@ from litestar.response import Redirect
 
 from edow.api.routes import Acting, Shared
 from edow.client.desk import Stages
+from edow.client.selection import LIMIT
 from edow.console.forms import Asked, Form, Looking, Page, Rendering, number, object_of, text
 from edow.console.letters import AGAIN, desk_view, group_page, letter_page
 from edow.console.look import Look
 from edow.errors import InvalidInput, NotFound
 from edow.store.contract import DeadLetterFilter
 
-LIMIT = 10_000  # letters that one form acts on
 SAID = {
     "redriven": "The step runs again.",
     "applied": "Their trigger has applied them; what it still cannot apply has stayed.",

@@ -238,6 +238,7 @@ class DeadLetterFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     aside: bool | None = False  # in the parking lot; None, and when `ids` are given: there or not
     cursor: str | None = None  # `letter_cursor` of the last one seen
     limit: int = 1000
+    whole: bool = True  # or without arguments and failures, which may be large
 
 
 class LetterGroup(msgspec.Struct, frozen=True):

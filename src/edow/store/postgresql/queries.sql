@@ -51,8 +51,8 @@ WITH beside AS MATERIALIZED (
 SELECT closed.id FROM beside LEFT JOIN closed ON true
 
 -- name: letters_list
-SELECT title, name, run, step, task, shard, state, args, failure, attempts, workflow, correlation, trace, at, reason,
-    fingerprint, lot
+SELECT title, name, run, step, task, shard, state, CASE WHEN $13 THEN args ELSE 'null' END,
+    CASE WHEN $13 THEN failure ELSE 'null' END, attempts, workflow, correlation, trace, at, reason, fingerprint, lot
 FROM edow.dead_letters
 WHERE ($1::text[] IS NULL OR id = ANY ($1::text[]))
   AND ($2::text IS NULL OR execution = $2)

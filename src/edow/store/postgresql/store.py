@@ -142,6 +142,7 @@ class PostgresStore:
             after_at,
             key_of(after_id) if after_id is not None else None,
             where.source,
+            where.whole,
         )
         return [letter(row) for row in rows]
 

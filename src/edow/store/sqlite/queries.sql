@@ -188,7 +188,9 @@ SELECT id, execution, run, step, task, shard, state, attempts, workflow, correla
 FROM dead_letters WHERE number IN (SELECT value FROM json_each(?))
 
 -- name: letters_source
-SELECT * FROM dead_letters
+SELECT id, execution, run, step, task, shard, state, attempts, workflow, correlation, trace, at, reason, fingerprint,
+    lot, CASE WHEN :whole THEN args END AS args, CASE WHEN :whole THEN failure END AS failure
+FROM dead_letters
 WHERE (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
   AND (:execution IS NULL OR execution = :execution)
   AND (:task IS NULL OR task = :task)

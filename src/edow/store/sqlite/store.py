@@ -184,6 +184,7 @@ class SqliteStore:
             "after_id": after_id,
             "aside": where.aside if where.ids is None else None,
             "limit": where.limit,
+            "whole": where.whole,
         }
         rows = await self.file.read(lambda connection: self._letters.rows_of_any_size(connection, parameters))
         return [letter(*row) for row in rows]

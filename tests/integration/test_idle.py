@@ -239,7 +239,7 @@ async def test_what_nobody_was_told_of_is_found_by_looking(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever wrote it died between the commit and the telling: a loop that rests finds it all the same."""
-    monkeypatch.setattr("edow.client.stepping.SHORT_SECONDS", 0.01)
+    monkeypatch.setattr("edow.trigger.watching.SHORT_SECONDS", 0.01)
     monkeypatch.setattr("edow.client.stepping.LONG_SECONDS", 0.1)
     async with url_of(database, tmp_path) as url, System(url, url, REGISTRY) as system:
         probe = Probe(system.store)

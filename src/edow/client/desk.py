@@ -8,13 +8,12 @@ import msgspec
 
 from edow.client import redrives
 from edow.client.audit import Value
-from edow.client.jobs import TRIES
 from edow.client.letters import TOGETHER, checked_args
 from edow.client.link import Link
 from edow.client.redrives import KIND, Redrive
 from edow.client.selection import Selection, parts, select_letters, whole
 from edow.client.starting import parameters
-from edow.errors import EdowError, InvalidInput, RecordChanged, WrongState
+from edow.errors import EdowError, InvalidInput, WrongState
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
 from edow.trigger.again import Anew
 from edow.workflow.registry import Registry
@@ -138,18 +137,15 @@ class Desk:
 
     async def stop_redrive(self, id: str, reason: str = "") -> Redrive:
         """Take no more letters; those in hand are waited for. Raises NotFound, WrongState."""
-        for _ in range(TRIES):
+
+        async def stopped() -> tuple[Redrive, Put]:
             redrive, record = await redrives.find(self._link.store, id)
             if redrive.state != "running":
                 raise WrongState(f"redrive {id!r} is {redrive.state} already")
-            stopped = msgspec.structs.replace(redrive, state="stopped", why=reason or "somebody stopped it")
-            put = Put(KIND, id, msgspec.json.encode(stopped), if_version=record.version)
-            try:
-                await self._link.act("dead_letter.stop_redrive", id, {"reason": reason}, puts=[put])
-            except RecordChanged:
-                continue  # it went a step further
-            return stopped
-        raise RecordChanged(KIND, id)
+            now = msgspec.structs.replace(redrive, state="stopped", why=reason or "somebody stopped it")
+            return now, Put(KIND, id, msgspec.json.encode(now), if_version=record.version)
+
+        return await self._link.insist("dead_letter.stop_redrive", id, reason, stopped)
 
     async def _park(self, which: Selection, reason: str, action: str) -> int:
         link, count = self._link, 0

@@ -14,7 +14,7 @@ import msgspec
 from edow.client.audit import Value
 from edow.client.link import Link
 from edow.client.outcome import failure_of, is_paused
-from edow.errors import InvalidInput, NotFound, RecordChanged, WrongState
+from edow.errors import InvalidInput, NotFound, WrongState
 from edow.model import inbox
 from edow.model.execution import ENDED, Execution, Standing, Status
 from edow.model.raw import OptionalRaw
@@ -27,7 +27,6 @@ RATES = 0.001, 10_000.0  # executions a second
 COUNTED = 10_000  # a preview counts no further
 PAGE = 500
 SAMPLE = 10
-TRIES = 20  # to write a record that others write too
 
 Action = Literal["cancel", "terminate", "pause", "resume", "signal"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
@@ -175,18 +174,16 @@ class Jobs:
 
     async def stop(self, id: str, reason: str = "") -> Job:
         """It acts on no more executions. Raises NotFound, and WrongState when it is over."""
-        for _ in range(TRIES):
+
+        async def stopped() -> tuple[Job, Put]:
             record = await self._record(id)
             job = of_record(record)
             if job.ended_at is not None:
                 raise WrongState(f"job {id!r} is {job.state}; there is nothing left to stop")
-            stopped = msgspec.structs.replace(job, state="stopped", why=reason, ended_at=self._link.clock())
-            try:
-                await self._link.act("job.stop", id, {"reason": reason}, puts=[put(stopped, record.version)])
-            except RecordChanged:
-                continue  # it went a step further
-            return stopped
-        raise RecordChanged(KIND, id)
+            now = msgspec.structs.replace(job, state="stopped", why=reason, ended_at=self._link.clock())
+            return now, put(now, record.version)
+
+        return await self._link.insist("job.stop", id, reason, stopped)
 
     async def _record(self, id: str) -> Record:
         [record] = await self._link.store.records_get(KIND, [id])

@@ -8,7 +8,9 @@ from __future__ import annotations
 import copy
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -17,11 +19,15 @@ from edow.client.actor import Actor
 from edow.client.ids import IdSource
 from edow.client.submitter import Submitter
 from edow.client.waiter import EndWaiter
-from edow.errors import AlreadyExists, InvalidInput, NotAccepted, NotFound, WrongState
+from edow.errors import AlreadyExists, InvalidInput, NotAccepted, NotFound, RecordChanged, WrongState
 from edow.model import inbox
 from edow.model.execution import Execution
 from edow.store.contract import Answer, CommandRequest, ExecutionFilter, Put, Request, StartRequest, Store
 from edow.trigger.outgoing import is_endpoint
+
+T = TypeVar("T")
+
+TRIES = 20  # to write a record that others write too
 
 
 def wall_clock() -> int:
@@ -98,6 +104,20 @@ class Link:
             refused = msgspec.structs.replace(entry, outcome="refused", reason=answers[0].outcome)
             await self.store.records_put([audit.put(refused)], now)
         return answers
+
+    async def insist(self, action: str, target: str, reason: str, change: Callable[[], Awaitable[tuple[T, Put]]]) -> T:
+        """Write what an operator makes of a record that others write, too: `change` reads it, and may be asked again.
+        Raises what that raises, and RecordChanged.
+        """
+        for _ in range(TRIES - 1):
+            with suppress(RecordChanged):  # it went a step further
+                return await self._change(action, target, reason, change)
+        return await self._change(action, target, reason, change)
+
+    async def _change(self, action: str, target: str, reason: str, change: Callable[[], Awaitable[tuple[T, Put]]]) -> T:
+        changed, put = await change()
+        await self.act(action, target, {"reason": reason}, puts=[put])
+        return changed
 
     def entries(self, action: str, target: str, parameters: Mapping[str, audit.Value], now: int) -> list[Put]:
         """What the audit log is told of an operator's action, to be written with it; nothing of a program's."""

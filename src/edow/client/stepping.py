@@ -9,9 +9,10 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from typing import ClassVar
 
-from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background
 from edow.errors import Unavailable
 from edow.store.contract import Record, RecordFilter, Store
+from edow.trigger.watching import on_records
 
 log = logging.getLogger("edow.client")
 
@@ -71,7 +72,7 @@ class Stepping:
 
     async def _run(self) -> None:
         trouble = f"{self.what} were not gone on with"
-        await forever(self.run_once, trouble, SHORT_SECONDS, self._rest, lambda: self._store.watch("records"))
+        await on_records(self._store, self.run_once, trouble, self._rest)
 
     def _rest(self, count: int) -> float:
         if count:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
 
 import msgspec
 
-from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background
 from edow.errors import CallerError, Unavailable
 from edow.kpi.meter import Meter
 from edow.store.contract import Record, RecordFilter, Store
@@ -25,9 +24,9 @@ from edow.trigger.events import TRIGGERS, Trigger
 from edow.trigger.gathering import Gatherer
 from edow.trigger.tally import Tally
 from edow.trigger.waiting import Waiting
+from edow.trigger.watching import on_records
 
 log = logging.getLogger("edow.trigger")
-T = TypeVar("T")
 
 MOST = 1000
 PATIENCE_SECONDS = 1.0  # with triggers that begin: one whose broker does not answer holds up no other
@@ -161,10 +160,11 @@ class EventRunner:
         def rest(_count: int) -> float:
             return _rest(self._unread or bool(self._beginning))
 
-        await self._forever(self.look_once, "triggers were not looked at", rest)
+        await on_records(self._store, self.look_once, "triggers were not looked at", rest)
 
     async def _fire_forever(self) -> None:
-        await self._forever(self.fire_once, "what was gathered was not started", lambda seconds: max(seconds, 0.01))
+        trouble = "what was gathered was not started"
+        await on_records(self._store, self.fire_once, trouble, lambda seconds: max(seconds, 0.01))
 
     async def _deliver_forever(self) -> None:
         async def look() -> float:
@@ -173,10 +173,7 @@ class EventRunner:
             await asyncio.sleep(max(0.0, REST * (time.monotonic() - began) - SHORT_SECONDS))  # whatever news there are
             return _rest(self._waiting.any)
 
-        await self._forever(look, "signals that wait were not delivered", lambda seconds: seconds)
-
-    async def _forever(self, once: Callable[[], Awaitable[T]], trouble: str, rest: Callable[[T], float]) -> None:
-        await forever(once, trouble, SHORT_SECONDS, rest, lambda: self._store.watch("records"))
+        await on_records(self._store, look, "signals that wait were not delivered", lambda seconds: seconds)
 
 
 def _rest(busy: bool) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from edow.background import LONG_SECONDS, SHORT_SECONDS, Background, forever
+from edow.background import LONG_SECONDS, SHORT_SECONDS, Background
 from edow.errors import InvalidInput, NotFound, RecordChanged, Unavailable
 from edow.model.execution import Execution
 from edow.store.contract import Commit, Put, Record, RecordFilter, Store
@@ -19,9 +19,9 @@ from edow.trigger.addresses import Network
 from edow.trigger.outgoing import DUE, ENDPOINTS, MESSAGES, OUTGOING, Endpoint, Sending
 from edow.trigger.post import Posted, post
 from edow.trigger.tally import Tally
+from edow.trigger.watching import on_records
 
 log = logging.getLogger("edow.trigger")
-T = TypeVar("T")
 
 PAGE = 200
 PAGES = 5  # looked at together, if nothing of them can be sent now; the next look goes on behind them
@@ -214,10 +214,10 @@ class Sender:
         self.tally.add(sending.endpoint, "dead_letter", detail=f"{sending.type}: {why}")
 
     async def _look_forever(self) -> None:
-        await self._forever(self.look_once, "endpoints were not looked at", lambda _: LONG_SECONDS)
+        await on_records(self._store, self.look_once, "endpoints were not looked at", lambda _: LONG_SECONDS)
 
     async def _send_forever(self) -> None:
-        await self._forever(self._send_some, "webhooks were not sent", lambda seconds: max(seconds, 0.05))
+        await on_records(self._store, self._send_some, "webhooks were not sent", lambda seconds: max(seconds, 0.05))
 
     async def _send_some(self) -> float:
         """What is answered makes room for the next at once."""
@@ -227,9 +227,6 @@ class Sender:
         seconds = min(seconds, SHORT_SECONDS)
         await asyncio.wait(list(self._sending.values()), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         return 0.0
-
-    async def _forever(self, once: Callable[[], Awaitable[T]], trouble: str, rest: Callable[[T], float]) -> None:
-        await forever(once, trouble, SHORT_SECONDS, rest, lambda: self._store.watch("records"))
 
 
 def _keys(endpoint: Endpoint, now: int) -> list[bytes]:

@@ -491,8 +491,10 @@ def test_objectives_are_made_and_shown(run, shop):
     found = json.loads(made.out)
     assert (found["good"], found["total"], found["budget_left"], found["severity"]) == (1, 1, 1.0, None)
     assert found["target"] == 0.999
-    assert "fulfil completes within 30.0 s" in run("slo", "list").out
-    assert "14.40" in run("slo", "show", "orders").out
+    listed, shown = run("slo", "list").out, run("slo", "show", "orders").out
+    assert ("fulfil completes within 30.0 s" in listed, "100% left" in listed) == (True, True)
+    assert "less than one of 1 execution may fail: 100% left" in shown
+    assert "14.40" in shown
     assert run("slo", "create", "orders", "-w", "fulfil", "--target", "0.9").code == 1
     assert "99.9%" in run("slo", "create", "other", "-w", "fulfil", "--target", "most").err
     assert run("slo", "create", "other", "-w", "fulfil", "--target", "sNaN").code == 1

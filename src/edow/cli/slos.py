@@ -20,6 +20,7 @@ from edow.client.kpis import AlertSpec, AlertView, IncidentView, SloSpec, SloVie
 from edow.errors import InvalidInput
 from edow.kpi.alert import Thresholds
 from edow.kpi.cost import Prices
+from edow.kpi.slo import said_of_budget
 from edow.workflow.duration import optional_seconds
 
 STYLES = {"page": "bold red", "ticket": "bold yellow"}
@@ -64,11 +65,12 @@ def list_slos(store: options.Store = None, as_json: options.Json = False) -> Non
     if as_json:
         print_json(found)
         return
-    numbers = ("target", "attained", "budget left")
+    numbers = ("target", "attained", "error budget")
     table = output.table("name", "objective", *numbers, "alert", right=numbers)
     for each in found:
         alert = Text(each.severity or "–", style=STYLES.get(each.severity or "", ""))
-        table.add_row(each.name, _aim(each), f"{each.target:.4%}", _attained(each), f"{each.budget_left:.1%}", alert)
+        left = said_of_budget(each.budget_left)
+        table.add_row(each.name, _aim(each), f"{each.target:.4%}", _attained(each), left, alert)
     output.show(table)
 
 
@@ -215,9 +217,16 @@ def _show(slo: SloView, as_json: bool) -> None:
         ("objective", _aim(slo)),
         ("target", f"{slo.target:.4%} over {output.duration(slo.window_seconds * 1e6)}"),
         ("attained", f"{_attained(slo)} ({slo.good:,} of {slo.total:,})"),
-        ("error budget", f"{slo.budget:,.1f} executions, {slo.budget_left:.1%} left"),
+        ("error budget", f"{_may_fail(slo)}: {said_of_budget(slo.budget_left)}"),
     ]
     output.show(output.fields(facts), _burns(slo))
+
+
+def _may_fail(slo: SloView) -> str:
+    if not slo.total:
+        return f"{1 - slo.target:.4%} of the executions may fail"
+    few = f"{slo.budget:,.0f}" if slo.budget >= 1 else "less than one"
+    return f"{few} of {slo.total:,} execution{'' if slo.total == 1 else 's'} may fail"
 
 
 def _burns(slo: SloView) -> Table:

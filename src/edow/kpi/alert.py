@@ -9,7 +9,7 @@ import msgspec
 
 from edow.errors import InvalidInput
 from edow.kpi.figures import Figures
-from edow.kpi.slo import LONGEST, Evaluation, Severity
+from edow.kpi.slo import LONGEST, Evaluation, Severity, said_of_budget, times
 from edow.kpi.waiting import InVain, Unanswered
 from edow.model.topics import WORKERS
 
@@ -79,7 +79,8 @@ def burning(evaluations: Iterable[Evaluation]) -> Iterable[Condition]:
         severity = each.severity
         if severity is not None:
             rate = max(min(burn.long_rate, burn.short_rate) for burn in each.burns if burn.fires)
-            message = f"the error budget goes {rate:.1f} times as fast as it may; {each.budget_left:.0%} of it is left"
+            pace = f"{times(rate)} " if rate >= 1.05 else ""
+            message = f"the error budget goes {pace}as fast as it may: {said_of_budget(each.budget_left)}"
             yield Condition("burn_rate", each.objective.name, severity, message)
 
 

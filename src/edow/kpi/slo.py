@@ -167,6 +167,21 @@ def evaluate(objective: Objective, whole: Tally, of: Mapping[float, Tally] | Cal
     )
 
 
+def times(rate: float) -> str:
+    """`2 times`, `2.5 times`, `1,200 times`."""
+    return f"{f'{rate:,.0f}' if rate >= 10 else f'{rate:.1f}'.removesuffix('.0')} times"
+
+
+def said_of_budget(left: float) -> str:
+    """What a person would say of a share that is left, or overdrawn: `62% left`, `spent 800 times over`."""
+    if left >= 0.1:
+        return f"{left:.0%} left"
+    if left >= 0.001:
+        return f"{left:.1%} left"
+    spent = 1 - left
+    return "none left" if spent < 1.05 else f"spent {times(spent)} over"
+
+
 def _rules(objective: Objective) -> list[Rule]:
     """The usual ones with times in proportion to the window, so that they mean the same burn rates."""
     if objective.rules:

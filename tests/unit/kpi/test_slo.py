@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from edow.errors import InvalidInput
+from edow.kpi.alert import burning
 from edow.kpi.figures import Figures
-from edow.kpi.slo import DAY, HOUR, Objective, Rule, Tally, evaluate, tally, windows
+from edow.kpi.slo import DAY, HOUR, Objective, Rule, Tally, evaluate, said_of_budget, tally, windows
 
 MONTH = Objective(name="orders", workflow="order", target=0.999)
 
@@ -166,3 +167,31 @@ def test_an_objective_of_an_older_release_has_the_usual_alerts():
     assert msgspec.json.decode(stored, type=Objective) == MONTH
     own = msgspec.structs.replace(MONTH, rules=(Rule("page", 0.02, HOUR, 300.0),))
     assert msgspec.json.decode(msgspec.json.encode(own), type=Objective) == own
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        *[(1.0, "100% left"), (0.62, "62% left"), (0.099, "9.9% left"), (0.004, "0.4% left")],
+        *[(0.0004, "none left"), (0.0, "none left"), (-0.04, "none left")],
+        *[(-0.4, "spent 1.4 times over"), (-8.96, "spent 10 times over"), (-799.0, "spent 800 times over")],
+        (-123_455.7, "spent 123,457 times over"),
+    ],
+)
+def test_a_budget_is_told_as_a_person_would(left, said):
+    """Also one that is overdrawn, however far."""
+    assert said_of_budget(left) == said
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ({"h1": 3000, "m5": 3000, "d30": 200}, "goes 30 times as fast as it may: spent 2 times over"),
+        ({"h6": 650, "m30": 650, "d30": 40}, "goes 6.5 times as fast as it may: 60% left"),
+        ({"d3": 100, "h6": 100, "d30": 10}, "goes as fast as it may: 90% left"),
+    ],
+)
+def test_an_alert_says_how_fast_the_budget_goes_and_what_is_left(bad, said):
+    """In words that one can say aloud."""
+    [condition] = burning([of(**bad)])
+    assert condition.message == f"the error budget {said}"

@@ -6,9 +6,9 @@ acted on is an error; a filter takes what it finds.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
 
 import msgspec
 
@@ -17,7 +17,7 @@ from edow.client.link import Link
 from edow.client.resending import send_again
 from edow.client.selection import Selection, parts, select_letters, whole
 from edow.client.starting import parameters
-from edow.errors import EdowError, InvalidInput, NotFound, WrongState
+from edow.errors import EdowError, InvalidInput, NotFound, RecordChanged, WrongState
 from edow.model import inbox
 from edow.store.contract import Answer, CommandRequest, DeadLetter, DeadLetterFilter, Request
 from edow.trigger import given_up
@@ -29,6 +29,8 @@ from edow.workflow.registry import Registry
 
 Args = Mapping[str, object] | Callable[[DeadLetter], Mapping[str, object]]
 """New arguments by parameter name, or a function that makes them from the letter."""
+
+log = logging.getLogger("edow.client")
 
 TOGETHER = 500  # acted on in one transaction, where nothing large belongs to it
 
@@ -69,7 +71,7 @@ class Letters:
         letters, count = await select_letters(self._link, which), 0
         strict = not isinstance(which, DeadLetterFilter)
         for ids in parts([each.id for each in letters if not each.execution], TOGETHER):
-            count += await self._close(ids, "discarded", reason)
+            count += await self._close(ids, reason)
         for part in parts([each for each in letters if each.execution], TOGETHER):
             commands = [_discard(each, reason) for each in part]
             count += await self._send("discard", part, commands, {"reason": reason}, strict=strict)
@@ -112,14 +114,18 @@ class Letters:
         return count
 
     async def _apply(self, messages: Sequence[DeadLetter], problems: list[EdowError]) -> int:
-        anew, applied = Anew(self._link.store, self._link.clock), 0
+        link, applied = self._link, 0
+        anew = Anew(link.store, link.clock)
         for each in messages:
+            told: dict[str, Value] = {"letters": 1, "source": each.source}
             try:
-                outcome = await anew.apply(each)
+                await anew.apply(each, link.entries("dead_letter.redrive", each.id, told, link.clock()))
             except (InvalidInput, NotFound) as problem:
                 problems.append(problem)
+            except RecordChanged as problem:
+                log.debug("dead letter %s was acted on by somebody else: %s", each.id, problem)
             else:
-                applied += await self._close([each.id], "redriven", outcome)
+                applied += 1
         return applied
 
     async def _send_again(self, letters: Sequence[DeadLetter], problems: list[EdowError]) -> int:
@@ -129,12 +135,11 @@ class Letters:
         problems += [given_up.gone(each) for each in letters if each.source not in there]
         return await send_again(self._link, [each for each in letters if each.source in there], "dead_letter.redrive")
 
-    async def _close(self, poison: Sequence[str], state: Literal["redriven", "discarded"], reason: str) -> int:
+    async def _close(self, poison: Sequence[str], reason: str) -> int:
         told: dict[str, Value] = {"letters": len(poison), "reason": reason}
         link, now = self._link, self._link.clock()
-        action = "dead_letter.redrive" if state == "redriven" else "dead_letter.discard"
-        entries = link.entries(action, _target(poison), told, now)
-        return await link.store.dead_letters_close(poison, state, reason, entries, now)
+        entries = link.entries("dead_letter.discard", _target(poison), told, now)
+        return await link.store.dead_letters_close(poison, "discarded", reason, entries, now)
 
     async def _send(
         self,

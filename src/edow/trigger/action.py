@@ -15,7 +15,7 @@ import msgspec
 from edow.errors import InvalidInput, NotAccepted, RecordChanged, StoreUnavailable
 from edow.model.execution import ENDED, Execution
 from edow.model.inbox import Signal, encode
-from edow.store.contract import CommandRequest, Put, Request, StartRequest, Store
+from edow.store.contract import CommandRequest, LetterState, Put, Request, StartRequest, Store
 from edow.store.starting import start_of
 from edow.telemetry.exporter import starting
 from edow.trigger.mapping import Expression, Json
@@ -128,6 +128,22 @@ class Claim(msgspec.Struct, frozen=True):
     expires_at: int
 
 
+class Beside(msgspec.Struct, frozen=True):
+    """What is written in the transaction that applies: records, and the end of the dead letter that this was."""
+
+    puts: Sequence[Put] = ()
+    letter: str = ""
+
+    def with_puts(self, more: Sequence[Put]) -> Beside:
+        return Beside([*self.puts, *more], self.letter)
+
+    def closed(self, outcome: str) -> list[LetterState]:
+        return [LetterState(self.letter, "redriven", outcome)] if self.letter else []
+
+
+ALONE = Beside()
+
+
 def digest(*parts: str | bytes) -> str:
     """A short name for what may be long and may hold anything."""
     hashed = blake2b(digest_size=16)
@@ -143,14 +159,14 @@ class Applier:
     def __init__(self, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._ways: Mapping[Mode, Callable[[Intent, Claim, Sequence[Put]], Awaitable[Result]]] = {
+        self._ways: Mapping[Mode, Callable[[Intent, Claim, Beside], Awaitable[Result]]] = {
             "start": self._start,
             "signal": self._signal,
             "start-or-signal": self._start_or_signal,
         }
 
-    async def apply(self, intent: Intent, claim: Claim, beside: Sequence[Put] = ()) -> Result:
-        """`beside`: records to be written in the same transaction. Raises RecordChanged when one of them cannot be."""
+    async def apply(self, intent: Intent, claim: Claim, beside: Beside = ALONE) -> Result:
+        """Raises RecordChanged when what is beside it cannot be written. Of a duplicate nothing is."""
         for _ in range(TRIES):
             try:
                 return await self._ways[intent.action.mode](intent, claim, beside)
@@ -171,7 +187,7 @@ class Applier:
             return None
         return Result("duplicate", msgspec.json.decode(record.body, type=Result).execution)
 
-    async def _start(self, intent: Intent, claim: Claim, beside: Sequence[Put]) -> Result:
+    async def _start(self, intent: Intent, claim: Claim, beside: Beside) -> Result:
         try:
             return await self._write("started", intent, claim, beside, [self._new(intent)])
         except NotAccepted:
@@ -182,16 +198,16 @@ class Applier:
             return await self._again(intent, claim, beside)
         return await self._write("attached", intent, claim, beside, [])
 
-    async def _signal(self, intent: Intent, claim: Claim, beside: Sequence[Put]) -> Result:
+    async def _signal(self, intent: Intent, claim: Claim, beside: Beside) -> Result:
         try:
             return await self._write("signalled", intent, claim, beside, [_signal(intent)])
         except NotAccepted as problem:
             if problem.outcomes == ("missing",):
                 kept = self._kept(intent, claim)
-                return await self._write("kept" if kept else "unmatched", intent, claim, [*beside, *kept], [])
+                return await self._write("kept" if kept else "unmatched", intent, claim, beside.with_puts(kept), [])
         return await self._write("unmatched", intent, claim, beside, [])
 
-    async def _start_or_signal(self, intent: Intent, claim: Claim, beside: Sequence[Put]) -> Result:
+    async def _start_or_signal(self, intent: Intent, claim: Claim, beside: Beside) -> Result:
         try:
             return await self._write("signalled", intent, claim, beside, [_signal(intent)])
         except NotAccepted as problem:
@@ -202,7 +218,7 @@ class Applier:
             return await self._again(intent, claim, beside)
         return await self._write("unmatched", intent, claim, beside, [])
 
-    async def _again(self, intent: Intent, claim: Claim, beside: Sequence[Put]) -> Result:
+    async def _again(self, intent: Intent, claim: Claim, beside: Beside) -> Result:
         """Begin another run of what has ended. Of all who see that it has, one writes the guard in the version it read
         before it looked; the others look again, and find the new run.
         """
@@ -212,14 +228,15 @@ class Applier:
         if row is None or row.status not in ENDED:
             raise NotAccepted(("running",))
         put = Put(EVENTS, key, b"", guard.version if guard else 0, self._clock() + SPARE_US, quiet=True)
-        return await self._write("started", intent, claim, [*beside, put], [self._new(intent, again=True)])
+        return await self._write("started", intent, claim, beside.with_puts([put]), [self._new(intent, again=True)])
 
     async def _write(
-        self, outcome: Outcome, intent: Intent, claim: Claim, beside: Sequence[Put], requests: Sequence[Request]
+        self, outcome: Outcome, intent: Intent, claim: Claim, beside: Beside, requests: Sequence[Request]
     ) -> Result:
         result = Result(outcome, intent.execution)
         put = Put(claim.kind, claim.key, _json(result), 0, claim.expires_at, quiet=True)
-        await self._store.records_put([put, *beside], self._clock(), requests, all_or_nothing=True)
+        letters = beside.closed(outcome)
+        await self._store.records_put([put, *beside.puts], self._clock(), requests, letters, all_or_nothing=True)
         return result
 
     async def _row(self, intent: Intent) -> Execution | None:

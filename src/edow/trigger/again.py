@@ -1,20 +1,20 @@
 """A message that its trigger could not apply, applied anew: by the trigger as it is now, which somebody has mended.
 
-What was applied has a claim, as if the message had just come: done again after a crash, or delivered once more, it is
-known and done once.
+It is applied in the transaction that closes the letter, so whoever dies on the way, it is done once. It has a claim, as
+if the message had just come: delivered once more, it is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
 
 from edow.errors import InvalidInput, NotFound, Unavailable
-from edow.store.contract import DeadLetter, Store
+from edow.store.contract import DeadLetter, Put, Store
 from edow.transport.contract import Delivery
-from edow.trigger.action import Applier
+from edow.trigger.action import Applier, Beside
 from edow.trigger.events import TRIGGERS, Compiled, Event, Trigger
 from edow.trigger.gathering import Gatherer
 from edow.trigger.given_up import gone, sending_in
@@ -43,21 +43,27 @@ class Anew:
         compiled, delivery = await self._found(letter)
         await self._guarded(letter, self._understand(compiled, delivery))
 
-    async def apply(self, letter: DeadLetter) -> str:
-        """What became of it: an outcome, or filtered. Raises Unavailable, too."""
+    async def apply(self, letter: DeadLetter, entries: Sequence[Put] = ()) -> str:
+        """What became of it: an outcome, or filtered. `entries` are written with it. Raises Unavailable, too, and
+        RecordChanged if somebody else has acted on the letter meanwhile.
+        """
         compiled, delivery = await self._found(letter)
-        return await self._guarded(letter, self._apply(compiled, delivery))
+        beside = Beside(entries, letter.id)
+        outcome = await self._guarded(letter, self._apply(compiled, delivery, beside))
+        if outcome in ("filtered", "duplicate"):  # there was nothing to do
+            await self._store.records_put(entries, self._clock(), letters=beside.closed(outcome))
+        return outcome
 
-    async def _apply(self, compiled: Compiled, delivery: Delivery) -> str:
+    async def _apply(self, compiled: Compiled, delivery: Delivery, beside: Beside) -> str:
         understood = await self._understand(compiled, delivery)
         if understood is None:
             return "filtered"
         event, key = understood
         if compiled.trigger.gathers:
-            [outcome] = await self._gatherer.add(compiled, [event], key)
+            [outcome] = await self._gatherer.add(compiled, [event], key, beside)
             return outcome
         intent = compiled.plan.intent(event.context, key, event.trace)
-        return (await self._applier.apply(intent, compiled.claim(event, self._clock()))).outcome
+        return (await self._applier.apply(intent, compiled.claim(event, self._clock()), beside)).outcome
 
     async def _understand(self, compiled: Compiled, delivery: Delivery) -> tuple[Event, str] | None:
         """The event, and the id of its execution; None: the trigger filters it out."""

@@ -15,9 +15,9 @@ import msgspec
 from edow.background import LONG_SECONDS
 from edow.errors import InvalidInput, RecordChanged, StoreUnavailable, Unavailable
 from edow.model.execution import Execution
-from edow.store.contract import Put, Record, RecordFilter, Request, Store
+from edow.store.contract import LETTER, Put, Record, RecordFilter, Request, Store
 from edow.store.starting import start_of
-from edow.trigger.action import EVENTS, TRIES, Claim, Outcome, Plan, Result, digest
+from edow.trigger.action import ALONE, EVENTS, TRIES, Beside, Claim, Outcome, Plan, Result, digest
 from edow.trigger.events import TRIGGERS, Compiled, Event, Trigger
 from edow.trigger.poison import SOURCE, Buried, bury
 from edow.trigger.tally import Tally
@@ -61,16 +61,19 @@ class Gatherer:
         self._clock = clock
         self._tally = tally
 
-    async def add(self, compiled: Compiled, events: Sequence[Event], key: str) -> list[Outcome]:
+    async def add(self, compiled: Compiled, events: Sequence[Event], key: str, beside: Beside = ALONE) -> list[Outcome]:
         """Events of one key, in order; what became of each: kept until it is due, or known before.
 
-        Raises InvalidInput for an id that is too long, before anything is written.
+        Raises InvalidInput for an id that is too long, before anything is written, and RecordChanged if somebody else
+        has acted on the letter beside them. Of duplicates alone nothing is written.
         """
         execution_id(key, limit=MAX_ID - SUFFIX)
         for _ in range(TRIES):
             try:
-                return await self._add(compiled, events, key)
-            except RecordChanged:
+                return await self._add(compiled, events, key, beside)
+            except RecordChanged as problem:
+                if problem.kind == LETTER:
+                    raise
                 continue  # another process has added, started, or applied one of the events
         raise StoreUnavailable(f"trigger {compiled.trigger.name!r}: too many others gather for {key!r}; try again")
 
@@ -97,7 +100,7 @@ class Gatherer:
         except Exception:
             log.exception("what was gathered under %s was not started; trying again", index.key)
 
-    async def _add(self, compiled: Compiled, events: Sequence[Event], key: str) -> list[Outcome]:
+    async def _add(self, compiled: Compiled, events: Sequence[Event], key: str, beside: Beside) -> list[Outcome]:
         now = self._clock()
         claims = [compiled.claim(event, now) for event in events]
         known = await self._store.records_get(EVENTS, [claim.key for claim in claims])
@@ -122,7 +125,7 @@ class Gatherer:
                 except InvalidInput:  # it becomes a dead letter when it is due, which is now
                     pending = msgspec.structs.replace(joined, due_at=now)
         puts += _moved(old, record.version if record else 0, pending)
-        await self._store.records_put(puts, now, requests)
+        await self._store.records_put([*puts, *beside.puts], now, requests, beside.closed("gathered"))
         for _ in requests:
             self._tally.add(compiled.trigger.name, "fired")
         return outcomes

@@ -19,7 +19,7 @@ import msgspec
 from edow.errors import InvalidInput, NotFound, RecordChanged
 from edow.store.contract import Put, Store
 from edow.trigger import references, signatures
-from edow.trigger.action import DAY, Action, Applier, Claim, Intent, Plan, Result, digest
+from edow.trigger.action import DAY, Action, Applier, Beside, Claim, Intent, Plan, Result, digest
 from edow.trigger.mapping import Expression
 from edow.trigger.signatures import SCHEMES, Hmac, Refused, Request, Scheme
 from edow.trigger.tally import Tally
@@ -159,7 +159,7 @@ class HookDesk:
         result = msgspec.json.encode(Result("duplicate", intent.execution))
         put = Put(twin.kind, twin.key, result, 0, twin.expires_at, quiet=True)
         try:
-            return await self._applier.apply(intent, claim, [put])
+            return await self._applier.apply(intent, claim, Beside([put]))
         except RecordChanged:
             if (done := await self._applier.done(twin)) is None:
                 raise

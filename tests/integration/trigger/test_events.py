@@ -7,6 +7,7 @@ import base64
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -18,11 +19,11 @@ from edow.kpi.figures import Traffic
 from edow.kpi.meter import Meter
 from edow.model.message import Message
 from edow.store.contract import DeadLetter, DeadLetterFilter, Put, RecordFilter, Store
+from edow.testing.boundaries import BoundaryStore
 from edow.testing.polling import until
 from edow.transport.contract import Delivery, Subscription, Transport
 from edow.trigger import consumer as module
 from edow.trigger.action import EVENTS, Action
-from edow.trigger.again import Anew
 from edow.trigger.consumer import Consumer
 from edow.trigger.events import TRIGGERS, Compiled, Trigger
 from edow.trigger.runner import EventRunner
@@ -187,17 +188,89 @@ async def test_what_could_not_be_applied_is_applied_by_the_mended_trigger(store,
         await store.records_put([Put(TRIGGERS, "begin", msgspec.json.encode(mended))], T0)
         assert (await client.desk().dry_run(where, None, None)).unfit == 1
         [one] = [each for each in await client.dead_letters(where) if b'"o1"' in base64_of(each)]
-        assert await Anew(store, clock).apply(one) == ("gathered" if gathers else "started")  # and then it dies
         assert await client.redrive(where) == 1
         [stays] = await client.dead_letters(where)
         assert stays.id != one.id
         [done] = await client.dead_letters(DeadLetterFilter(state="redriven"))
-        assert (done.id, done.reason) == (one.id, "duplicate")
+        assert (done.id, done.reason) == (one.id, "gathered" if gathers else "started")
         await store.records_put([Put(TRIGGERS, "begin", None)], T0)
         with pytest.raises(NotFound, match="create it again"):
             await client.redrive(stays.id)
     if not gathers:
         assert (await row_of(store, "o1")).workflow == "fulfil"
+
+
+async def could_not_apply(store: Store, transport: Transport, clock: Clock, *, gathers: bool) -> None:
+    """An event of 7 for o1, which is there, by a trigger that has been mended since."""
+    await run_on(Desk(BEGIN, transport, store, clock), event("0", {"order": "o1"}))
+    mended = msgspec.structs.replace(PAID, remember=60.0)
+    if gathers:
+        mended = msgspec.structs.replace(BEGIN, name="paid", topic="payments", batch=9, remember=60.0)
+    wrong = msgspec.structs.replace(mended, action=_with(mended.action, id="body.nothing"))
+    assert await run_on(Desk(wrong, transport, store, clock), event("1", {"order": "o1", "amount": 7})) == {"poison": 1}
+    await store.records_put([Put(TRIGGERS, "paid", msgspec.json.encode(mended))], T0)
+
+
+async def applied(store: Store, *, gathers: bool) -> int:
+    """How often."""
+    if not gathers:
+        return len(await signals(store, "o1"))
+    pending = await store.records_list(RecordFilter(EVENTS, "pending/"))
+    return sum(msgspec.json.decode(each.body)["number"] for each in pending)
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+@pytest.mark.parametrize("after", [False, True])
+async def test_it_is_applied_once_however_late_somebody_comes_to_it(store, transport, clock, gathers, after):
+    """Whoever dies before it is on disk, or after: the event may be forgotten when the next one looks; the letter says
+    what was done.
+    """
+    await could_not_apply(store, transport, clock, gathers=gathers)
+
+    def reached(name: str) -> None:
+        if name.endswith(":after" if after else ":before"):
+            raise Died
+
+    for dying in (BoundaryStore(store, reached), store):
+        async with edow.Client(store=dying) as client:
+            client._link.clock = clock
+            with suppress(Died):
+                await client.redrive(DeadLetterFilter())
+        clock.forward(61)
+        await store.records_purge(clock.now, 1000)
+    assert await applied(store, gathers=gathers) == 1
+    assert await store.dead_letters_list(DeadLetterFilter()) == []
+
+
+@pytest.mark.parametrize("gathers", [False, True])
+async def test_of_several_who_have_it_applied_one_does(opened, store, transport, clock, gathers):
+    """At the same moment; the others have nothing to do."""
+    await could_not_apply(store, transport, clock, gathers=gathers)
+
+    async def redrive(store: Store) -> int:
+        async with edow.Client(store=store) as client:
+            client._link.clock = clock
+            return await client.redrive(DeadLetterFilter())
+
+    stores = [store, *[await opened() for _ in range(2)]]
+    assert sum(await asyncio.gather(*(redrive(stores[at % 3]) for at in range(6)))) == 1
+    assert await applied(store, gathers=gathers) == 1
+
+
+async def test_what_was_delivered_once_more_meanwhile_is_known(store, transport, clock):
+    """Its letter is closed, and nothing is done."""
+    await could_not_apply(store, transport, clock, gathers=False)
+    again = Desk(msgspec.structs.replace(PAID, remember=60.0), transport, store, clock, "two")
+    assert await run_on(again, event("1", {"order": "o1", "amount": 7})) == {"signalled": 1}
+    async with edow.Client(store=store) as client:
+        client._link.clock = clock
+        assert await client.redrive(DeadLetterFilter()) == 1
+        [letter] = await client.dead_letters(DeadLetterFilter(state="redriven"))
+    assert (letter.reason, await signals(store, "o1")) == ("duplicate", [7])
 
 
 def base64_of(letter: DeadLetter) -> bytes:

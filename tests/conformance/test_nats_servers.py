@@ -162,6 +162,21 @@ async def test_a_server_that_does_not_answer_is_unavailable_in_time(box: Box) ->
             found += await drain(subscriber, 1)
 
 
+async def test_what_a_server_does_not_read_is_given_up_in_time(box: Box) -> None:
+    """More than it has room for: publishing ends with the connection at the latest, and the next goes through."""
+    async with opened(f"{box.url}?publish_timeout=0.3&ping_interval=0.2") as transport:
+        await transport.ensure([TopicSpec("t", ("g",))])
+        await asyncio.to_thread(box.pause)
+        publishing = asyncio.create_task(transport.publish([Message("t", b"x" * 500_000)] * 30))
+        ended, _ = await asyncio.wait([publishing], timeout=2 * SOON)
+        await asyncio.to_thread(box.resume)
+        assert ended
+        with pytest.raises(PublishFailed) as caught:
+            await publishing
+        assert caught.value.indexes == tuple(range(30))
+        await persistently(lambda: transport.publish([Message("t", b"x")]))
+
+
 # the server refuses
 
 

@@ -195,6 +195,22 @@ async def test_what_somebody_deletes_is_made_again(
     assert await drain(subscriber, 1) == [b"0"]
 
 
+async def test_a_consumer_that_somebody_deletes_is_made_again(
+    transport: NatsTransport, broker: JetStreamContext, subject: str
+) -> None:
+    """Also when the others of its group are there: without it the server would drop the messages of its partition."""
+    subscriber = await member(transport)
+    assert await subscriber.receive(50, 0) == []  # asks
+    stream = names.stream_of(subject)
+    for number in range(16):
+        await broker.delete_consumer(stream, f"g-k{number}")
+    async with asyncio.timeout(SOON):
+        while len(await broker.consumers_info(stream)) < 17:
+            await subscriber.receive(50, QUIET)
+    await transport.publish(numbered("t", 3, "k"))
+    assert await drain(subscriber, 3) == [b"0", b"1", b"2"]
+
+
 @pytest.mark.parametrize("name", ["a b", "x.*.>", "..", "ünder_score-@=\\/", "$JS.API.INFO", "t.@.3", "\N{KEY}\n"])
 async def test_odd_names_of_topics_and_groups_work(transport: NatsTransport, name: str) -> None:
     """What NATS does not allow in a name is written otherwise there, and no two names meet."""
@@ -267,6 +283,20 @@ async def test_whoever_takes_over_shuts_the_former_reader_out(transport: NatsTra
         assert await drain(heir, 8) == [*(b"%d" % number for number in range(3, 10)), b"new"]
         with pytest.raises(TransportUnavailable, match="another subscriber reads topic 'edow"):
             await receive_nothing(slow)
+
+
+async def test_lag_is_told_after_a_lost_connection(transport: NatsTransport) -> None:
+    """Also before a reader has acknowledged anything to its new consumer."""
+    reader = await member(transport, "exclusive", RESULTS)
+    await transport.publish(numbered(RESULTS, 1))
+    await drain(reader, 1)
+    before = transport._link.epoch
+    await transport._link.client.close()
+    async with asyncio.timeout(SOON):
+        while reader._epoch == before:
+            assert await reader.receive(1, QUIET) == []
+    ((stats,),) = [each.groups for each in await transport.describe([RESULTS])]
+    assert (stats.waiting, stats.in_flight) == (0, 0)
 
 
 async def test_an_exclusive_reader_acknowledges_in_any_order(transport: NatsTransport) -> None:
@@ -359,6 +389,16 @@ async def test_without_partitions_there_is_no_order_by_key(prefixed: str) -> Non
         ]
 
 
+async def test_a_topic_for_broadcast_remembers_no_longer_than_it_keeps(prefixed: str) -> None:
+    """Where `dedupe` is longer than its messages can be read, the server would refuse such a topic."""
+    async with opened(prefixed + "&dedupe=600") as transport:
+        await transport.ensure([TopicSpec("news", ()), TopicSpec("t", ("g",))])
+        listener = await member(transport, "broadcast", "news")
+        await transport.publish([Message("news", b"1")])
+        assert bodies(await take(listener, 1)) == [b"1"]
+        await transport.ensure([TopicSpec("news", ("g",))])
+
+
 async def test_a_topic_for_broadcast_may_get_groups_later(transport: NatsTransport) -> None:
     """The first group begins with what is published from then on."""
     await transport.ensure([TopicSpec("news", ())])
@@ -380,6 +420,19 @@ async def test_closing_gives_back_what_was_read_ahead(transport: NatsTransport, 
         assert sorted(await drain_from([await member(transport)], 32)) == sorted(
             [*bodies_of(numbered("t", 20)), *bodies_of(DOZEN)]
         )
+
+
+async def test_closing_leaves_what_it_has_lost_to_whoever_has_it(transport: NatsTransport, prefixed: str) -> None:
+    """A lease that has run out is nothing to give back."""
+    async with opened(prefixed) as elsewhere:
+        leaving, other = await member(elsewhere, lease=LEASE), await member(transport, lease=3600)
+        leaving._tending.cancel()  # which would forget it soon
+        await transport.publish(numbered("t", 1))
+        await take(leaving, 1)
+        held = await take(other, 1)
+        await leaving.close()
+        assert await other.receive(1, QUIET) == []
+        await other.ack(held)
 
 
 async def receive_nothing(subscriber: Subscriber) -> None:

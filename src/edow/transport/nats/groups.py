@@ -41,13 +41,13 @@ class Groups:
         self._link = link
 
     async def make(self, topic: Topic, groups: Iterable[str]) -> None:
-        """Those that do not exist. The consumer without a role is made last: where it is, all are."""
-        names = map(group_name, groups)
-        existing = {name.group for name in await self.consumers(topic) if name.role != "k"}
-        for group in set(names) - existing:
-            keyed = [ConsumerName(group, "k", number) for number in range(topic.partitions)]
+        """Their consumers that do not exist, that without a role last. A reader alone has made one of its own."""
+        existing = set(await self.consumers(topic))
+        for group in set(map(group_name, groups)) - {name.group for name in existing if name.role == "x"}:
+            keyed = {ConsumerName(group, "k", number) for number in range(topic.partitions)} - existing
             await asyncio.gather(*(self._create(topic, self._config(topic, name)) for name in keyed))
-            await self._create(topic, self._config(topic, ConsumerName(group)))
+            if (first := ConsumerName(group)) not in existing:
+                await self._create(topic, self._config(topic, first))
 
     async def share(self, topic: Topic, group: str, lease_seconds: float) -> list[str]:
         """The consumers to pull from, the one for messages without a key first. The smallest lease of all members is

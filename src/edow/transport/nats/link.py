@@ -167,6 +167,7 @@ class Link:
             "ping_interval": options.ping_interval,
             "allow_reconnect": False,
             "max_reconnect_attempts": 1,
+            "pending_size": 0,  # else publishing waits until the server reads, also when the connection is gone
             "reconnect_time_wait": FIRST_PAUSE_SECONDS,
             "error_cb": self._on_error,
             "closed_cb": closed,

@@ -132,7 +132,7 @@ class ExclusiveReader(Reader):
                 f"another subscriber reads topic {name!r} for group {self._group!r} now, or the server has lost it: "
                 "subscribe again"
             )
-        slot.consumer = taken
+        slot.consumer, slot.answered = taken, ""  # nobody hears what is said of the former any more
         self._owed.pop(name, None)  # the new consumer delivers it again
         self._open.setdefault(name, {})
 

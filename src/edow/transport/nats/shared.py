@@ -182,7 +182,9 @@ class SharedSubscriber(PullSubscriber):
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
-        held = [*self._held, *(each.token for each in self._ready)]
+        now = asyncio.get_running_loop().time()  # what was lost is somebody else's
+        held = [token for token, each in self._held.items() if each.until >= now]
+        held += [each.token for each in self._ready if now - each.arrived < 0.9 * min(self._lease, self._server_lease)]
         self._held.clear()
         self._ready.clear()
         try:

@@ -107,15 +107,16 @@ class Topics:
         options = self._link.options
         subject = subject_of(options.prefix, name)
         alone = name.startswith(READ_BY_ONE)
+        seconds = 0 if has_groups else BROADCAST_SECONDS
         return StreamConfig(
             name=stream_of(subject),
             subjects=[subject, partition_subject(subject, "*")],
             retention=RetentionPolicy.INTEREST if has_groups and not alone else RetentionPolicy.LIMITS,
-            max_age=0 if has_groups else BROADCAST_SECONDS,
+            max_age=seconds,
             discard=DiscardPolicy.NEW,  # a stream that is full refuses what comes, and drops nothing that it has
             storage=StorageType(options.storage),
             num_replicas=options.replicas,
-            duplicate_window=options.dedupe,
+            duplicate_window=min(options.dedupe, seconds or options.dedupe),
             metadata={PARTITIONS: str(0 if alone else options.partitions)},
         )
 

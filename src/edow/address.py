@@ -16,7 +16,7 @@ from edow.errors import InvalidInput
 
 Settings = TypeVar("Settings", bound=msgspec.Struct)
 
-_SECRET = re.compile(r"password|secret|token|credential|key$|jaas", re.IGNORECASE)
+_SECRET = re.compile(r"password|passphrase|secret|token|credential|key$|\.pem$|jaas", re.IGNORECASE)
 _HIDDEN = "***"
 _TOKENS = {"nats"}  # schemes where what stands alone before the @ is no name, but a secret
 

@@ -32,6 +32,14 @@ def test_a_token_is_not_shown() -> None:
     assert str(Address("postgresql://user@host/db")) == "postgresql://user@host/db"
 
 
+@pytest.mark.parametrize(
+    "option", ["ssl.key.pem", "sasl.oauthbearer.assertion.private.key.passphrase", "ssl.key.password", "tls_key"]
+)
+def test_an_option_that_is_a_secret_is_not_shown(option: str) -> None:
+    """Whatever a client library calls it."""
+    assert str(Address(f"kafka://host?{option}=hush&timeout=3")) == f"kafka://host?{option}=***&timeout=3"
+
+
 def test_a_hash_is_a_part_of_the_password() -> None:
     """Also for client libraries that would take what is behind it for a fragment."""
     address = Address("postgresql://user:a#b@host/db")

@@ -423,6 +423,27 @@ async def test_a_member_without_partitions_takes_over(opened: Connect, monkeypat
     assert await drain(members[0], 2) == [b"0", b"1"]
 
 
+async def test_a_partition_that_was_paused_when_it_left_is_read_when_it_comes_back(opened: Connect) -> None:
+    """A member that was full when another came gets the partition back when that one goes, and goes on with it."""
+    transport = await opened(partitions=2, prefetch=1)
+    topic = await topic_of(transport)
+    first = await member(transport, topic)
+    await transport.publish(numbered(topic, 20))
+    seen = {each.body for each in await take(first, 1)}
+    while not first._readers[0].held_up:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    second = await member(transport, topic)
+    while got := await first.receive(10, 1):
+        seen.update(bodies(got))
+        await first.ack(got)
+    await second.close()
+    async with asyncio.timeout(RECOVERY):
+        while len(seen) < 20:
+            got = await first.receive(10, SOON)
+            seen.update(bodies(got))
+            await first.ack(got)
+
+
 async def test_a_long_task_is_not_taken_for_a_dead_one(opened: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long its handler takes, and though nothing more is received meanwhile, a member stays one."""
     monkeypatch.setattr(settings, "LONGEST_POLL", 1.0)
@@ -537,6 +558,25 @@ async def test_messages_that_are_kept_no_longer_are_passed_over(opened: Connect,
     assert await drain(await member(transport, topic, mode), 3) == [b"7", b"8", b"9"]
 
 
+@pytest.mark.parametrize("mode", ["shared", "exclusive"])
+async def test_a_log_that_ends_before_the_place_of_its_group_is_read_again(opened: Connect, mode: Mode) -> None:
+    """Such as one whose last messages were lost with a machine: what is published from then on is nothing that was
+    read before.
+    """
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport, result_topic())
+    await transport.publish(numbered(topic, 3))
+    names = transport._names
+    group = names.members(topic, "one") if mode == "shared" else names.places("one")
+    await transport._connection.cluster._commit(group, [TopicPartition(names.topic(topic), 0, 100)])
+    reader = await member(transport, topic, mode)
+    await transport.publish([Message(topic, b"after")])
+    assert await drain(reader, 4) == [b"0", b"1", b"2", b"after"]
+    await reader.close()
+    await transport.publish([Message(topic, b"last")])
+    assert await drain(await member(transport, topic, mode), 1) == [b"last"]
+
+
 async def test_members_may_speak_the_newer_group_protocol(opened: Connect) -> None:
     """With group.protocol=consumer the broker decides who reads what; the rest is the same."""
     transport = await opened(group__protocol="consumer")
@@ -564,6 +604,21 @@ async def test_other_processes_are_told_what_is_in_hand(opened: Connect) -> None
     assert stats.oldest_at is not None
 
 
+async def test_a_group_whose_place_has_expired_is_told_of(opened: Connect) -> None:
+    """A broker forgets what somebody without members has not said for a week; that the group has members, it knows."""
+    transport, elsewhere = await opened(partitions=1), await opened(partitions=1)
+    topic = await topic_of(transport)
+    subscriber = await member(transport, topic)
+    await transport.publish(numbered(topic, 5))
+    await take(subscriber, 2)
+    await told(elsewhere, {topic: (3, 2)})
+    place = transport._names.places("one")
+    await asyncio.wrap_future(administrator(server_url("EDOW_KAFKA")).delete_consumer_groups([place])[place])
+    for each in (transport, elsewhere):
+        ((stats,),) = [found.groups for found in await each.describe([topic])]
+        assert (stats.group, stats.waiting, stats.in_flight) == ("one", 3, 2)
+
+
 # what others publish
 
 
@@ -579,6 +634,20 @@ async def test_foreign_messages_arrive_whatever_they_are(opened: Connect) -> Non
     got = await take(await member(transport, topic), 2)
     assert [(each.key, each.body) for each in got] == [("\udcff\udcfe", b""), (None, b"\x00")]
     await transport.publish([Message(topic, b"again", got[0].key)])  # such a key can be used as any other
+
+
+async def test_where_a_transaction_ended_is_no_message(opened: Connect) -> None:
+    """It takes an offset, and nothing is there to wait for."""
+    transport = await opened(partitions=1)
+    topic = await topic_of(transport)
+    name = transport._names.topic(topic)
+    producer = Producer({"bootstrap.servers": hosts(server_url("EDOW_KAFKA")), "transactional.id": name})
+    await asyncio.to_thread(producer.init_transactions)
+    producer.begin_transaction()
+    producer.produce(name, b"x")
+    await asyncio.to_thread(producer.commit_transaction)
+    assert await drain(await member(transport, topic), 1) == [b"x"]
+    await told(await opened(partitions=1), {topic: (0, 0)})
 
 
 # publishing

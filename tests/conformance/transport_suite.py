@@ -532,6 +532,18 @@ class TransportSuite:
         assert time.monotonic() - nacked >= 1.9 * QUIET
         assert await subscriber.receive(10, QUIET) == []
 
+    async def test_exclusive_keeps_what_was_read_ahead_behind_a_nack(
+        self, transport: Transport, results: str, features: Features
+    ) -> None:
+        """A key's later messages come after the one that was nacked, also those that were there before it was."""
+        if not features.exclusive:
+            pytest.skip("no exclusive subscriptions")
+        subscriber = await self.member(transport, results, mode="exclusive")
+        await transport.publish([Message(results, b"%d" % number, "a") for number in range(4)])
+        taken = await take(subscriber, 1)
+        await subscriber.nack(taken, delay_seconds=2 * QUIET)
+        assert await drain(subscriber, 4) == [b"0", b"1", b"2", b"3"]
+
     async def test_exclusive_reads_many_topics(self, transport: Transport, features: Features) -> None:
         """One subscriber reads the topics of all its shards, each in its order, and none starves."""
         if not features.exclusive:

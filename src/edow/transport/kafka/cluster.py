@@ -143,7 +143,10 @@ class Cluster:
         return dict.fromkeys(places, Progress(0)) | await self._progress(self._names.places(group), places)
 
     async def states(self, topics: Sequence[str]) -> dict[tuple[str, str], dict[Place, Progress]]:
-        """How far each group of each topic is, by topic and the id that tells; whoever made it."""
+        """How far each group is in each topic; whoever made it.
+
+        What a group's place id has committed expires (`offsets.retention.minutes`), its members' does not.
+        """
         listed = self._admin.list_consumer_groups(request_timeout=self._seconds)
         ids = {each.group_id for each in (await self._answer(listed, "listing consumer groups")).valid or ()}
         every = await self._all_places(topics)
@@ -152,20 +155,21 @@ class Cluster:
         async def look(group: str) -> None:
             start = await self._progress(self._names.places(group), every)
             for topic in topics:
-                places = await self.places(topic)
-                if any(place in start for place in places):
-                    members = self._names.members(topic, group)
-                    told = await self._progress(members, places) if members in ids else {}
+                places, members = await self.places(topic), self._names.members(topic, group)
+                told = await self._progress(members, places) if members in ids else {}
+                if told or any(place in start for place in places):
                     states[topic, group] = {place: start.get(place, Progress(0)) for place in places} | told
 
-        await asyncio.gather(*(look(group) for id in ids if (group := self._names.group_of(id))))
+        await asyncio.gather(*(look(group) for group in self._names.groups(ids, topics)))
         return states
 
     async def times(self, spots: Iterable[Spot]) -> dict[Spot, int]:
-        """When the messages there were published, in microseconds."""
+        """When the first messages from there on were published, in microseconds. Missing: there is none; the last
+        offsets are no messages where somebody has ended a transaction.
+        """
         wanted = sorted(spots)
         group = self._names.places("lag")  # an id that may be used to look at single messages; nothing is committed
-        return await self._use(group, lambda consumer: self._times(consumer, wanted)) if wanted else {}
+        return await self._use(group, lambda consumer: self._times(consumer, wanted), True) if wanted else {}
 
     async def _all_places(self, topics: Sequence[str]) -> list[Place]:
         return [place for topic in topics for place in await self.places(topic)]
@@ -207,18 +211,21 @@ class Cluster:
                 if time.monotonic() > deadline:  # no answer must not look like an empty queue
                     raise TransportUnavailable(f"partition {min(now)} did not show its oldest message in time")
                 message = consumer.poll(POLL_SECONDS)
-                if message is None or message.error() is not None:
+                error = None if message is None else message.error()
+                if message is None or (error is not None and error.code() != KafkaError._PARTITION_EOF):
                     continue
                 place = (message.topic() or "", message.partition() or 0)
-                if (offset := now.pop(place, None)) is not None:
+                if (offset := now.pop(place, None)) is not None and error is None:
                     times[place, offset] = message.timestamp()[1] * 1_000
         return times
 
-    async def _use(self, group: str, function: Callable[[Consumer], Result]) -> Result:
-        """Call the function on a thread, with a consumer of the group; one for each question: there are few."""
+    async def _use(self, group: str, function: Callable[[Consumer], Result], ends: bool = False) -> Result:
+        """Call the function on a thread, with a consumer of the group; one for each question: there are few. `ends`:
+        it is told the ends of partitions.
+        """
 
         def use() -> Result:
-            consumer = Consumer(self._clients.reader(group), logger=Lines())
+            consumer = Consumer({**self._clients.reader(group), "enable.partition.eof": ends}, logger=Lines())
             try:
                 return function(consumer)
             finally:

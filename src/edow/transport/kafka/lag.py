@@ -21,8 +21,11 @@ class State:
 
 
 def stats_of(group: str, states: Iterable[State], times: Mapping[Spot, int]) -> GroupStats:
-    """`times`: when the messages at spots were published, in microseconds."""
+    """`times`: when the messages at spots were published, in microseconds; where there is none, none is left."""
     states = sorted(states, key=lambda state: state.spot)
+    for state in states:
+        if state.spot not in times:
+            state.left = state.in_flight = 0
     in_flight = sum(state.in_flight for state in states)
     return GroupStats(
         group,

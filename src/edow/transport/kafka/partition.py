@@ -96,9 +96,7 @@ class Partition:
         self._top = start.end  # behind the last message that is done
 
     def add(self, offset: int, key: str | None, body: bytes) -> None:
-        """A message was fetched. What was fetched before, or is done, is left out."""
-        if offset < self.next:
-            return
+        """A message was fetched, `next` or one behind it. What is done is left out."""
         self.next = offset + 1
         if self._start.is_done(offset):
             self.changed = True
@@ -116,8 +114,10 @@ class Partition:
 
     def take(self, limit: int) -> list[KafkaDelivery]:
         """Hand out up to `limit` of those that are ready."""
-        ready = self.ready
-        taken = [ready.popleft() for _ in range(min(limit, len(ready)))]
+        ready, taken = self.ready, list[KafkaDelivery]()
+        while ready and len(taken) < limit:
+            if not self._is_behind(delivery := ready.popleft()):
+                taken.append(delivery)
         if self._tracked:
             self.in_flight += len(taken)
             self.changed = True
@@ -154,14 +154,19 @@ class Partition:
         self._open[delivery.offset] = again
         self.in_flight -= 1
         self.changed = True
-        key = delivery.key
-        if key is None:
-            return again
-        if self._holder.setdefault(key, again.offset) < again.offset:
-            insort(self._behind.setdefault(key, []), again, key=lambda each: each.offset)
-            return None
-        self._holder[key] = again.offset
+        if again.key is not None:
+            if self._is_behind(again):
+                return None
+            self._holder[again.key] = again.offset
         return again
+
+    def _is_behind(self, delivery: KafkaDelivery) -> bool:
+        """An earlier one of its key comes first; then it waits for the end of that."""
+        key, offset = delivery.key, delivery.offset
+        if key is None or self._holder.get(key, offset) >= offset:
+            return False
+        insort(self._behind.setdefault(key, []), delivery, key=lambda each: each.offset)
+        return True
 
     @property
     def span(self) -> int:

@@ -106,11 +106,15 @@ class Reader:
     def _arrived(self, messages: Sequence[Message]) -> tuple[int, frozenset[Place], list[TopicPartition]]:
         """How many more, which partitions have enough for now, and what to commit."""
         for message in messages:
-            partition = self.partitions.get((message.topic() or "", message.partition() or 0))
-            if partition is not None:  # else it went to another member meanwhile
-                key = message.key()
-                text = None if key is None else key.decode("utf-8", "surrogateescape")
-                partition.add(message.offset() or 0, text, message.value() or b"")
+            place, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+            if place not in self.partitions:
+                continue  # it went to another member meanwhile
+            if offset < self.partitions[place].next:
+                log.warning("topic %s [%d] ended before our place in it: it is read again from %d on", *place, offset)
+                self._anew([place], offset)
+            key = message.key()
+            text = None if key is None else key.decode("utf-8", "surrogateescape")
+            self.partitions[place].add(offset, text, message.value() or b"")
         if messages:
             self._hub.wake()
         held = sum(partition.bytes for partition in self.partitions.values())
@@ -168,9 +172,15 @@ class Reader:
     def _begin_anew(self, name: str) -> list[TopicPartition]:
         """All that is in the topic is new; where to go on."""
         places = [place for place in self.partitions if place[0] == name]
-        self._revoked(places)
-        self.partitions.update((place, self._partition(place, Progress(0))) for place in places)
+        self._anew(places, 0)
         return self._positions(places)
+
+    def _anew(self, places: Sequence[Place], offset: int) -> None:
+        """These are other logs than those that were read: all from there on is new, whatever was committed."""
+        self._revoked(places)
+        for place in places:
+            self.partitions[place] = partition = self._partition(place, Progress(offset))
+            partition.changed = True
 
     def _partition(self, place: Place, start: Progress) -> Partition:
         plan = self.plan
@@ -224,9 +234,9 @@ class Reader:
             self._news.clear()  # what is set from here on is newer than the answer
             room, full, commits = self._ask(lambda: self._arrived(messages))  # noqa: B023 - called before it returns
             self._commit(consumer, commits)
-            messages = self._fetch(consumer, room, full)
             if time.monotonic() - self._looked_at > LOOK_SECONDS:
-                self._look(consumer)
+                self._look(consumer)  # while nothing is on its way that was fetched before
+            messages = self._fetch(consumer, room, full)
 
     def _fetch(self, consumer: Consumer, room: int, full: frozenset[Place]) -> list[Message]:
         if room <= 0 and not self.held_up and self._news.wait(FULL_SECONDS):
@@ -313,12 +323,12 @@ class Reader:
             self._news.wait(min(left, POLL_SECONDS))
             self._news.clear()
         self._commit(consumer, self._ask(lambda: self._revoked(ours)), last=True)
-        self._paused -= ours
+        self._pause(consumer, self._paused - ours)  # librdkafka would remember it for when they come back
 
     def _on_lost(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         log.warning("lost %d partitions: the brokers have not heard from this member in time", len(places))
         self._ask(lambda: self._revoked(_places(places)))
-        self._paused -= _places(places)
+        self._pause(consumer, self._paused - _places(places))
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
         if error is not None or any(each.error is not None for each in places):

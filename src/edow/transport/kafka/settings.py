@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
@@ -109,10 +109,10 @@ class Names:
     def places(self, group: str) -> str:
         return f"{self._prefix}edow:{group}"
 
-    def group_of(self, id: str) -> str | None:
-        """The group whose places are kept under an id, if it is such an id."""
-        start = self.places("")
-        return id.removeprefix(start) or None if id.startswith(start) else None
+    def groups(self, ids: Iterable[str], topics: Iterable[str]) -> set[str]:
+        """Those whose places are kept under one of the ids, or whose members share one of the topics under it."""
+        starts = (self.places(""), *(self.members(topic, "") for topic in topics))
+        return {id.removeprefix(start) for id in ids for start in starts if id.startswith(start)} - {""}
 
 
 def partitions(spec: TopicSpec, settings: Settings) -> int:

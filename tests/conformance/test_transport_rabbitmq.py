@@ -392,6 +392,28 @@ async def test_a_cancelled_publish_leaves_the_transport_in_order(joined: Connect
     assert set(await drain_all(subscriber, {b"surely"})) <= {b"maybe", b"surely"}
 
 
+async def test_another_batch_is_not_blamed_for_a_message_too_large(server: Box, joined: Connect) -> None:
+    """The server closes the channel that they share: whoever has done no wrong is told to try again."""
+    transport = await joined(server.url)
+    await one_topic(transport)
+    told = await asyncio.gather(
+        *(transport.publish([Message("x", b"x" * size)]) for size in (1, MIB + 1, 2)), return_exceptions=True
+    )
+    assert isinstance(told[1], InvalidInput)
+    assert all(each is None or isinstance(each, PublishFailed) for each in (told[0], told[2]))
+
+
+@pytest.mark.parametrize("key", ["\ud800", "k" * 200_000])
+async def test_a_key_that_cannot_be_is_refused_with_its_whole_batch(joined: Connect, key: str) -> None:
+    """And the next batch is confirmed as ever."""
+    transport = await joined()
+    await one_topic(transport)
+    with pytest.raises(InvalidInput, match="message 1 to 'x' has a key"):
+        await transport.publish([Message("x", b"0"), Message("x", b"1", key)])
+    await transport.publish([Message("x", b"after")])
+    assert await drain(await member(transport), 1) == [b"after"]
+
+
 # receiving
 
 
@@ -606,6 +628,31 @@ async def test_publishing_gives_up_in_time_when_the_server_is_frozen(server: Box
         server.resume()
     await publish_at_last(transport, [Message("x", b"after")])
     await drain_all(await member(transport), {b"after"})
+
+
+@pytest.mark.timeout(120)
+async def test_a_connection_that_fell_silent_is_made_again(
+    server: Box, joined: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for an answer on it when it is given up has failed, and was not cancelled: a member goes on."""
+    monkeypatch.setattr(aiormq.Connection, "HEARTBEAT_GRACE_MULTIPLIER", 1)
+    transport = await joined(server.url, heartbeat=1)
+    await one_topic(transport)
+    subscriber = await member(transport)
+    await transport.publish([Message("x", b"before")])
+    await drain(subscriber, 1)
+    while any(lane.channel for lane in subscriber._lanes if lane.partition):  # noqa: ASYNC110 - it rests
+        await asyncio.sleep(0.01)
+    server.pause()
+    receiving = asyncio.create_task(subscriber.receive(1, 3600))  # begins to read again, and nobody answers
+    ensuring = asyncio.create_task(transport.ensure([TopicSpec("y", ("one",))]))
+    await asyncio.wait([(await transport._in.get()).closing])
+    server.resume()
+    with pytest.raises(TransportUnavailable):
+        await ensuring
+    await publish_at_last(transport, [Message("x", b"after")])
+    async with asyncio.timeout(60):
+        assert bodies(await receiving) == [b"after"]
 
 
 @pytest.mark.timeout(120)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -77,6 +79,28 @@ def test_all_from_the_first_on_are_acknowledged_as_one() -> None:
     made.ack([held[3]])
     assert sent(made)[2:] == [(4, True)]
     assert made.is_empty
+
+
+async def test_what_is_told_later_is_written_later() -> None:
+    """Also when the connection had no room for the former: an acknowledgement of all before it must not overtake a
+    message that was given back.
+    """
+    queue = asyncio.Queue[object](1)
+    queue.put_nowait("another's")
+    channel = SimpleNamespace(number=1, is_closed=False, connection=SimpleNamespace(write_queue=queue))
+    made = lane("...")
+    made.channel = cast(AbstractChannel, channel)
+    held = made.take(3)
+    made.give_back(held[:1])
+    waiting = asyncio.create_task(made.flush())
+    await asyncio.sleep(0)
+    queue.get_nowait()
+    made.ack(held[1:])
+    await made.flush()
+    await waiting
+    written = cast(ChannelFrame, queue.get_nowait())
+    frames = [Basic.Nack(1, requeue=True), Basic.Ack(3, multiple=True)]
+    assert written.payload == ChannelFrame.marshall(1, frames).payload
 
 
 @settings(deadline=None)

@@ -19,7 +19,7 @@ from edow.transport.kafka.publisher import Record
 from edow.transport.kafka.reader import Plan
 from edow.transport.kafka.settings import LONGEST_KEY, Clients
 from edow.transport.kafka.subscriber import KafkaSubscriber
-from edow.transport.sizes import check_sizes
+from edow.transport.sizes import OR_ELSE, check_sizes, key_of
 
 SETTLE_SECONDS = 5.0  # for a new member to be given partitions; where there are more members than those, it gets none
 
@@ -87,12 +87,12 @@ class KafkaTransport:
         turn.
         """
         connection = self._open()
-        check_sizes(messages, self._settings.max_message_bytes)
+        check_sizes(messages, self._settings.max_message_bytes, OR_ELSE)
         places = {topic: await connection.cluster.places(topic) for topic in {each.topic for each in messages}}
         records = []
         for index, message in enumerate(messages):
             of_topic = places[message.topic]
-            key = _encode(index, message)
+            key = key_of(index, message, LONGEST_KEY, "surrogateescape")  # as readers make it of any bytes
             number = connection.publisher.turn(message.topic) % len(of_topic) if key is None else -1
             records.append(Record(of_topic[0][0], message.body, key, number))
         if records:
@@ -167,17 +167,3 @@ class KafkaTransport:
         if self._connection is None:
             raise Closed(f"the transport on {self._address} is closed")
         return self._connection
-
-
-def _encode(index: int, message: Message) -> bytes | None:
-    """The key in bytes. Raises InvalidInput for what Kafka would not take."""
-    if message.key is None:
-        return None
-    what = f"message {index} to {message.topic!r} has a key"
-    try:
-        key = message.key.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError as problem:
-        raise InvalidInput(f"{what} that is no text: {message.key!r}") from problem
-    if len(key) > LONGEST_KEY:
-        raise InvalidInput(f"{what} over the limit of {LONGEST_KEY:,} bytes")
-    return key

@@ -104,9 +104,8 @@ class Lane:
 
     async def flush(self) -> None:
         """Tell the server what was decided meanwhile. What a dead connection loses, the server has lost as well."""
-        if self.outbox and self.channel is not None and not self.channel.is_closed:
-            frames, self.outbox = self.outbox, []
-            await send(self.channel, frames)
+        if self.outbox and self.channel is not None:
+            await send(self.channel, self.outbox)
 
     async def close(self) -> None:
         """Give everything back, in order."""
@@ -227,8 +226,9 @@ class Lane:
             each.lane = None
         self.used = self.busy = 0
         self.is_consuming = self.asking = False
-        for those in (self._unacked, self.ready, self._keys, self.outbox):
+        for those in (self._unacked, self.ready, self._keys):
             those.clear()
+        self.outbox = []  # another one, for what may wait to be sent belongs to that channel
 
 
 async def _ignore(_: object) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame, FrameType
@@ -25,6 +25,7 @@ from edow.transport.rabbitmq.options import Options, Server
 
 ANSWER_SECONDS = 15.0  # that a server under load may take for a few calls
 CLOSE_SECONDS = 2.0  # for a farewell that the other side may not answer
+ROOM_SECONDS = 0.001  # between two looks whether the connection has room for more
 FRAMES = 2000  # that a channel may have read and not looked at: what came together is handed over together
 BROKEN = (AMQPError, OSError, RuntimeError, asyncio.TimeoutError)  # what the client library raises when it cannot go on
 SHUTTING_DOWN, WRONG_LOGIN, INTERNAL = 320, 403, 541  # reply codes
@@ -118,8 +119,9 @@ class Link:
         """Around calls on a channel, which are given ANSWER_SECONDS together; tells their errors in EDOW's words."""
         server = self._server
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                yield
+            with unless_cancelled():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    yield
         except ChannelPreconditionFailed as problem:
             raise InvalidInput(
                 f"{self}: {doing}: made before with other settings ({problem}): use the options it was made with, or "
@@ -189,19 +191,34 @@ class Link:
         )
 
 
-async def send(channel: AbstractChannel, frames: Iterable[FrameType]) -> None:
-    """Frames that nobody answers on this channel, in one write. What a dead connection loses, the server has lost."""
-    queue, frame_ = channel.connection.write_queue, ChannelFrame.marshall(channel.number, frames)
-    if not queue.full():
-        queue.put_nowait(frame_)
-    else:  # when the connection is lost nobody empties it any more
-        putting, closing = asyncio.ensure_future(queue.put(frame_)), channel.closing
-        await asyncio.wait([putting, closing], return_when=asyncio.FIRST_COMPLETED)
-        closing.cancel()
+@contextmanager
+def unless_cancelled() -> Iterator[None]:
+    """The library cancels whoever waits for an answer when it gives a connection up; to us that is one that broke."""
+    try:
+        yield
+    except asyncio.CancelledError as problem:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise ConnectionError("the connection was given up") from problem
+
+
+async def send(channel: AbstractChannel, outbox: list[FrameType]) -> None:
+    """What is in the outbox, on this channel, in one write; nobody answers it. What a dead connection loses, the server
+    has lost.
+
+    It is taken when there is room for it, so that nothing that comes later is written before it.
+    """
+    queue = channel.connection.write_queue
+    while outbox and queue.full() and not channel.is_closed:  # noqa: ASYNC110 - nobody tells when
+        await asyncio.sleep(ROOM_SECONDS)
+    if outbox and not channel.is_closed:
+        queue.put_nowait(ChannelFrame.marshall(channel.number, outbox))
+        outbox.clear()
 
 
 async def close_channel(channel: AbstractChannel) -> None:
     """What was delivered on it and not acknowledged goes back to its place. No error: then it is closed already."""
-    with suppress(*BROKEN):
+    with suppress(*BROKEN), unless_cancelled():
         async with asyncio.timeout(CLOSE_SECONDS):
             await channel.close()

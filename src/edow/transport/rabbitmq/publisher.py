@@ -5,6 +5,7 @@ and a timer for each message; here each has a future in the channel's table of c
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import count
 from secrets import token_hex
@@ -39,7 +40,6 @@ class Publisher:
         self._channel: Channel | None = None
         self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
-        self._unconfirmed: set[Confirmation] = set()
         self._ids = (f"{prefix}-{number}" for prefix in [token_hex(8)] for number in count())
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -60,14 +60,14 @@ class Publisher:
             missing = tuple(i for i in range(len(messages)) if not confirmations or _problem(confirmations[i]))
             raise PublishFailed(f"{self._link}: not confirmed within {seconds} seconds{WHY}", missing) from problem
         if problems := {index: why for index, each in enumerate(confirmations) if (why := _problem(each))}:
-            raise self._failure(channel, problems)
+            raise self._failure(channel, messages, problems)
 
     async def channel(self) -> Channel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
                 self._topology.doubt()
                 channel = cast(Channel, await self._link.channel(confirms=True))
-                channel.closing.add_done_callback(lambda _: self._lost())
+                channel.closing.add_done_callback(lambda _: _lose(channel))
                 self._channel = channel
             return self._channel
 
@@ -78,15 +78,11 @@ class Publisher:
         return channel
 
     async def _write(self, channel: Channel, messages: Sequence[Message]) -> list[Confirmation]:
+        ids = [next(self._ids) for _ in messages]
+        frames = [frame for each, id in zip(messages, ids, strict=True) for frame in self._frames(channel, each, id)]
         async with self._writing:  # the server counts messages as we do
-            frames: list[FrameType] = []
-            confirmations: list[Confirmation] = []
-            for message in messages:
-                message_id = next(self._ids)
-                confirmations.append(self._expect(channel, message_id))
-                frames += self._frames(message, message_id, channel.max_content_size)
-            if not channel.is_closed:
-                await send(channel, frames)
+            confirmations = [self._expect(channel, id) for id in ids]
+            await send(channel, frames)
             if channel.is_closed:
                 for each in confirmations:
                     each.cancel()
@@ -98,17 +94,11 @@ class Publisher:
         channel.delivery_tag += 1
         channel.confirmations[channel.delivery_tag] = confirmation
         channel.message_id_delivery_tag[message_id] = channel.delivery_tag
-
-        def settled(_: Confirmation) -> None:
-            self._unconfirmed.discard(confirmation)
-            channel.message_id_delivery_tag.pop(message_id, None)
-
-        self._unconfirmed.add(confirmation)
-        confirmation.add_done_callback(settled)
+        confirmation.add_done_callback(lambda _: channel.message_id_delivery_tag.pop(message_id, None))
         return confirmation
 
-    def _frames(self, message: Message, message_id: str, most: int) -> Iterator[FrameType]:
-        names, body = self._topology.names, message.body
+    def _frames(self, channel: Channel, message: Message, message_id: str) -> Iterator[FrameType]:
+        names, body, most = self._topology.names, message.body, channel.max_content_size
         headers: FieldTable = {} if message.key is None else {KEY_HEADER: message.key}
         properties = Basic.Properties(delivery_mode=PERSISTENT, message_id=message_id, headers=headers or None)
         yield Basic.Publish(
@@ -120,22 +110,33 @@ class Publisher:
         for start in range(0, len(body), most):
             yield ContentBody(body[start : start + most])
 
-    def _lost(self) -> None:
-        """The channel is closed, with it goes what was not confirmed on it. There is no other that could have any."""
-        for each in list(self._unconfirmed):
-            each.cancel()
-
-    def _failure(self, channel: Channel, problems: Mapping[int, BaseException]) -> EdowError:
+    def _failure(
+        self, channel: Channel, messages: Sequence[Message], problems: Mapping[int, BaseException]
+    ) -> EdowError:
         missing, kinds = tuple(problems), set(map(type, problems.values()))
         if asyncio.CancelledError in kinds:
             problem = channel.closing.exception() if channel.is_closed else None
-            if isinstance(problem, ChannelPreconditionFailed):  # such as a message over the server's max_message_size
+            if isinstance(problem, ChannelPreconditionFailed) and _is_about(problem, messages):
                 return InvalidInput(f"{self._link}: refused: {problem}")
             return PublishFailed(f"{self._link}: connection lost: {problem!r}", missing)
         if PublishError in kinds:
             self._topology.doubt()
             return PublishFailed(f"{self._link}: no queue takes it", missing)
         return PublishFailed(f"{self._link}: the server has refused it", missing)
+
+
+def _lose(channel: Channel) -> None:
+    """It is closed: nothing more will be confirmed on it."""
+    for each in channel.confirmations.values():
+        each.cancel()
+
+
+def _is_about(problem: ChannelPreconditionFailed, messages: Sequence[Message]) -> bool:
+    """Whether the channel was closed for one of these: the server names the size of a message over its limit. Others
+    that were on their way have done no wrong.
+    """
+    numbers = set(re.findall(r"\d+", str(problem)))
+    return not numbers or any(str(len(message.body)) in numbers for message in messages)
 
 
 def _problem(confirmation: Confirmation) -> BaseException | None:

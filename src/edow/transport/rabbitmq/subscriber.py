@@ -23,7 +23,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from edow.errors import Closed, EdowError
 from edow.transport.contract import Delivery, Subscription
 from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
-from edow.transport.rabbitmq.link import BROKEN, Link
+from edow.transport.rabbitmq.link import BROKEN, Link, unless_cancelled
 from edow.transport.rabbitmq.topology import Topology
 
 IDLE_SECONDS = 0.1  # without a receive, after which a member is taken to have no room
@@ -197,7 +197,8 @@ class RabbitSubscriber:
             await _wait(self._attention, self._seconds())
             self._attention.clear()
             try:
-                await self._tend()
+                with unless_cancelled():
+                    await self._tend()
             except Closed:
                 return
             except Exception as problem:

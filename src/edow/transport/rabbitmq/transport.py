@@ -16,6 +16,9 @@ from edow.transport.rabbitmq.options import Server, read
 from edow.transport.rabbitmq.publisher import Publisher
 from edow.transport.rabbitmq.subscriber import RabbitSubscriber
 from edow.transport.rabbitmq.topology import Topology
+from edow.transport.sizes import OR_ELSE, check_sizes, key_of
+
+LONGEST_KEY = 32_000  # bytes: it travels in a frame with all other headers
 
 
 def connect(address: Address, clock: Callable[[], int]) -> RabbitTransport:
@@ -87,8 +90,9 @@ class RabbitTransport:
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         self._check_open()
+        check_sizes(messages, self._features.max_message_bytes, OR_ELSE)
         for index, message in enumerate(messages):
-            self._check_size(index, message)
+            key_of(index, message, LONGEST_KEY)
         if messages:
             await self._publisher.publish(messages)
 
@@ -126,11 +130,3 @@ class RabbitTransport:
     def _check_open(self) -> None:
         if not self._is_open:
             raise Closed(f"the transport to {self._in} is not open")
-
-    def _check_size(self, index: int, message: Message) -> None:
-        most = self._features.max_message_bytes
-        if len(message.body) > most:
-            raise InvalidInput(
-                f"message {index} to {message.topic!r} has {len(message.body):,} bytes, the limit is {most:,}: "
-                "store the payload elsewhere and send a reference, or raise max_message_bytes in the URL"
-            )

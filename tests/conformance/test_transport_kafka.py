@@ -612,8 +612,8 @@ async def test_a_group_whose_place_has_expired_is_told_of(opened: Connect) -> No
     await transport.publish(numbered(topic, 5))
     await take(subscriber, 2)
     await told(elsewhere, {topic: (3, 2)})
-    place = transport._names.places("one")
-    await asyncio.wrap_future(administrator(server_url("EDOW_KAFKA")).delete_consumer_groups([place])[place])
+    admin, place = administrator(server_url("EDOW_KAFKA")), transport._names.places("one")
+    await asyncio.wrap_future(admin.delete_consumer_groups([place])[place])
     for each in (transport, elsewhere):
         ((stats,),) = [found.groups for found in await each.describe([topic])]
         assert (stats.group, stats.waiting, stats.in_flight) == ("one", 3, 2)

@@ -67,8 +67,9 @@ class _Builder:
                 self._open(step, Line(kind="timer", name=step, state="sleeping", at=event.at, due=due))
             case history.ChildStarted(step=step, execution=execution):
                 self._open(step, Line(kind="child", name=step, state="running", at=event.at, detail=execution))
-            case history.SideEffect(step=step, value=value):
-                self._point("side effect", step, "done", event, _short(value))
+            case history.SideEffect(step=step, value=value, failure=failure):
+                detail = _short(value) if failure is None else f"{failure.type}: {failure.message}"
+                self._point("side effect", step, "done" if failure is None else "failed", event, detail)
             case history.SignalSent(step=step, execution=execution, name=name):
                 self._point("signal", step, "sent", event, f"{name} to {execution}")
             case _:

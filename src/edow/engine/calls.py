@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edow.engine.loop import WorkflowTask
 from edow.engine.run import Run, Waiter
 from edow.errors import InvalidInput
 from edow.model import history as h
 from edow.model.failure import Failure
 from edow.workflow.definition import Workflow
-from edow.workflow.failures import child_exception_of, exception_of
+from edow.workflow.failures import child_exception_of, exception_of, failure_of
 from edow.workflow.runtime import ContinueAsNew, Evicted, Info
 from edow.workflow.task import Task
 
@@ -36,6 +37,8 @@ class Calls:
     def call_task(
         self, task: Task[..., R], args: msgspec.Raw, key: str | None, prefix: str = ""
     ) -> Coroutine[object, None, R]:
+        if self._run.loop.closed:
+            return _never(self._run.loop.refused())
         step = self._key(prefix + task.name if prefix else task.name, task.step)
         return self._prepared(step, task.name, self._task(step, task, args, key))
 
@@ -53,6 +56,8 @@ class Calls:
         return task.signature.decode_result(outcome)
 
     def call_child(self, workflow: Workflow[..., R], args: msgspec.Raw) -> Coroutine[object, None, R]:
+        if self._run.loop.closed:
+            return _never(self._run.loop.refused())
         step = self._key(workflow.name, workflow.step)
         return self._prepared(step, workflow.name, self._child(step, workflow, args))
 
@@ -81,7 +86,7 @@ class Calls:
     # Time and signals
 
     async def sleep(self, seconds: float, step: str | None) -> None:
-        self._alive()
+        await self._allowed()
         if step is not None:
             step = self._key("timer", step)
         if seconds <= 0:
@@ -96,7 +101,7 @@ class Calls:
             timer.cancel()
 
     async def wait_signal(self, name: str, timeout: float | None, step: str | None) -> msgspec.Raw:
-        self._alive()
+        await self._allowed()
         if step is not None:
             step = self._key("timer", step)
         mailbox = self._run.mailbox
@@ -108,6 +113,7 @@ class Calls:
         if timeout is not None:
             self._run.timer_key = step
             timer = self._run.loop.call_later(timeout, _wake, waiter)
+            self._run.timer_key = None  # a time-out of 0 needs no timer
         mailbox.wait(name, waiter)
         try:
             come = await waiter
@@ -125,7 +131,7 @@ class Calls:
 
     def send_signal(self, execution: str, name: str, payload: msgspec.Raw, step: str | None) -> None:
         run = self._run
-        key = self._key(f"signal:{name}", step)
+        key = self._key(f"signal:{name.replace('#', '##')}", step)  # apart from signal:NAME#2
         event = h.SignalSent(at=run.now, step=key, execution=execution, name=name, payload=payload)
         if run.journal.issue(event) is None:
             run.decision.signals.append(event)
@@ -133,16 +139,21 @@ class Calls:
     # Values
 
     async def side_effect(self, produce: Callable[[], msgspec.Raw], name: str, step: str | None) -> msgspec.Raw:
+        await self._allowed()
         run = self._run
         key = self._key(name, step)
         known = run.journal.recorded(key)
         if isinstance(known, h.SideEffect):
-            run.journal.issue(known)
-            return known.value
-        event = h.SideEffect(at=run.now, step=key, value=NOTHING if known else produce())
+            event = known
+        elif known is not None:
+            event = h.SideEffect(at=run.now, step=key, value=NOTHING)
+        else:
+            event = _effect(run.now, key, produce)
         run.journal.issue(event)
-        if known is not None:  # a disagreement: the execution is parked here
+        if known is not None and known is not event:  # a disagreement: the execution is parked here
             await run.loop.create_future()
+        if event.failure is not None:  # made anew in the first run, too: all runs see the same
+            raise exception_of(event.failure, what=f"side effect {name}", step=key, declared=(Exception,))
         return event.value
 
     def set_attributes(self, values: Mapping[str, str | int | float | bool | None]) -> None:
@@ -183,6 +194,10 @@ class Calls:
     def repeats(self) -> bool:
         return self._run.repeats
 
+    def spare(self, task: asyncio.Task[None]) -> None:
+        if isinstance(task, WorkflowTask):
+            task.spared = True
+
     def continue_as_new(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ContinueAsNew:
         if self._run.loop.scope() is not self._run.loop.root_scope:
             raise InvalidInput("continue_as_new was called in a sub-task: call it in the workflow's own task")
@@ -195,7 +210,7 @@ class Calls:
         if loop.closed:
             raise Evicted
         if explicit is None:
-            return loop.scope().key(name)
+            return self._run.journal.count(name, loop.scope())
         return self._run.journal.claim(explicit, loop.root_scope)
 
     def _prepared(self, step: str, name: str, coro: Coroutine[object, None, R]) -> Coroutine[object, None, R]:
@@ -207,12 +222,27 @@ class Calls:
         execution = self._run.execution
         return f"{execution.id}:{execution.run}:{step.replace('/', '.')}"
 
+    async def _allowed(self) -> None:
+        if self._run.loop.closed:
+            await self._run.loop.refused()
+
     def _alive(self) -> None:
         if self._run.loop.closed:
             raise Evicted
 
 
 NOTHING = msgspec.Raw(b"null")
+
+
+def _effect(now: int, key: str, produce: Callable[[], msgspec.Raw]) -> h.SideEffect:
+    try:
+        return h.SideEffect(at=now, step=key, value=produce())
+    except Exception as problem:
+        return h.SideEffect(at=now, step=key, value=NOTHING, failure=failure_of(problem))
+
+
+async def _never(future: asyncio.Future[Any]) -> Any:
+    return await future
 
 
 def _wake(future: asyncio.Future[Any]) -> None:

@@ -45,6 +45,16 @@ class Journal:
         self._explicit.add(step)
         return step
 
+    def count(self, name: str, scope: Scope) -> str:
+        """The key of a step that nobody has named."""
+        key = scope.key(name)
+        if key in self._explicit:
+            raise InvalidInput(
+                f"step {key!r} was used before in this run, by an explicit step=, and is also what this call is called "
+                "by itself: name that one otherwise, or give this one a step= of its own"
+            )
+        return key
+
     def recorded(self, step: str) -> Keyed | None:
         """What history has under this key and the code has not asked for yet."""
         return self._recorded.get(step)

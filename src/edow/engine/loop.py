@@ -28,6 +28,10 @@ Callback = Callable[..., object]
 HASH_STEP = 0x9E3779B97F4A7C15  # 2**64 / golden ratio: neighbours land far apart
 HASH_MASK = (1 << 61) - 1
 EVICT_LIMIT = 100
+REFUSALS = 1000
+"""How often a loop that is closed raises Evicted. Code that catches that as often (`while True: try: ... except
+BaseException: ...`) would go on for ever: it is made to wait for ever instead, where it can be left.
+"""
 RUN_LIMIT = 5_000_000
 """Handles that one run may take; whoever needs more goes round in circles without waiting for anything."""
 
@@ -62,14 +66,17 @@ class Ready(msgspec.Struct, eq=False):
 
 
 class WorkflowTask(asyncio.Task[Any]):
-    """An asyncio task with the scope that its steps are named in."""
+    """An asyncio task with the scope that its steps are named in. `spared`: the end of the workflow's own task leaves
+    it be.
+    """
 
-    __slots__ = ("number", "scope")
+    __slots__ = ("number", "scope", "spared")
     _log_destroy_pending: bool
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: Loop, name: str, context: Context | None) -> None:
         self.number = loop.next_hash()
         self.scope = Scope("" if not name else f"{name}/")
+        self.spared = False
         super().__init__(coro, loop=loop, name=name or "workflow", context=context)
 
     def __hash__(self) -> int:
@@ -137,6 +144,7 @@ class Loop(Walls):
         self.root_scope = Scope()
         self.now = 0.0
         self.closed = False
+        self._refusals = 0
 
     # Running
 
@@ -154,9 +162,9 @@ class Loop(Walls):
                 if not handle.dropped:
                     try:
                         handle.context.run(handle.callback, *handle.args)
-                    except SystemExit:
-                        pass  # sys.exit() in a workflow: its task has it as its outcome
-                    except Exception as error:
+                    except (SystemExit, KeyboardInterrupt):
+                        pass  # raised in a workflow: its task has it as its outcome
+                    except BaseException as error:  # also CancelledError: `lambda task: task.result()`
                         self.call_exception_handler({"message": "a callback failed", "exception": error})
                 if not ready:
                     return
@@ -168,20 +176,24 @@ class Loop(Walls):
     def evict(self, task: WorkflowTask, context: Context) -> None:
         """Close a task's coroutine, whatever its `finally` blocks try."""
         task._log_destroy_pending = False
+        self._refusals = 0
         coro: Any = task.get_coro()
         outer = events._get_running_loop()
         events._set_running_loop(self)
         watched, watch.active = watch.active, True
+        asyncio.tasks._enter_task(self, task)
         try:
             for _ in range(EVICT_LIMIT):  # each `await` in a `finally` takes one more
                 try:
                     context.run(coro.close)
                 except RuntimeError:  # "coroutine ignored GeneratorExit": it awaits again
                     continue
-                except (Exception, Evicted, asyncio.CancelledError):
+                except BaseException:
                     pass  # the code is to stop; how it takes that is of no interest
                 return
+            _keep(coro)
         finally:
+            asyncio.tasks._leave_task(self, task)
             watch.active = watched
             events._set_running_loop(outer)
 
@@ -206,10 +218,11 @@ class Loop(Walls):
     ) -> Any:
         if delay <= 0:
             return self.call_soon(callback, *args, context=context)
-        if self.closed:
-            raise Evicted
         timer = DurableTimer(self.now + delay, callback, args, self, context)
-        self._host.start_timer(timer, delay)
+        if self.closed:
+            self._refuse()
+        else:
+            self._host.start_timer(timer, delay)
         return timer
 
     def call_at(  # type: ignore[override]
@@ -237,9 +250,17 @@ class Loop(Walls):
         return number
 
     def create_future(self) -> asyncio.Future[Any]:
-        if self.closed:
-            raise Evicted
+        return self.refused() if self.closed else WorkflowFuture(loop=self)
+
+    def refused(self) -> asyncio.Future[Any]:
+        """What becomes of whatever is asked after the eviction: Evicted, or a future that nothing comes of."""
+        self._refuse()
         return WorkflowFuture(loop=self)
+
+    def _refuse(self) -> None:
+        self._refusals += 1
+        if self._refusals <= REFUSALS:
+            raise Evicted
 
     def scope(self) -> Scope:
         """Of the asyncio task that runs; callbacks outside of one count as the workflow's own."""
@@ -249,7 +270,7 @@ class Loop(Walls):
     def create_task(self, coro: Any, **options: Any) -> Any:
         if self.closed:
             coro.close()
-            raise Evicted
+            return self.refused()
         caller = sys._getframe(1)
         if caller.f_code in ENSURE_FUTURE:
             if (frame := _as_completed_frame(caller)) is not None:
@@ -323,6 +344,15 @@ def _waits_for(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code in ENSURE_FUTURE:
         frame = frame.f_back
     return frame is not None and frame.f_code is WAIT_FOR and frame.f_locals["timeout"] > 0
+
+
+def _keep(coro: object) -> None:
+    """One that cannot be made to end, for good: Python would do away with it, also when the process ends, by running
+    its code once more, and that outside of any workflow, where calling a task runs it.
+    """
+    import ctypes  # nothing else needs it
+
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(coro))
 
 
 def _as_completed_frame(frame: FrameType | None) -> FrameType | None:

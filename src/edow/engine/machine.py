@@ -242,7 +242,7 @@ class Machine:
             self._conduct.take(given)
 
     def _take_late(self, given: EngineInput) -> None:
-        if self._status is Status.RUNNING and isinstance(given, inbox.Signal | inbox.Cancel | inbox.Terminate):
+        if self._status is Status.RUNNING and isinstance(given, LASTING):
             self.late.append(given)
         else:
             self._run.decision.duplicates += 1
@@ -251,6 +251,8 @@ class Machine:
         """All moments that have come; when the next one comes."""
         run = self._run
         while self._status is None and not self._parked and self._halt is None:
+            if self._limits.failure(self._events + len(run.journal.fresh)) is not None:
+                break
             at = run.agenda.next_at()
             if at is None or at > run.now:
                 return at
@@ -273,7 +275,8 @@ class Machine:
             self._resume()
             return
         ledger = self._open_ledger()
-        dead = set(ledger.dead)
+        step = getattr(given, "step", "")
+        dead = step in ledger.dead
         event = ledger.event_of(given, run.execution.run, run.now)
         if event is None:
             run.decision.duplicates += 1
@@ -284,9 +287,9 @@ class Machine:
         run.journal.record(event)
         if self._halt is None:
             self._deliver_held(event)
-        discarded = isinstance(event, h.TaskFailed)
-        reason = event.failure.message if isinstance(event, h.TaskFailed) else ""
-        run.decision.letters_closed += [LetterClosed(step, discarded, reason) for step in dead - ledger.dead]
+        if dead and step not in ledger.dead:
+            reason = event.failure.message if isinstance(event, h.TaskFailed) else ""
+            run.decision.letters_closed.append(LetterClosed(step, isinstance(event, h.TaskFailed), reason))
 
     def _judged(self, event: h.AttemptFailed, given: EngineInput) -> h.AnyEvent:
         """What the step's policy makes of a failure, where the code can be asked."""
@@ -356,6 +359,8 @@ class Machine:
             self._cancel(event.reason)  # type: ignore[union-attr]
         elif kind is h.Parked or kind is h.Resumed:
             self._parked = kind is h.Parked
+            if not self._parked:
+                self._redriven.clear()
         else:
             if self._parked and kind is h.TaskRedriven:
                 self._redriven.append(event.step)  # type: ignore[union-attr]
@@ -401,7 +406,9 @@ class Machine:
     # End
 
     def _settle(self, root: WorkflowTask) -> None:
-        """Once the workflow's own task is done, the others are cancelled; when they are done too, the run ends."""
+        """Once the workflow's own task is done, the others are cancelled, but for compensations; when they are done
+        too, the run ends.
+        """
         if self._status is not None:
             return
         tasks = self._run.loop.tasks
@@ -409,7 +416,8 @@ class Machine:
         if left and not self._stopping:
             self._stopping = True
             for task in left:
-                task.cancel()
+                if not task.spared:
+                    task.cancel()
             self._run.loop.run()
             left = [task for task in left if not task.done()]
         if not left and self._definition is not None:
@@ -470,6 +478,9 @@ class Machine:
             return False
         return all(step.state is State.PARKED for step in run.steps.values())
 
+
+LASTING = inbox.Signal | inbox.Cancel | inbox.Terminate | inbox.Pause
+"""Commands that name no run: what comes after continue-as-new is for the next."""
 
 SPINS = Failure(
     type="edow.Spinning",

@@ -18,9 +18,11 @@ from edow.engine.decision import Decision, LetterClosed
 from edow.engine.journal import Journal
 from edow.engine.loop import DurableTimer, Loop
 from edow.engine.steps import SECOND, State, Step
+from edow.errors import InvalidInput
 from edow.model import history as h
 from edow.model.execution import Execution
 from edow.model.policy import StepPolicy
+from edow.workflow.duration import LONGEST
 
 NOT_WAITED_FOR = "the workflow no longer waits for this step"
 
@@ -211,8 +213,12 @@ class Run:
 
     def start_timer(self, timer: DurableTimer, delay: float) -> None:
         explicit, self.timer_key = self.timer_key, None
-        key = explicit or self.loop.scope().key("timer")
-        event = h.TimerStarted(at=self.now, step=key, due=self.moment + round(delay * SECOND))
+        if not delay <= LONGEST:
+            raise InvalidInput(
+                f"a timer of {delay:g} s is longer than {LONGEST:g} s, a thousand years: wait for a signal instead"
+            )
+        key = explicit or self.journal.count("timer", self.loop.scope())
+        event = h.TimerStarted(at=self.now, step=key, due=self.moment + (round(delay * SECOND) or 1))
         recorded = self.journal.issue(event)
         due = event.due if recorded is None else recorded.due
         timer.key = key

@@ -157,8 +157,11 @@ class SignalSent(Event, frozen=True, tag="signal_sent"):
 
 
 class SideEffect(Event, frozen=True, tag="side_effect"):
+    """`failure`: what the function has raised instead of returning a value."""
+
     step: str
     value: msgspec.Raw
+    failure: Failure | None = None
 
 
 class AttributesSet(Event, frozen=True, tag="attributes_set"):

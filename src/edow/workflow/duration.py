@@ -1,11 +1,10 @@
 """Durations as people write them: "200ms", "1h30m", seconds or a timedelta become seconds, once, where they are given.
 
-Promises that whatever comes out is finite and not negative; knows nothing of clocks.
+Promises that whatever comes out is at most a thousand years and not negative; knows nothing of clocks.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from datetime import timedelta
 
@@ -15,16 +14,18 @@ Duration = str | float | timedelta
 """A text such as "1h30m", a number of seconds, or a timedelta."""
 
 SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+LONGEST = 1000 * 365 * 86400.0
+"""Seconds: all that follows from it is still a time that can be stored and written down."""
 PART = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d|w)\s*")
 
 
 def seconds(value: Duration, what: str) -> float:
     """`what` names the parameter in the error."""
     found = _seconds(value)
-    if found is None or not 0 <= found < math.inf:
+    if found is None or not 0 <= found <= LONGEST:
         raise InvalidInput(
             f"{what}={value!r} is not a duration: write a text with units "
-            '("200ms", "30s", "1h30m", "2d"), a number of seconds, or a timedelta; not negative'
+            '("200ms", "30s", "1h30m", "2d"), a number of seconds, or a timedelta; not negative, and at most 1000 years'
         )
     return found
 

@@ -18,7 +18,7 @@ import msgspec
 from edow.errors import InvalidInput
 from edow.workflow import codec
 from edow.workflow.duration import Duration, optional_seconds, seconds
-from edow.workflow.naming import step_name
+from edow.workflow.naming import MAX_CHILD_ID, execution_id, step_name
 from edow.workflow.runtime import Info, current, inside
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def uuid() -> _uuid.UUID:
 
 
 async def side_effect(fn: Callable[[], T], *, step: str | None = None) -> T:
-    """Run a quick function here and now, and remember what it returned; a replay does not run it again.
+    """Run a quick function here and now, and remember what it returned or raised; a replay does not run it again.
 
     It may run twice if a crash comes in between: for anything with an effect outside, use a task.
     """
@@ -98,7 +98,9 @@ def signal(execution: str, name: str, payload: object = None, *, step: str | Non
     """Send a signal to another execution."""
     runtime = inside("signal", "from elsewhere, use edow.Client.signal")
     raw = codec.encode(payload, f"the payload of signal {name!r}")
-    runtime.send_signal(execution, name, raw, _optional_step(step))
+    if not isinstance(name, str):
+        raise InvalidInput(f"the name of a signal is a text, not {name!r:.80}")
+    runtime.send_signal(execution_id(execution, MAX_CHILD_ID), name, raw, _optional_step(step))
 
 
 def progress(value: object) -> None:

@@ -36,8 +36,8 @@ class Retry:
                 f"Retry(attempts={self.attempts!r}): give a number from 1 (no retry) on; "
                 "for a task that should be tried as long as it takes, a large one"
             )
-        if not self.factor >= 1:
-            raise InvalidInput(f"Retry(factor={self.factor!r}): give a number from 1 on")
+        if not 1 <= self.factor <= 1000:
+            raise InvalidInput(f"Retry(factor={self.factor!r}): give a number from 1 to 1000")
         self.policy()
 
     @property

@@ -14,6 +14,8 @@ import msgspec
 from edow.errors import WrongState
 
 if TYPE_CHECKING:
+    import asyncio
+
     from edow.workflow.definition import Workflow
     from edow.workflow.task import Task
 
@@ -88,6 +90,9 @@ class Runtime(Protocol):
 
     def repeats(self) -> bool:
         """Whether what the code says has been said before: it runs over its history, or leaves memory."""
+
+    def spare(self, task: asyncio.Task[None]) -> None:
+        """Let this asyncio task go on when the workflow's own one has ended; the run ends when it is done."""
 
     def continue_as_new(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> ContinueAsNew: ...
 

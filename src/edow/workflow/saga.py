@@ -19,6 +19,8 @@ from edow.workflow.task import Task
 
 P = ParamSpec("P")
 
+Called = Coroutine[Any, Any, object] | Exception  # the latter: it cannot be called
+
 PREFIX = "compensate:"
 NOT_A_FAILURE = (ContinueAsNew, Evicted, GeneratorExit)
 
@@ -30,7 +32,7 @@ class Saga:
         self._compensations: list[tuple[str, Callable[[], Coroutine[Any, Any, object]]]] = []
 
     def compensate(self, action: Callable[P, Coroutine[Any, Any, object]], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Should the block fail, run `action(*args, **kwargs)`. A task's arguments are checked here."""
+        """Should the block fail, run `action(*args, **kwargs)`. The arguments are checked here."""
         self._compensations.append((_name(action), _bound(action, args, kwargs)))
 
     async def __aenter__(self) -> Saga:
@@ -45,7 +47,7 @@ class Saga:
         if error is None or isinstance(unwrapped(error), NOT_A_FAILURE):
             return
         # Called here rather than in the runner, so that the steps are numbered in the workflow's own task.
-        calls = [(name, call()) for name, call in reversed(self._compensations)]
+        calls = [(name, _called(call)) for name, call in reversed(self._compensations)]
         await _uninterrupted(_run_all(calls, error))
 
 
@@ -54,12 +56,28 @@ def saga() -> Saga:
     return Saga()
 
 
-async def _run_all(calls: list[tuple[str, Coroutine[Any, Any, object]]], error: BaseException) -> None:
+async def _run_all(calls: list[tuple[str, Called]], error: BaseException) -> None:
+    import asyncio  # a third of what `import edow` costs; who awaits has it
+
     for name, call in calls:
         try:
+            if isinstance(call, Exception):
+                raise call
             await call
         except Exception as failed:  # recorded as a dead letter by the engine; the rest still has to run
             error.add_note(f"compensation {name} failed: {failed}")
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            error.add_note(f"compensation {name} was cancelled")
+
+
+def _called(call: Callable[[], Coroutine[Any, Any, object]]) -> Called:
+    try:
+        return call()
+    except Exception as problem:  # told as that of a compensation that has failed
+        return problem
 
 
 async def _uninterrupted(compensations: Coroutine[Any, Any, None]) -> None:
@@ -67,6 +85,8 @@ async def _uninterrupted(compensations: Coroutine[Any, Any, None]) -> None:
     import asyncio  # a third of what `import edow` costs; who awaits has it
 
     runner = asyncio.create_task(compensations, name="compensations")
+    if (runtime := current.get()) is not None:
+        runtime.spare(runner)
     cancelled: asyncio.CancelledError | None = None
     while not runner.done():
         try:
@@ -89,6 +109,10 @@ def _bound(
     action: Callable[..., Coroutine[Any, Any, object]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Callable[[], Coroutine[Any, Any, object]]:
     runtime = current.get()
+    if isinstance(action, Workflow):
+        action.signature.encode_call(args, kwargs)
+    elif not isinstance(action, Task):
+        inspect.signature(action).bind(*args, **kwargs)
     if runtime is None or not isinstance(action, Task):
         return partial(action, *args, **kwargs)
     payload = action.signature.encode_call(args, kwargs)

@@ -104,11 +104,11 @@ class Task(Generic[P, R]):
             return self._plain(args, kwargs)
         payload = (self._signature or self.signature).encode_call(args, kwargs)
         key = self._key
-        return runtime.call_task(self, payload, key and key(*args, **kwargs))
+        return runtime.call_task(self, payload, key and _checked_key(key(*args, **kwargs), self.name))
 
     def partition_key(self, *args: P.args, **kwargs: P.kwargs) -> str | None:
-        """Steps of one key keep their order."""
-        return self._key(*args, **kwargs) if self._key else None
+        """Steps of one key keep their order. Raises InvalidInput for what is no text."""
+        return _checked_key(self._key(*args, **kwargs), self.name) if self._key else None
 
     def with_options(self, **options: Unpack[CallOptions]) -> Task[P, R]:
         """The same task for one place of use: its step's name, timeouts, retry, partition key."""
@@ -244,6 +244,19 @@ def _key_function(key: object, name: str) -> Callable[..., str | None] | None:
     if isinstance(key, str):
         return lambda *args, **kwargs: key
     raise InvalidInput(f"task {name}: key={key!r}: give a text, or a function of the arguments")
+
+
+def _checked_key(key: object, name: str) -> str | None:
+    """What an author's function of the arguments has given, which no type checker may have seen."""
+    if key is None or (isinstance(key, str) and key.isascii()):
+        return key
+    if not isinstance(key, str):
+        raise InvalidInput(f"task {name}: its key is {key!r:.80}, of type {type(key).__name__}: give a text, or None")
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(f"task {name}: its key {key!r:.80} has no UTF-8 form: remove lone surrogates") from None
+    return key
 
 
 def _refuse_unknown(options: object, known: object, what: str) -> None:

@@ -163,6 +163,11 @@ async def parent(name: str, on_close: Any) -> int:
 
 
 @edow.workflow
+async def waits_for_its_child(name: str) -> int:
+    return await hangs.with_options(id=name)(name)
+
+
+@edow.workflow
 async def many_children(count: int) -> int:
     return sum(await asyncio.gather(*(one(n) for n in range(count))))
 
@@ -364,6 +369,16 @@ async def test_an_abandoned_child_goes_on(here: Running):
     assert (await child.describe()).status == "running"
     await child.cancel()
     await has_status(child, "cancelled")
+
+
+async def test_a_child_that_is_replaced(here: Running):
+    """Its parent learns that the child it has waited for is no more."""
+    name = f"loses its child {here.number}"
+    handle = await here.client.start(waits_for_its_child, f"{name}-child")
+    await happened(EVENTS[f"{name}-child runs"])
+    await here.client.start(one.with_options(id=f"{name}-child", if_exists="replace"), 1)
+    with pytest.raises(edow.WorkflowFailed, match="replaced by a new run"):
+        await handle.result(SECONDS)
 
 
 async def test_two_hundred_children(here: Running):

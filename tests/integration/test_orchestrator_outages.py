@@ -145,6 +145,32 @@ async def test_a_bug_in_a_loop_is_told(tmp_path: Any):
             await asyncio.wait_for(here.orchestrator.wait(), SECONDS)
 
 
+@modes
+@pytest.mark.parametrize("verb", ["commit", "load", "inbox_read", "receive"])
+async def test_a_call_that_ends_as_cancelled_though_nobody_has_cancelled_it(tmp_path: Any, mode: str, verb: str):
+    """As some client libraries have it when a connection breaks: an orchestrator that took it for its own end would
+    hold its shards for ever, and do nothing.
+    """
+    let_out = asyncio.Event()
+
+    def once(of: Any) -> None:
+        found = getattr(of, verb)
+
+        async def cancelled(*args: Any, **kwargs: Any) -> Any:
+            if not let_out.is_set():
+                let_out.set()
+                raise asyncio.CancelledError
+            return await found(*args, **kwargs)
+
+        setattr(of, verb, cancelled)
+
+    async with running(Setup(tmp_path, mode), REGISTRY) as here:
+        once(here.orchestrator._cycle.subscriber if verb == "receive" else here.system.store)
+        handle = await here.client.start(sums, 1)
+        await asyncio.wait_for(let_out.wait(), SECONDS)
+        assert await handle.result(SECONDS) == 3
+
+
 @pytest.mark.parametrize("mode", ["joined-cold", "separate-cold"])
 async def test_an_execution_in_somebody_elses_shard(tmp_path: Any, mode: str):
     """Whatever comes for it, an execution that is not in memory is moved by the owner of its shard alone."""

@@ -39,7 +39,8 @@ def _take(row: Execution, event: h.AnyEvent) -> None:
             row.started_at = event.at
         case h.AttributesSet():
             before = {} if row.attributes is None else msgspec.json.decode(row.attributes)
-            row.attributes = msgspec.Raw(_raw(before | event.values))
+            after = {name: value for name, value in (before | event.values).items() if value is not None}
+            row.attributes = msgspec.Raw(_raw(after))
         case h.ProgressSet():
             row.progress = event.value
         case h.Completed():

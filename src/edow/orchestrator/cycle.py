@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from edow.errors import Unavailable
+from edow.errors import TransportUnavailable, Unavailable
 from edow.kpi.meter import Meter
 from edow.model import inbox, wire
 from edow.model.execution import ENDED, Execution
@@ -27,7 +27,7 @@ from edow.orchestrator.inputs import Batch, Inputs
 from edow.orchestrator.measure import measure
 from edow.orchestrator.mind import Mind
 from edow.orchestrator.outgoing import Outgoing
-from edow.orchestrator.persist import Persistence
+from edow.orchestrator.persist import UNASKED, Persistence, unasked
 from edow.orchestrator.stats import Stats
 from edow.orchestrator.traces import Traces
 from edow.store.contract import Commit, DeadLetter, InboxRow, Put, Stored
@@ -93,6 +93,10 @@ class Cycle:
         if committing is not None:
             try:
                 await asyncio.shield(committing)
+            except asyncio.CancelledError:
+                if committing.cancelled() and unasked():
+                    raise TransportUnavailable(UNASKED) from None
+                raise
             finally:
                 if committing.done():
                     self._committing = None

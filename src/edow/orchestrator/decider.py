@@ -110,8 +110,10 @@ class Decider:
         row = Execution(id=execution, workflow="", shard=0, run=run)
         machine = Machine(None, row, self._limits)
         try:
-            machine.rebuild(history.decoder.decode(segment) for segment in segments)
-        except Exception:
+            events = [history.decoder.decode(segment) for segment in segments]
+            row.parent = _started(events).parent
+            machine.rebuild(events)
+        except BaseException:
             log.exception("execution %s: who still works for its run %s cannot be told to stop", execution, run)
             return Farewell(row, Decision())
         return Farewell(row, _last_words(machine, row, now))
@@ -146,16 +148,16 @@ class Decider:
             return
         try:
             segments = [history.decoder.decode(segment) for segment in item.segments]
-            row.notify = _notified(segments)
+            row.notify = _started(segments).notify
             machine = Machine(self._registry.workflows.get(row.workflow), row, self._limits)
             machine.rebuild(segments, item.heartbeats)
-        except Exception as problem:
+        except BaseException as problem:
             log.exception("execution %s cannot be rebuilt from its history", row.id, extra=ids_of(row))
             self._admit_blindly(item, problem, draft)
             return
         self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
 
-    def _admit_blindly(self, item: Stored, problem: Exception, draft: Draft) -> None:
+    def _admit_blindly(self, item: Stored, problem: BaseException, draft: Draft) -> None:
         row = item.execution
         try:
             events = sum(len(_events(segment)) for segment in item.segments)
@@ -181,7 +183,7 @@ class Decider:
         mark, length = draft.mark(), entry.length
         try:
             draft.absorb(entry, entry.machine.apply(fitting, draft.now))
-        except Exception as problem:  # one execution's trouble is not another's
+        except BaseException as problem:  # one execution's trouble is not another's, nor the thread's
             log.exception("execution %s: the engine failed", entry.row.id, extra=ids_of(entry.row))
             draft.revert(mark)
             entry = self._stand_still(entry, length, fitting, problem, draft)
@@ -192,7 +194,7 @@ class Decider:
                 draft.suspect(entry.row, dispatch)
 
     def _stand_still(
-        self, failed: Hot, length: int, inputs: list[EngineInput], problem: Exception, draft: Draft
+        self, failed: Hot, length: int, inputs: list[EngineInput], problem: BaseException, draft: Draft
     ) -> Hot:
         """What has come is in history, and decided about when the execution is loaded anew."""
         failed.machine.close()
@@ -209,7 +211,7 @@ def _last_words(machine: Machine, row: Execution, now: int) -> Decision:
     """Of a run that was replaced."""
     try:
         return machine.apply([REPLACED], now)
-    except Exception:
+    except BaseException:
         log.exception("execution %s: who still works for its run %s cannot be told to stop", row.id, row.run)
         return Decision()
 
@@ -218,10 +220,10 @@ def _replaces(item: EngineInput, run: int) -> bool:
     return isinstance(item, inbox.Start) and item.run > run and not item.continued
 
 
-def _notified(segments: Sequence[Sequence[history.AnyEvent]]) -> str:
-    """The endpoint that the start has named."""
+def _started(segments: Sequence[Sequence[history.AnyEvent]]) -> history.Started:
+    """How it began."""
     first = segments[0][0] if segments else None
-    return first.notify if isinstance(first, history.Started) else ""
+    return first if isinstance(first, history.Started) else history.Started(at=0, workflow="", input=msgspec.Raw(b"{}"))
 
 
 def _renews(item: EngineInput, run: int) -> bool:

@@ -5,7 +5,7 @@ A draft collects what all executions of a batch decided. Nothing in it is true u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +26,8 @@ from edow.telemetry.traceparent import is_sampled
 
 SEGMENT_EVENTS = 500  # a row of history holds at most this many events
 SEGMENT_BYTES = 4 * 1024 * 1024  # and many large ones are spread over several
+CANCEL_BYTES = 100_000  # of keys in one message; the smallest limit of a broker is 256 KiB
+REPLACED = "the execution was replaced by a new run"
 MARKS = frozenset({history.Parked, history.Resumed})
 HORIZON_US = 30_000_000  # wake-ups nearer than this are kept in memory
 FIRST_LOOK_US = 10_000_000  # a child whose start got lost is looked at after this long
@@ -52,7 +54,7 @@ class Farewell(NamedTuple):
     last: Decision
 
 
-def blind(row: Execution, problem: Exception, events: int) -> Hot:
+def blind(row: Execution, problem: BaseException, events: int) -> Hot:
     """We have failed to decide about this execution: it waits for a person rather than being tried for ever, and what
     comes for it is kept in its history.
     """
@@ -61,7 +63,7 @@ def blind(row: Execution, problem: Exception, events: int) -> Hot:
     return Hot(Machine.blind(row, why, events), row, events)
 
 
-def _distrust(row: Execution, problem: Exception) -> Failure:
+def _distrust(row: Execution, problem: BaseException) -> Failure:
     failure = Failure(type="edow.errors.Bug", message=repr(problem), retryable=False)
     row.failure = msgspec.Raw(_json(failure))
     return failure
@@ -112,9 +114,9 @@ class Draft:
         )
 
     def finish(self) -> None:
-        """One broadcast for all cancellations of the batch."""
-        if self._cancels:
-            self.messages.append(calling_off(self._cancels, self._time))
+        """As few broadcasts as every broker takes for all cancellations of the batch."""
+        for keys in _portions(self._cancels):
+            self.messages.append(calling_off(keys, self._time))
             self.topics.add(topics.CONTROL)
 
     def absorb(self, hot: Hot, decision: Decision) -> None:
@@ -150,7 +152,7 @@ class Draft:
         if over or decision.dispatches:
             self.traced.append(Traced(copy(row), decision.dispatches, over))
 
-    def park(self, row: Execution, problem: Exception) -> None:
+    def park(self, row: Execution, problem: BaseException) -> None:
         """It waits for a person, and its history cannot even be gone on with."""
         _distrust(row, problem)
         row.status = Status.PARKED
@@ -158,11 +160,15 @@ class Draft:
         self.updates.append(Update(row.run, copy(row)))
 
     def abandon(self, farewells: Sequence[Farewell]) -> None:
-        """Tell the workers and children of runs that were replaced, and close the dead letters that they have left."""
+        """Tell the workers, children and parents of runs that were replaced, and close the dead letters that they have
+        left.
+        """
         for row, last in farewells:
             self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in last.cancels)
             self._others(row, last)
             self._letters(row, last)
+            if last.events and isinstance(last.events[-1], history.Terminated):
+                self._tell_parent(row, Failure(type="", message=REPLACED, kind="terminated", retryable=False))
 
     def call_off(self, item: EngineInput, execution: str) -> None:
         """If a worker is at it: the execution or the run that it works for is over, so tell it to stop."""
@@ -212,7 +218,7 @@ class Draft:
             deadline=None if timeouts.schedule_to_close is None else _deadline(dispatch, timeouts.schedule_to_close),
             timeoutms=None if timeouts.start_to_close is None else _milliseconds(timeouts.start_to_close),
             heartbeatms=None if timeouts.heartbeat is None else _milliseconds(timeouts.heartbeat),
-            heartbeatdetails=None if dispatch.heartbeat is None else dispatch.heartbeat.decode(),
+            heartbeatdetails=None if dispatch.heartbeat is None else dispatch.heartbeat.decode(errors="replace"),
             retry=None if dispatch.key is None else _json(policy.retry).decode(),
             data=dispatch.args,
         )
@@ -296,6 +302,8 @@ class Draft:
         last = decision.events[-1] if decision.events else None
         parked = decision.status is Status.PARKED and any(type(each) in MARKS for each in decision.events)
         if isinstance(last, history.ContinuedAsNew):
+            if decision.attributes_changed or decision.progress_changed:
+                _show(row, decision.events)
             self._continue(hot, last)
             return
         if wake is not None and wake < self.horizon and decision.status not in ENDED:
@@ -321,13 +329,13 @@ class Draft:
         if isinstance(last, history.Completed):
             row.result = last.result
         self.ended.append(row.id)
-        parent = row.parent
-        if parent is not None:
-            failure = None if row.failure is None else msgspec.json.decode(row.failure, type=Failure)
-            self._command(
-                parent.execution,
-                inbox.ChildEnded(run=parent.run, step=parent.step, result=row.result, failure=failure),
-            )
+        if row.parent is not None:
+            self._tell_parent(row, None if row.failure is None else msgspec.json.decode(row.failure, type=Failure))
+
+    def _tell_parent(self, row: Execution, failure: Failure | None) -> None:
+        if (parent := row.parent) is not None:
+            ended = inbox.ChildEnded(run=parent.run, step=parent.step, result=row.result, failure=failure)
+            self._command(parent.execution, ended)
 
     def _continue(self, hot: Hot, event: history.ContinuedAsNew) -> None:
         """The next run begins like any start: its first segment is stored now, a Start command will wake it."""
@@ -351,13 +359,28 @@ class Draft:
             if isinstance(each, inbox.Signal)
         )
         row.events = len(begin)
-        self.appends.append(Append(row.id, row.run, 0, len(begin), history.encoder.encode(begin)))
+        self._append(row, 0, begin)
         self.updates.append(Update(old, copy(row)))
         self.again(row, inbox.Start(run=row.run, continued=True))
         for each in late:
             if not isinstance(each, inbox.Signal):
                 self.again(row, each)
         self.ended.append(row.id)
+
+
+def _portions(keys: Sequence[str]) -> Iterator[list[str]]:
+    """Each of no more than CANCEL_BYTES, but for one that holds a single key."""
+    portion: list[str] = []
+    size = 0
+    for key in keys:
+        length = len(_json(key)) + 1
+        if portion and size + length > CANCEL_BYTES:
+            yield portion
+            portion, size = [], 0
+        portion.append(key)
+        size += length
+    if portion:
+        yield portion
 
 
 def _wake_differs(stored: int | None, wanted: int | None, now: int) -> bool:
@@ -391,7 +414,8 @@ def _show(row: Execution, events: list[history.AnyEvent]) -> None:
     for event in events:
         if isinstance(event, history.AttributesSet):
             before = {} if row.attributes is None else msgspec.json.decode(row.attributes)
-            row.attributes = msgspec.Raw(_json(before | event.values))
+            after = {name: value for name, value in (before | event.values).items() if value is not None}
+            row.attributes = msgspec.Raw(_json(after))
         elif isinstance(event, history.ProgressSet):
             row.progress = event.value
 

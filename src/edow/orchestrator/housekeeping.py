@@ -18,6 +18,7 @@ from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import UNREADABLE, Cycle, poison_letter
 from edow.orchestrator.edges import Edges
 from edow.orchestrator.inputs import Inputs
+from edow.orchestrator.persist import UNASKED, unasked
 from edow.store.contract import Commit, DeadLetter
 from edow.transport.contract import Delivery, Subscription, TopicSpec
 
@@ -133,6 +134,10 @@ class Housekeeper:
         while True:
             try:
                 await self._collect_poison()
+            except asyncio.CancelledError:
+                if not unasked():
+                    raise
+                log.warning("dead letters of no execution were not collected: %s", UNASKED)
             except (Unavailable, InvalidInput) as problem:
                 log.warning("dead letters of no execution were not collected: %s", problem)
             await asyncio.sleep(SOON_SECONDS)

@@ -15,6 +15,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from edow.errors import TransportUnavailable
+from edow.orchestrator.persist import UNASKED
 from edow.store.contract import InboxRow, Store
 from edow.transport.contract import Delivery, Subscriber
 
@@ -127,8 +129,8 @@ class Inputs:
     def failed(self) -> BaseException | None:
         """Why a pump has stopped, if one has."""
         for pump in self._pumps:
-            if pump.done() and not pump.cancelled() and pump.exception() is not None:
-                return pump.exception()
+            if pump.done():
+                return TransportUnavailable(UNASKED) if pump.cancelled() else pump.exception()
         return None
 
     async def take(self, wait_seconds: float) -> Batch:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 from edow.engine import guard
 from edow.engine.limits import Limits
@@ -27,6 +27,7 @@ from edow.orchestrator.housekeeping import Housekeeper
 from edow.orchestrator.inputs import Inputs
 from edow.orchestrator.leases import Leases
 from edow.orchestrator.mind import Mind
+from edow.orchestrator.persist import UNASKED, unasked
 from edow.orchestrator.stats import Stats
 from edow.orchestrator.traces import Traces
 from edow.store.contract import Put
@@ -150,11 +151,11 @@ class Orchestrator:
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._keep_leases(), name="edow-leases")
-                group.create_task(self._housekeeper.run(), name="edow-housekeeper")
-                group.create_task(self._serve(), name="edow-serve")
+                group.create_task(_insist(self._keep_leases()), name="edow-leases")
+                group.create_task(_insist(self._housekeeper.run()), name="edow-housekeeper")
+                group.create_task(_insist(self._serve()), name="edow-serve")
                 if self._cycle.traces is not None:
-                    group.create_task(self._cycle.traces.run(), name="edow-traces")
+                    group.create_task(_insist(self._cycle.traces.run()), name="edow-traces")
         finally:
             await self._leave()
 
@@ -205,6 +206,10 @@ class Orchestrator:
                 log.warning("%s; reading everything again", problem)
                 await self._end_shards()
                 await self._reach_broker()
+            except asyncio.CancelledError:
+                if not unasked():
+                    raise
+                log.warning("%s; reading everything again", UNASKED)
             except (Unavailable, InvalidInput) as problem:  # the latter: a topic was deleted, or a right was taken away
                 log.warning("%s; reading everything again", problem)
             await self._end_shards()
@@ -279,6 +284,16 @@ class Orchestrator:
             finally:
                 if closing.done():
                     self._closing = None
+
+
+async def _insist(duty: Coroutine[object, object, None]) -> None:
+    """It goes on for ever. A group takes no notice of a member that ends as cancelled, so that becomes a bug."""
+    try:
+        await duty
+    except asyncio.CancelledError:
+        if unasked():
+            raise Bug(UNASKED) from None
+        raise
 
 
 def _innermost(problem: BaseException) -> BaseException:

@@ -18,6 +18,13 @@ from edow.orchestrator.stats import Stats
 log = logging.getLogger("edow.orchestrator")
 
 PAUSES = (0.05, 1.0)  # seconds: first and longest
+UNASKED = "a call has ended as cancelled, though nobody had cancelled it"
+
+
+def unasked() -> bool:
+    """While a CancelledError is handled: nobody asks this task to end. Some library has let out what is its own."""
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()
 
 
 class Persistence:

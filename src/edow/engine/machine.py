@@ -242,7 +242,7 @@ class Machine:
             self._conduct.take(given)
 
     def _take_late(self, given: EngineInput) -> None:
-        if self._status is Status.RUNNING and isinstance(given, LASTING):
+        if self._status is Status.RUNNING and isinstance(given, inbox.LASTING):
             self.late.append(given)
         else:
             self._run.decision.duplicates += 1
@@ -478,9 +478,6 @@ class Machine:
             return False
         return all(step.state is State.PARKED for step in run.steps.values())
 
-
-LASTING = inbox.Signal | inbox.Cancel | inbox.Terminate | inbox.Pause
-"""Commands that name no run: what comes after continue-as-new is for the next."""
 
 SPINS = Failure(
     type="edow.Spinning",

@@ -69,6 +69,8 @@ class ChildEnded(Command, frozen=True, tag="child_ended"):
     failure: Failure | None = None
 
 
+LASTING = Signal | Cancel | Terminate | Pause
+"""Commands that name no run: what comes after continue-as-new is for the next."""
 AnyCommand = Start | Signal | Cancel | Terminate | Redrive | Discard | Pause | Resume | ChildEnded
 
 encode = msgspec.json.Encoder().encode

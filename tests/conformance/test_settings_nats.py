@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 import os
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
+import nkeys
 import pytest
 from nats.aio.client import Client
 
@@ -142,21 +145,18 @@ async def test_a_server_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture)
 # TLS and credentials
 
 
-class Secure:
-    """A server that speaks TLS with those whose certificate is its own."""
+class Alone:
+    """A server with these settings, and no user or password of ours."""
 
-    def __init__(self, box: Box, folder: Path, first: bool) -> None:
+    def __init__(self, box: Box, folder: Path, settings: str) -> None:
         self._program = box.tools.python(nats.NAME) / "nats-server"
-        self.certificate, self.key = make_certificate(folder)
         self.port = any_free()
-        tls = f'cert_file: "{self.certificate}", key_file: "{self.key}", ca_file: "{self.certificate}", verify: true'
         self._settings = folder / "nats.conf"
         self._settings.write_text(
-            f'host: 127.0.0.1\nport: {self.port}\njetstream: {{store_dir: "{folder}"}}\n'
-            f"tls: {{{tls}, handshake_first: {str(first).lower()}}}\n"
+            f'host: 127.0.0.1\nport: {self.port}\njetstream: {{store_dir: "{folder}"}}\n{settings}\n'
         )
 
-    async def __aenter__(self) -> Secure:
+    async def __aenter__(self) -> Alone:
         self._process = subprocess.Popen([self._program, "--config", self._settings], stderr=subprocess.DEVNULL)
         async with asyncio.timeout(SOON):
             await until(self._listens)
@@ -174,37 +174,80 @@ class Secure:
 @pytest.mark.parametrize("first", [False, True], ids=["after-the-greeting", "first"])
 async def test_tls(tmp_path: Path, first: bool) -> None:
     """Each side knows the other by its certificate; who does not believe the server, or is not believed, is told."""
+    certificate, key = make_certificate(tmp_path)
+    files = f'cert_file: "{certificate}", key_file: "{key}", ca_file: "{certificate}", verify: true'
+    settings = f"tls: {{{files}, handshake_first: {str(first).lower()}}}"
     with private_server(nats, start=False) as box:
-        async with Secure(box, tmp_path, first) as server:
+        async with Alone(box, tmp_path, settings) as server:
             url = f"nats://localhost:{server.port}?tls=true&tls_first={str(first).lower()}"
-            mine = f"tls_cert={server.certificate}&tls_key={server.key}"
-            async with opened(f"{url}&tls_ca={server.certificate}&{mine}") as transport:
+            mine = f"tls_cert={certificate}&tls_key={key}"
+            async with opened(f"{url}&tls_ca={certificate}&{mine}") as transport:
                 await works(transport)
             with pytest.raises(InvalidInput, match="TLS fails"):
                 await connect_transport(f"{url}&{mine}").open()
 
 
-@pytest.mark.parametrize(
-    ("option", "content", "given"),
-    [
-        ("credentials", "-----BEGIN NATS USER JWT-----", "user_credentials"),
-        ("nkey", "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY", "nkeys_seed"),
-    ],
-)
-async def test_files_of_credentials_are_handed_to_the_client(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, content: str, given: str
-) -> None:
-    """The client library reads them, and signs what the server asks it to."""
-    seen: dict[str, Any] = {}
+class Signer:
+    """A key pair that says who somebody is, in NATS's own form."""
 
-    async def connecting(self: Client, **options: Any) -> None:
-        seen.update(options)
-        raise ConnectionRefusedError
+    def __init__(self, kind: int) -> None:
+        self.seed = nkeys.encode_seed(os.urandom(32), kind)
+        self._pair = nkeys.from_seed(self.seed)
+        self.public = self._pair.public_key.decode()
 
-    monkeypatch.setattr(Client, "connect", connecting)
-    file = tmp_path / "file"
-    file.write_text(content)
-    urls: Mapping[str, str] = {"credentials": f"nats://h?credentials={file}", "nkey": f"nats://h?nkey={file}"}
-    with pytest.raises(TransportUnavailable):
-        await connect_transport(urls[option]).open()
-    assert os.fspath(seen[given]) == os.fspath(file)
+    def vouch(self, whom: Signer, about: dict[str, Any]) -> str:
+        """A JWT in which this one says what that one is."""
+        head = {"typ": "JWT", "alg": "ed25519-nkey"}
+        claims = {"jti": whom.public, "iat": 1, "iss": self.public, "sub": whom.public, "name": "test", "nats": about}
+        signed = f"{_base64(json.dumps(head).encode())}.{_base64(json.dumps(claims).encode())}"
+        return f"{signed}.{_base64(self._pair.sign(signed.encode()))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+async def test_a_seed_says_who_we_are(tmp_path: Path) -> None:
+    """`nkey`: the server knows our public key and has us sign; of another it does not let us in."""
+    user, stranger = Signer(nkeys.PREFIX_BYTE_USER), Signer(nkeys.PREFIX_BYTE_USER)
+    for name, each in (("mine", user), ("other", stranger)):
+        (tmp_path / name).write_bytes(each.seed)
+    settings = f"authorization: {{users: [{{nkey: {user.public}}}]}}"
+    with private_server(nats, start=False) as box:
+        async with Alone(box, tmp_path, settings) as server:
+            url = f"nats://127.0.0.1:{server.port}?nkey={tmp_path}"
+            async with opened(f"{url}/mine") as transport:
+                await works(transport)
+            with pytest.raises(InvalidInput, match="credentials"):
+                await connect_transport(f"{url}/other").open()
+
+
+async def test_credentials_say_who_we_are(tmp_path: Path) -> None:
+    """`credentials`: a file with a JWT, which an account that the server's operator vouches for has signed, and our
+    seed; of another account's user the server does not let us in.
+    """
+    operator = Signer(nkeys.PREFIX_BYTE_OPERATOR)
+    system, account, unknown = (Signer(nkeys.PREFIX_BYTE_ACCOUNT) for _ in range(3))
+    everything = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), -1)
+    streams = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), -1)
+    theirs = {"type": "account", "version": 2, "limits": {**everything, "wildcards": True}}
+    ours = {**theirs, "limits": {**everything, **streams, "wildcards": True}}
+    accounts = f"{account.public}: {operator.vouch(account, ours)}, {system.public}: {operator.vouch(system, theirs)}"
+    settings = (
+        f"operator: {operator.vouch(operator, {'type': 'operator', 'version': 2})}\nresolver: MEMORY\n"
+        f"system_account: {system.public}\nresolver_preload: {{{accounts}}}"
+    )
+    for name, signer in (("mine", account), ("other", unknown)):
+        user = Signer(nkeys.PREFIX_BYTE_USER)
+        about = {"type": "user", "version": 2, **dict.fromkeys(("subs", "data", "payload"), -1)}
+        (tmp_path / name).write_text(
+            f"-----BEGIN NATS USER JWT-----\n{signer.vouch(user, about)}\n------END NATS USER JWT------\n\n"
+            f"-----BEGIN USER NKEY SEED-----\n{user.seed.decode()}\n------END USER NKEY SEED------\n"
+        )
+    with private_server(nats, start=False) as box:
+        async with Alone(box, tmp_path, settings) as server:
+            url = f"nats://127.0.0.1:{server.port}?credentials={tmp_path}"
+            async with opened(f"{url}/mine") as transport:
+                await works(transport)
+            with pytest.raises(InvalidInput, match="credentials"):
+                await connect_transport(f"{url}/other").open()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psycopg
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 import edow
 from edow.app import System, connect_store
@@ -342,7 +344,6 @@ async def test_what_is_no_connection() -> None:
 
 async def test_with_psycopg(url: str, store: Store) -> None:
     """An asynchronous connection of psycopg's, which begins transactions by itself."""
-    psycopg = pytest.importorskip("psycopg")
     connection = await psycopg.AsyncConnection.connect(url.partition("?")[0])
     outbox = Outbox(schema_of(url))
     id = await outbox.start(connection, follow_up, 1)
@@ -360,10 +361,9 @@ async def test_with_psycopg(url: str, store: Store) -> None:
 
 async def test_with_sqlalchemy(url: str, store: Store) -> None:
     """A session or connection of SQLAlchemy's asyncio extension."""
-    engines = pytest.importorskip("sqlalchemy.ext.asyncio")
-    engine = engines.create_async_engine(url.partition("?")[0].replace("postgresql:", "postgresql+asyncpg:"))
+    engine = create_async_engine(url.partition("?")[0].replace("postgresql:", "postgresql+asyncpg:"))
     outbox = Outbox(schema_of(url))
-    async with engines.AsyncSession(engine) as session:
+    async with AsyncSession(engine) as session:
         undone = await outbox.start(session, follow_up, 1)
         await session.rollback()
         async with session.begin():

@@ -5,6 +5,7 @@ What the driver decides upon itself comes as errors of the server, too, under co
 
 from __future__ import annotations
 
+import ssl
 from typing import cast
 
 import asyncpg
@@ -77,6 +78,9 @@ def translate(problem: BaseException, place: str, what: str = IN_DOUBT) -> BaseE
         return InvalidInput(f"a value cannot be kept by PostgreSQL: {_told(problem)}")
     if isinstance(problem, asyncpg.PostgresError):
         return _of_server(problem, place, what)
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        trust = "give its authority with sslrootcert=, or name the host that its certificate is for"
+        return StoreUnusable(f"{place} has a certificate that is not trusted: {_told(problem)}; {trust}")
     if isinstance(problem, BROKEN):
         return StoreUnavailable(f"{place} does not answer: {_told(problem)}; {what}")
     return problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 import msgspec
@@ -20,7 +21,6 @@ CLIENT_OPTIONS = frozenset(
         "password",
         "passfile",
         "service",
-        "servicefile",
         "sslmode",
         "sslcert",
         "sslkey",
@@ -36,6 +36,7 @@ CLIENT_OPTIONS = frozenset(
         "application_name",
     ]
 )
+FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")  # asyncpg takes one that is missing for a server that is away
 MOST_SHARDS = 1024  # an inbox number has ten bits for the shard
 MOST_MESSAGE_BYTES = 256 * 1024 * 1024  # a quarter of what one value may have
 
@@ -77,6 +78,9 @@ def settings_of(address: Address) -> tuple[Settings, str]:
     plain = address.url.partition("://")[2].partition("?")[0]
     if not address.path and "dbname" not in others and "database" not in others and "service" not in others:
         raise InvalidInput(f"{address} names no database: write postgresql://USER@HOST/DATABASE")
+    for name in FILES:
+        if name in others and not Path(others[name]).is_file():
+            raise InvalidInput(f"{address}: {name}={others[name]} is no file")
     return settings.checked(address), f"postgresql://{plain}?{urlencode(others)}"
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib import resources
@@ -29,7 +30,7 @@ from redis.exceptions import (
 )
 
 from edow.address import Address
-from edow.errors import InvalidInput, TransportUnavailable
+from edow.errors import TransportUnavailable
 from edow.transport.redis.settings import Place, Settings, database, places
 
 Argument: TypeAlias = str | bytes | int | float
@@ -46,7 +47,10 @@ log = logging.getLogger("edow.transport.redis")
 
 
 class Denied(TransportUnavailable):
-    """The server does not let us in, or does not let us do what we must."""
+    """The server does not let us in, does not let us do what we must, or is not the one it should be."""
+
+    def __init__(self, what: str, remedy: str) -> None:
+        super().__init__(f"{what}. {remedy}")
 
 
 class Wire(Protocol):
@@ -143,7 +147,11 @@ class Link:
         """The error to raise instead."""
         refused = isinstance(problem, AuthenticationError | AuthorizationError | NoPermissionError)
         if refused or IN_SCRIPT in str(problem):
-            return Denied(f"Redis at {place} refuses {self.address}: {_text(problem)}")
+            remedy = f"Check user and password in the URL of {self.address}; the user must have the rights {RIGHTS}"
+            return Denied(f"Redis at {place} refuses {self.address}: {_text(problem)}", remedy)
+        if _is_distrust(problem):
+            remedy = "Give its authority with ssl_ca_certs=, or trust it unseen with ssl_cert_reqs=none"
+            return Denied(f"Redis at {place} has a certificate that is not trusted: {_text(problem)}", remedy)
         return TransportUnavailable(f"Redis at {place} cannot be used: {_text(problem)}")
 
     @property
@@ -281,8 +289,8 @@ def _text(problem: Exception) -> str:
     return f"{getattr(problem, 'status_code', None) or ''} {problem}".strip() or type(problem).__name__
 
 
-def denied(address: Address, problem: Denied) -> InvalidInput:
-    """What `open` raises: nothing will be better by trying again."""
-    return InvalidInput(
-        f"{problem}. Check user and password in the URL of {address}; the user must have the rights {RIGHTS}"
-    )
+def _is_distrust(problem: BaseException | None) -> bool:
+    """Whether it is, or comes from, a certificate that could not be verified."""
+    while problem is not None and not isinstance(problem, ssl.SSLCertVerificationError):
+        problem = problem.__cause__ or problem.__context__
+    return problem is not None

@@ -14,7 +14,7 @@ from edow.model.message import Message
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.redis.cursor import BEGINNING, Cursor
 from edow.transport.redis.deliveries import encode_key
-from edow.transport.redis.link import Argument, Command, Denied, Link, Reply, denied
+from edow.transport.redis.link import Argument, Command, Denied, Link, Reply
 from edow.transport.redis.settings import Settings, root
 from edow.transport.redis.shared import SharedSubscriber
 from edow.transport.redis.topics import EVERYBODY, Topics, unknown
@@ -124,7 +124,7 @@ class RedisTransport:
             try:
                 return await self._look_at_server()
             except Denied as problem:
-                raise denied(self._address, problem) from problem
+                raise InvalidInput(str(problem)) from problem  # nothing will be better by trying again
             except TransportUnavailable:
                 if attempt == self._link.servers:
                     raise

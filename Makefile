@@ -58,7 +58,7 @@ bench-peers: $(READY) ## Measure EDOW beside Temporal, DBOS, Restate (needs npm)
 matrix: $(READY) ## Prove what each transport guarantees, and write docs/matrix.md
 	$(PYTHON) scripts/services up
 	@servers=$$($(SERVERS)) && set -a && eval "$$servers" && set +a && \
-		EDOW_REQUIRE_SERVERS=1 $(BIN)/python -m pytest -q -n 2 --dist=worksteal tests/conformance --matrix docs/matrix.md -k transport
+		EDOW_REQUIRE_SERVERS=1 $(BIN)/python -m pytest -q -n 2 --dist=worksteal tests/conformance --matrix docs/matrix.md
 
 failures: $(READY) ## Break processes and servers under 10,000 executions, and count every effect
 	$(PYTHON) scripts/services up postgres redis nats rabbitmq kafka

@@ -15,6 +15,7 @@ import edow
 from edow.app import System
 from edow.engine import steps
 from edow.testing.faults import Faults, FaultyTransport
+from tests.conformance import matrix
 from tests.conformance.transports import each_transport, url_of
 from tests.integration.system import registry_of
 
@@ -52,7 +53,9 @@ FAULTS = {
 
 
 @each_transport
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(name, marks=pytest.mark.proves(matrix.FAULTS[name])) for name in FAULTS]
+)
 async def test_every_execution_ends_and_every_effect_applies_once(
     name: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from edow.testing.polling import until
 from edow.transport.contract import Subscriber, TopicSpec, Transport
 from scripts.servers import PASSWORD, Box, nats
 from scripts.servers.box import USER
+from tests.conformance import matrix
 from tests.conformance.redis_tools import persistently
 from tests.conformance.test_transport_nats import RESULTS, member, opened, transport_at
 from tests.conformance.transport_suite import LEASE, QUIET, SOON, bodies, drain, numbered, take
@@ -30,6 +31,7 @@ def box() -> Iterator[Box]:
 # the server goes away
 
 
+@pytest.mark.proves(matrix.AWAY, "NATS JetStream")
 async def test_a_restart_in_mid_stream_loses_nothing_and_needs_nobody(box: Box) -> None:
     """A server killed while messages flow: everything published arrives, and all go on by themselves."""
     seen: set[bytes] = set()
@@ -141,6 +143,7 @@ async def test_memory_that_is_lost_is_made_again(box: Box) -> None:
         assert bodies(await take(subscriber, 1)) == [b"1"]  # the lease is known to the new server, too
 
 
+@pytest.mark.proves(matrix.FROZEN, "NATS JetStream")
 async def test_a_server_that_does_not_answer_is_unavailable_in_time(box: Box) -> None:
     """With a frozen server publish fails in time, receive yields nothing, close returns; then all is well again."""
     async with opened(f"{box.url}?publish_timeout=0.3&request_timeout=0.3&ping_interval=0.2&partitions=0") as transport:
@@ -187,6 +190,7 @@ async def test_nobody_there(box: Box) -> None:
         await transport_at(box.url).open()
 
 
+@pytest.mark.proves(matrix.STRANGER, "NATS JetStream")
 async def test_a_wrong_password_is_told_at_open(box: Box) -> None:
     """The error names the server and not the password; TLS that the server does not offer is refused, too."""
     with pytest.raises(InvalidInput, match="refuses these credentials") as caught:
@@ -196,6 +200,7 @@ async def test_a_wrong_password_is_told_at_open(box: Box) -> None:
         await transport_at(f"{box.url}?tls=true").open()
 
 
+@pytest.mark.proves(matrix.DENIED, "NATS JetStream")
 async def test_what_is_not_permitted_is_told() -> None:
     """A user who may not make streams hears what the server has said about it, and the remedy."""
     user = f'{{user: {USER}, password: "{PASSWORD}", permissions: {{publish: {{deny: "$JS.API.STREAM.CREATE.>"}}}}}}'

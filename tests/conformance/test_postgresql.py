@@ -40,6 +40,7 @@ from edow.transport.postgresql import PostgresTransport
 from edow.transport.postgresql import transport as module
 from scripts.servers import Box
 from scripts.servers.services import SERVERS
+from tests.conformance import matrix
 from tests.conformance.postgresql import Joined, Wire, connection_to, own_schema, schema_of
 from tests.conformance.store_suite import T0, all_inbox, begin, changed, dead_letter, one, own, raw, segment, start
 from tests.conformance.transport_suite import PATIENCE, SOON, drain, take
@@ -333,6 +334,7 @@ async def test_a_commit_whose_answer_was_lost_is_applied_once(wire: Wire, url: s
 # the server goes away
 
 
+@pytest.mark.proves(matrix.AWAY, "PostgreSQL")
 async def test_everything_goes_on_after_a_restart(server: Box) -> None:
     """Calls fail clearly while it is away; afterwards the same objects work, and waiters are woken again."""
     async with opened(server.url) as joined:
@@ -413,6 +415,7 @@ async def test_closing_while_the_server_is_away_lets_go_of_everything(wire: Wire
         joined.database.watch("inbox")
 
 
+@pytest.mark.proves(matrix.FROZEN, "PostgreSQL")
 async def test_a_server_that_hangs_is_given_up(server: Box) -> None:
     """A statement that is not answered in time is StoreUnavailable; afterwards it works again."""
     store = connect_store(server.url + "?timeout=0.3&connect_timeout=0.5")
@@ -474,6 +477,7 @@ async def refused(url: str) -> str:
     return str(store.value)
 
 
+@pytest.mark.proves(matrix.STRANGER, "PostgreSQL")
 async def test_a_wrong_password_is_told_without_showing_it(url: str) -> None:
     """The error says what to correct, and no secret."""
     password = Address(url).password
@@ -490,6 +494,7 @@ async def test_a_missing_database_is_told(url: str) -> None:
     assert "create the database, or name another" in said
 
 
+@pytest.mark.proves(matrix.DENIED, "PostgreSQL")
 async def test_a_role_without_rights_is_told(url: str) -> None:
     """The error names the schema and the grant that is missing; once granted the use of what is there, it may go on."""
     role = f"weak_{schema_of(url)}"

@@ -36,6 +36,7 @@ from edow.transport.pubsub.link import Link
 from scripts.servers import Box
 from scripts.servers import pubsub as pubsub_server
 from scripts.servers.ports import any_free
+from tests.conformance import matrix
 from tests.conformance.pubsub_tools import (
     Fake,
     Refusal,
@@ -153,6 +154,7 @@ async def test_a_broker_that_is_away_at_open_says_so() -> None:
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED])
+@pytest.mark.proves(matrix.DENIED, "Pub/Sub")
 async def test_a_permission_that_is_missing_says_which_roles_to_give(code: grpc.StatusCode) -> None:
     """At open already."""
 
@@ -215,6 +217,7 @@ def certificate() -> tuple[bytes, bytes]:
     return private_key, made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
+@pytest.mark.proves(matrix.STRANGER, "Pub/Sub")
 async def test_credentials_that_google_refuses_are_not_taken_for_an_outage(tmp_path: Path) -> None:
     """gRPC would call it unavailable, and one would wait for ever."""
     refusal: dict[str, object] = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
@@ -381,6 +384,7 @@ async def test_a_request_has_one_key_and_is_within_the_limits() -> None:
     assert len(requests) == 2 + 2 + 1 + 1  # without key, k0, k1, k2
 
 
+@pytest.mark.proves(matrix.BY_HALF, "Pub/Sub")
 async def test_a_batch_that_fails_by_half_names_what_the_broker_has_not() -> None:
     """The failed key's later messages are not sent, for they would overtake; the other keys are there."""
     published: list[bytes] = []
@@ -534,6 +538,7 @@ async def flow(box: Box) -> AsyncIterator[tuple[Box, Transport, Subscriber]]:
         yield box, transport, await member(transport, "topic", lease=2 * LEASE)
 
 
+@pytest.mark.proves(matrix.FROZEN, "Pub/Sub")
 async def test_publishing_ends_while_the_server_does_not_answer(flow: tuple[Box, Transport, Subscriber]) -> None:
     """Within the URL's timeout, naming what is missing; then it goes on, and nobody has to do anything."""
     box, transport, reader = flow
@@ -558,6 +563,7 @@ async def drain_slowly(reader: Subscriber, wanted: set[bytes]) -> None:
         wanted -= set(bodies(got))
 
 
+@pytest.mark.proves(matrix.AWAY, "Pub/Sub")
 async def test_a_server_that_was_killed_and_has_forgotten_everything(
     box: Box, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -588,6 +594,7 @@ async def test_a_server_that_was_killed_and_has_forgotten_everything(
     assert [each for each in said if "was gone and is made again" in each]
 
 
+@pytest.mark.proves(matrix.FROZEN, "Pub/Sub")
 async def test_closing_while_the_server_does_not_answer_ends(flow: tuple[Box, Transport, Subscriber]) -> None:
     """Whatever it holds; that comes again by itself."""
     box, transport, reader = flow
@@ -599,6 +606,7 @@ async def test_closing_while_the_server_does_not_answer_ends(flow: tuple[Box, Tr
     await asyncio.to_thread(box.resume)
 
 
+@pytest.mark.proves(matrix.DELETED, "Pub/Sub")
 async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str) -> None:
     """And is an error for anybody else: what was in it is lost, and receiving nothing would hide that."""
     if await kind_of(server_url("EDOW_PUBSUB")) == "emulator":

@@ -17,6 +17,7 @@ from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, T
 from edow.transport.redis.link import RIGHTS
 from scripts.servers import Box
 from scripts.servers.ports import any_free
+from tests.conformance import matrix
 from tests.conformance.certificates import make_certificate
 from tests.conformance.redis_tools import member, opened, own_server, persistently, raw, transport_at
 from tests.conformance.transport_suite import LEASE, QUIET, SOON, bodies, drain, numbered, take
@@ -34,6 +35,7 @@ def box() -> Iterator[Box]:
 # the server goes away
 
 
+@pytest.mark.proves(matrix.AWAY, "Redis Streams")
 async def test_a_restart_in_mid_stream_loses_nothing_and_needs_nobody(box: Box) -> None:
     """A server killed while messages flow: everything published arrives, and all go on by themselves."""
     seen: set[bytes] = set()
@@ -116,6 +118,7 @@ async def test_exclusive_and_broadcast_go_on_after_a_restart(box: Box) -> None:
         assert bodies(await take(listener, 1)) == [b"1"]
 
 
+@pytest.mark.proves(matrix.FROZEN, "Redis Streams")
 async def test_a_server_that_does_not_answer_is_unavailable_in_time(box: Box) -> None:
     """With a frozen server publish fails after `timeout`, receive yields nothing, close returns; then all is well."""
     async with opened(f"{box.url}?timeout=0.3") as transport:
@@ -160,6 +163,7 @@ async def test_open_without_a_server_is_unavailable(box: Box) -> None:
 
 
 @pytest.mark.parametrize("mode", ["shared", "exclusive", "broadcast"])
+@pytest.mark.proves(matrix.DELETED, "Redis Streams")
 async def test_a_server_that_lost_everything_is_made_ready_again(box: Box, mode: Mode) -> None:
     """After FLUSHALL, or a restart without persistence: members and publishers that live on make the topics anew."""
     async with opened(box.url) as consumer, opened(box.url) as publisher, raw(box.url) as other:
@@ -202,6 +206,7 @@ async def test_a_reader_begins_anew_where_the_newest_messages_were_lost(box: Box
 # who may come in
 
 
+@pytest.mark.proves(matrix.STRANGER, "Redis Streams")
 async def test_wrong_credentials_are_refused_at_open(box: Box) -> None:
     """A wrong password, none at all, or an unknown user: an error to act on, that does not tell the password."""
     for credentials in (":wrong@", "", "nobody:secret@"):
@@ -212,6 +217,7 @@ async def test_wrong_credentials_are_refused_at_open(box: Box) -> None:
         assert "secret" not in str(failed.value)
 
 
+@pytest.mark.proves(matrix.DENIED, "Redis Streams")
 async def test_a_missing_permission_is_refused_at_open(box: Box) -> None:
     """A user who may not run scripts, not write, not wait or not use our keys is told what it needs."""
     async with raw(box.url) as admin:
@@ -295,6 +301,7 @@ async def test_durable_is_what_the_server_does(box: Box) -> None:
             assert transport.features.durable == durable
 
 
+@pytest.mark.proves(matrix.BY_HALF, "Redis Streams")
 async def test_a_full_server_takes_all_of_a_batch_or_nothing(box: Box) -> None:
     """Out of memory: publish names the whole batch, and nothing of it is there; what was there can be worked off."""
     async with opened(box.url) as transport, raw(box.url) as admin:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from subprocess import run
 from uuid import uuid4
 
 import pytest
@@ -33,6 +32,8 @@ from edow.transport.kafka import cluster, connect, settings
 from edow.transport.kafka.reader import Reader
 from scripts.servers import Box
 from scripts.servers import kafka as kafka_server
+from tests.conformance import matrix
+from tests.conformance.certificates import make_certificate
 from tests.conformance.transport_suite import (
     QUIET,
     SOON,
@@ -132,11 +133,8 @@ async def told(elsewhere: Transport, wanted: dict[str, tuple[int, int]]) -> None
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with a key and a certificate for this machine, which is its own authority."""
     folder = tmp_path_factory.mktemp("tls")
-    command = (
-        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    )
-    run([*command.split(), "-keyout", folder / "key", "-out", folder / "certificate"], check=True, capture_output=True)
-    (folder / "both").write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    made, key = make_certificate(folder)
+    (folder / "both").write_bytes(key.read_bytes() + made.read_bytes())
     return folder / "both"
 
 
@@ -160,6 +158,7 @@ def login(box: Box, certificate: Path, password: str | None = None) -> str:
 
 
 @pytest.mark.timeout(180)  # a server starts twice
+@pytest.mark.proves(matrix.AWAY, "Kafka")
 async def test_all_modes_go_on_by_themselves_after_a_restart(private: Box, opened: Connect) -> None:
     """While the broker is away, publishing fails in time; afterwards nothing is lost and nobody has to help."""
     transport = await opened(private.url, timeout=2)
@@ -202,6 +201,7 @@ async def test_a_broker_that_is_away_is_said_to_be_unavailable(opened: Connect) 
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.proves(matrix.FROZEN, "Kafka")
 async def test_a_broker_that_answers_nobody_is_given_up_in_time(private: Box, opened: Connect) -> None:
     """Frozen, not dead: publishing still ends, and so does closing."""
     transport = await opened(private.url, timeout=2)
@@ -218,6 +218,7 @@ async def test_a_broker_that_answers_nobody_is_given_up_in_time(private: Box, op
         await asyncio.to_thread(private.resume)
 
 
+@pytest.mark.proves(matrix.STRANGER, "Kafka")
 async def test_wrong_credentials_are_told_at_open(private: Box, certificate: Path, opened: Connect) -> None:
     """In words that help, at once, and without the password."""
     with pytest.raises(InvalidInput, match="user and password") as caught:
@@ -233,6 +234,7 @@ async def test_a_certificate_that_is_not_believed_is_told_at_open(private: Box, 
             await opened(f"kafka://edow:{private.password}@127.0.0.1:{private.ports['login']}", timeout=60)
 
 
+@pytest.mark.proves(matrix.DENIED, "Kafka")
 async def test_a_missing_permission_is_told_where_it_is_needed(
     private: Box, certificate: Path, opened: Connect
 ) -> None:
@@ -518,6 +520,7 @@ async def test_what_a_member_cannot_take_now_comes_when_it_can(opened: Connect) 
 
 
 @pytest.mark.parametrize("mode", ["shared", "exclusive"])
+@pytest.mark.proves(matrix.DELETED, "Kafka")
 async def test_a_topic_that_was_deleted_and_made_again_is_read_from_its_beginning(opened: Connect, mode: Mode) -> None:
     """By those who read it before, who need not be told; and acknowledgements count from there."""
     transport = await opened(partitions=1, topic__metadata__refresh__interval__ms=200)
@@ -666,6 +669,7 @@ async def test_a_topic_that_takes_less_than_we_would_is_told(opened: Connect) ->
         await transport.publish([Message(topic, b"x" * 2_000)])
 
 
+@pytest.mark.proves(matrix.BY_HALF, "Kafka")
 async def test_a_batch_that_fails_by_half_names_the_half(opened: Connect) -> None:
     """Messages to a topic that was deleted meanwhile fail; the others are there."""
     transport = await opened(timeout=3)

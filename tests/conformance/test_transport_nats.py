@@ -18,11 +18,12 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from edow.address import Address
-from edow.errors import InvalidInput, TransportUnavailable
+from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
 from edow.model.topics import result_topic
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.nats import NatsTransport, connect, names
+from tests.conformance import matrix
 from tests.conformance.transport_suite import (
     LEASE,
     QUIET,
@@ -175,6 +176,7 @@ async def test_a_stream_of_somebody_else_is_left_alone(
         await transport.publish([Message("theirs", b"x")])
 
 
+@pytest.mark.proves(matrix.DELETED, "NATS JetStream")
 async def test_what_somebody_deletes_is_made_again(
     transport: NatsTransport, broker: JetStreamContext, subject: str
 ) -> None:
@@ -209,6 +211,21 @@ async def test_a_consumer_that_somebody_deletes_is_made_again(
             await subscriber.receive(50, QUIET)
     await transport.publish(numbered("t", 3, "k"))
     assert await drain(subscriber, 3) == [b"0", b"1", b"2"]
+
+
+@pytest.mark.proves(matrix.BY_HALF, "NATS JetStream")
+async def test_a_stream_that_is_full_refuses_what_comes(
+    transport: NatsTransport, broker: JetStreamContext, subject: str
+) -> None:
+    """What does not fit is named; messages of other topics are there, and so is what was accepted before."""
+    config = (await broker.stream_info(names.stream_of(subject))).config
+    await broker.update_stream(config.evolve(max_msgs=1))
+    await transport.publish([Message("t", b"1")])
+    with pytest.raises(PublishFailed) as caught:
+        await transport.publish([Message(RESULTS, b"2"), Message("t", b"3"), Message(RESULTS, b"4")])
+    assert caught.value.indexes == (1,)
+    assert await drain(await member(transport), 1) == [b"1"]
+    assert await drain(await member(transport, "exclusive", RESULTS), 2) == [b"2", b"4"]
 
 
 @pytest.mark.parametrize("name", ["a b", "x.*.>", "..", "ünder_score-@=\\/", "$JS.API.INFO", "t.@.3", "\N{KEY}\n"])

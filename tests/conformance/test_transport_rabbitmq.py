@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import re
-import shutil
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,8 +21,11 @@ from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unava
 from edow.model.message import Message
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
 from edow.transport.rabbitmq import RabbitTransport, connect
-from scripts.servers import Box, ports, private
+from scripts.servers import Box, ports
+from tests.conformance import matrix
+from tests.conformance.certificates import make_certificate
 from tests.conformance.transport_suite import LEASE, QUIET, TransportSuite, bodies, drain, numbered, take
+from tests.servers import private_server, server_url
 
 MIB = 1024 * 1024
 
@@ -40,16 +40,14 @@ def rabbitmq(address: str) -> RabbitTransport:
 
 def url(server: str | None = None, **options: object) -> str:
     """The server of the environment, under a prefix of its own."""
-    server = server or os.environ.get("EDOW_RABBITMQ")
-    if not server:
-        pytest.skip("EDOW_RABBITMQ is not set: scripts/services up rabbitmq")
+    server = server or server_url("EDOW_RABBITMQ")
     given = {"prefix": f"t{uuid4().hex[:12]}.", **options}
     return server + ("&" if "?" in server else "?") + "&".join(f"{name}={value}" for name, value in given.items())
 
 
 async def forget_topics() -> None:
     """Delete what the transports made here have left on the server."""
-    server = os.environ["EDOW_RABBITMQ"]
+    server = server_url("EDOW_RABBITMQ")
     transports, _made[:] = list(_made), []
     async with aiormq.connect(server.partition("?")[0]) as connection:
         channel = await connection.channel()
@@ -110,13 +108,9 @@ async def joined() -> AsyncIterator[Connect]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a certificate for localhost, `cert.pem`, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
+    """A folder with `certificate.pem` for this machine, and its key."""
     folder = tmp_path_factory.mktemp("tls")
-    names = "-subj /CN=localhost -addext subjectAltName=DNS:localhost -keyout key.pem -out cert.pem"
-    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 {names}"
-    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    make_certificate(folder)
     return folder
 
 
@@ -130,17 +124,15 @@ def server(certificate: Path, tls_port: int) -> Iterator[Box]:
     """A server to stop, starve and misconfigure, with TLS on another port. Small and impatient: 1 MiB a message, 4
     seconds for a delivery.
     """
-    if "EDOW_RABBITMQ" not in os.environ:
-        pytest.skip("EDOW_RABBITMQ is not set: scripts/services up rabbitmq")
     options = {
         "max_message_size": str(MIB),
         "consumer_timeout": "4000",
         "listeners.ssl.1": f"127.0.0.1:{tls_port}",
-        "ssl_options.cacertfile": str(certificate / "cert.pem"),
-        "ssl_options.certfile": str(certificate / "cert.pem"),
+        "ssl_options.cacertfile": str(certificate / "certificate.pem"),
+        "ssl_options.certfile": str(certificate / "certificate.pem"),
         "ssl_options.keyfile": str(certificate / "key.pem"),
     }
-    with private(servers.rabbitmq, options=options) as box:
+    with private_server(servers.rabbitmq, options=options) as box:
         yield box
 
 
@@ -223,6 +215,7 @@ async def test_no_server_is_unavailable_and_may_be_tried_again(server: Box) -> N
     await transport.close()
 
 
+@pytest.mark.proves(matrix.STRANGER, "RabbitMQ")
 async def test_a_wrong_password_is_refused_with_the_remedy(server: Box) -> None:
     """Not as an outage that might end; and the password is not in the message."""
     transport = rabbitmq(url(server.url.replace(server.password, "wrong-one")))
@@ -238,6 +231,7 @@ async def test_a_missing_virtual_host_is_refused_with_the_remedy(server: Box) ->
         await rabbitmq(url(server.url + "nowhere")).open()
 
 
+@pytest.mark.proves(matrix.DENIED, "RabbitMQ")
 async def test_a_missing_permission_is_refused_with_the_remedy(server: Box) -> None:
     """A user that may not make topics is told by which command it may."""
     servers.rabbitmq.control(server, "add_user", "reader", "reader")
@@ -329,6 +323,7 @@ async def test_names_that_cannot_be_are_refused(joined: Connect, name: str) -> N
 # publishing
 
 
+@pytest.mark.proves(matrix.BY_HALF, "RabbitMQ")
 async def test_what_no_queue_takes_is_told_by_its_index(joined: Connect) -> None:
     """Of a batch that goes to two topics, one of which has lost its queue, exactly that one's messages have failed;
     and trying again succeeds, for the topic is made again.
@@ -431,6 +426,7 @@ async def test_foreign_messages_are_delivered_as_they_are(joined: Connect) -> No
     await subscriber.ack(got)
 
 
+@pytest.mark.proves(matrix.DELETED, "RabbitMQ")
 async def test_a_queue_that_was_deleted_is_made_again(joined: Connect) -> None:
     """Its subscriber goes on with what is published from then on, with nobody's help."""
     transport = await joined(partitions=1)
@@ -577,6 +573,7 @@ def some(letter: bytes) -> list[Message]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.proves(matrix.AWAY, "RabbitMQ")
 async def test_a_server_that_comes_back_is_gone_on_with(server: Box, joined: Connect) -> None:
     """After a restart, and after a crash: what was published is there, what was acknowledged does not come again,
     subscribers of all modes go on, and publishing succeeds once the server is back.
@@ -613,6 +610,7 @@ async def test_a_server_that_comes_back_is_gone_on_with(server: Box, joined: Con
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.proves(matrix.FROZEN, "RabbitMQ")
 async def test_publishing_gives_up_in_time_when_the_server_is_frozen(server: Box, joined: Connect) -> None:
     """Nobody answers on an open connection: an error that tells which messages may be missing; then it goes on."""
     transport = await joined(server.url, publish_timeout=1.0, connect_timeout=1.0, heartbeat=1)
@@ -720,7 +718,7 @@ async def test_a_channel_that_was_cut_off_is_opened_again(
 async def test_tls(server: Box, certificate: Path, tls_port: int, joined: Connect) -> None:
     """amqps:// checks the server's certificate against `cafile`, and may be told not to."""
     tls = f"amqps://edow:{server.password}@localhost:{tls_port}/"
-    transport = await joined(tls, cafile=certificate / "cert.pem")
+    transport = await joined(tls, cafile=certificate / "certificate.pem")
     await one_topic(transport)
     await transport.publish(numbered("x", 3))
     assert await drain(await member(transport), 3) == [b"0", b"1", b"2"]

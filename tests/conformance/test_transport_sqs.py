@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
+from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
@@ -20,6 +22,7 @@ from edow.model.topics import result_topic
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec, Transport
 from edow.transport.sqs import connect, listening
 from scripts.servers import Box, elasticmq, moto, ports
+from tests.conformance import matrix
 from tests.conformance.transport_suite import QUIET, SOON, TransportSuite, bodies, drain, numbered, take
 from tests.servers import private_server, server_url
 
@@ -177,11 +180,35 @@ def suspicious() -> Iterator[Box]:
         yield server
 
 
+@pytest.mark.proves(matrix.STRANGER, "SNS + SQS")
 async def test_credentials_that_are_wrong_are_told_at_open(suspicious: Box) -> None:
     """The error names the remedy, and not the secret."""
     with pytest.raises(InvalidInput, match=r"403.*check the credentials") as failed:
         await sqs(suspicious.url).open()
     assert "edow-development" not in str(failed.value)
+
+
+@pytest.mark.proves(matrix.DENIED, "SNS + SQS")
+async def test_a_right_that_is_missing_is_told_where_it_is_needed() -> None:
+    """A user whose policy allows to look, and nothing else: the error names what is not allowed, and the remedy."""
+    policy = {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": ["sqs:List*", "sns:List*"], "Resource": "*"}],
+    }
+    with private_server(moto, options={"INITIAL_NO_AUTH_ACTION_COUNT": "3"}) as server:
+        async with raw(server.url, "iam") as admin:
+            await admin.create_user(UserName="modest")
+            await admin.put_user_policy(UserName="modest", PolicyName="p", PolicyDocument=json.dumps(policy))
+            key = (await admin.create_access_key(UserName="modest"))["AccessKey"]
+        place, secret = Address(server.url), quote(key["SecretAccessKey"], safe="")
+        transport = sqs(
+            f"sqs://{key['AccessKeyId']}:{secret}@{place.hosts[0]}?endpoint={place.options['endpoint']}&prefix=p."
+        )
+        await transport.open()
+        with pytest.raises(InvalidInput, match=r"create_queue.* 403.*policy allows sqs:\*") as failed:
+            await transport.ensure([TopicSpec("t", ("g",))])
+        assert secret not in str(failed.value)
+        await transport.close()
 
 
 async def test_a_server_that_is_away_is_unavailable(opened: Connect) -> None:
@@ -230,6 +257,7 @@ async def test_queues_that_exist_are_used_as_they_are(url: str, opened: Connect)
     assert await drain(await member(transport), 1) == [b"x"]
 
 
+@pytest.mark.proves(matrix.DELETED, "SNS + SQS")
 async def test_a_queue_that_was_deleted_can_be_made_again(url: str, opened: Connect) -> None:
     """Publishing and receiving say so; after ensure both go on."""
     transport = await opened(url)
@@ -255,6 +283,19 @@ async def test_a_queue_that_was_deleted_can_be_made_again(url: str, opened: Conn
             except TransportUnavailable:
                 continue  # told of what it had seen before
     assert found == [b"3"]
+
+
+@pytest.mark.proves(matrix.BY_HALF, "SNS + SQS")
+async def test_a_batch_that_fails_by_half_names_the_half(url: str, opened: Connect) -> None:
+    """Messages to a queue that was deleted meanwhile; the others are there."""
+    transport = await opened(url)
+    await transport.ensure([TopicSpec("good", ("g",)), TopicSpec("bad", ("g",))])
+    async with raw(url) as client:
+        await client.delete_queue(QueueUrl=await queue_url(client, url, "bad__g.fifo"))
+    with pytest.raises(PublishFailed) as caught:
+        await transport.publish([Message("good", b"1"), Message("bad", b"2"), Message("good", b"3")])
+    assert caught.value.indexes == (1,)
+    assert sorted(await drain(await member(transport, "good"), 2)) == [b"1", b"3"]
 
 
 async def test_a_topic_for_all_gets_no_groups(url: str, opened: Connect) -> None:
@@ -523,6 +564,7 @@ def lasting() -> Iterator[Box]:
         yield server
 
 
+@pytest.mark.proves(matrix.AWAY, "SQS on ElasticMQ")
 async def test_everything_goes_on_after_a_restart(
     lasting: Box, opened: Connect, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -569,6 +611,7 @@ async def test_everything_goes_on_after_a_restart(
     assert sum("receiving from t again" in each.message for each in caplog.records) == 1
 
 
+@pytest.mark.proves(matrix.FROZEN, "SNS + SQS")
 async def test_a_server_that_answers_nobody_is_given_up_in_time(opened: Connect) -> None:
     """Frozen: connections stay open. Publishing fails after the option `timeout`, closing after two seconds; when it
     goes on, so does everything.

@@ -193,12 +193,8 @@ class Link:
         text = str(problem).strip().removeprefix("nats: ") or type(problem).__name__
         if isinstance(problem, ssl.SSLError):
             return InvalidInput(f"{self.address}: TLS fails: {text}")
-        if isinstance(problem, ModuleNotFoundError):
-            return InvalidInput(f"{self.address}: credentials and nkey need one more package: pip install nkeys")
         if "authorization" in text.lower() or "authentication" in text.lower():
             return InvalidInput(f"{self.address}: the server refuses these credentials ({text})")
-        if type(problem).__module__.startswith("nkeys"):
-            return InvalidInput(f"{self.address}: the seed in credentials or nkey is none: {type(problem).__name__}")
         if greeted and isinstance(
             problem, ConnectionError
         ):  # its word on the credentials may be lost with the connection

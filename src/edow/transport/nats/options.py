@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from edow.errors import InvalidInput
 
 MOST_PARTITIONS = 256
 
+_SEED = re.compile(r"^\s*(S[A-Z2-7]+)\s*$", re.MULTILINE)
 _HOST = re.compile(r"(\[[0-9A-Fa-f:]+\]|[^\s:\[\]]+)(:\d{1,5})?")
 
 
@@ -95,6 +97,20 @@ def _look_into(address: Address, path: str, mark: str) -> None:
         raise InvalidInput(f"{address}: the file of credentials or nkey cannot be read: {problem}") from problem
     if mark not in text:
         raise InvalidInput(f"{address}: {path!r} is no file of credentials (or nkey): there is no {mark!r} in it")
+    _check_seed(address, path, text)
+
+
+def _check_seed(address: Address, path: str, text: str) -> None:
+    """The client library would tell only once a server has asked for it."""
+    try:
+        nkeys = import_module("nkeys")
+    except ImportError:
+        raise InvalidInput(f"{address}: credentials and nkey need one more package: pip install nkeys") from None
+    seed = _SEED.search(text)
+    try:
+        nkeys.from_seed(bytearray(seed.group(1).encode() if seed else b""))
+    except Exception as problem:
+        raise InvalidInput(f"{address}: the seed in {path!r} is none: {type(problem).__name__}") from problem
 
 
 def _tls(address: Address, options: NatsOptions) -> ssl.SSLContext:

@@ -71,7 +71,8 @@ TROUBLE = """## Trouble
 
 What goes wrong at the server, by tests of each driver on a server of their own; and messages that a real transport has
 acknowledged and then loses, doubles, delays or reorders, by a wrapper around the driver, under the whole system.
-An empty cell is no promise that is missing: there is no such server, or nothing that could go wrong in this way.
+An empty cell is no promise that is missing: there is no server, nothing that could go wrong in this way (a batch that
+is one transaction), or a stand-in that has no such state, beside another that has.
 """
 
 

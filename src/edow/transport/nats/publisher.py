@@ -21,6 +21,7 @@ from edow.model.message import Message
 from edow.transport.nats.link import Link
 from edow.transport.nats.names import KEY, Topic, encode_key, partition_of, partition_subject
 from edow.transport.nats.topics import Topics
+from edow.transport.sizes import pieces
 
 SENT_MESSAGES = 2000  # sent and not confirmed yet, at most,
 SENT_BYTES = 16 * 1024 * 1024  # ... and their bytes
@@ -90,7 +91,8 @@ class Publisher:
             raise PublishFailed(str(problem), tuple(range(len(messages)))) from problem
         headers = [self._header(message) for message in messages]
         failed: dict[int, str] = {}
-        for part in _parts(messages):
+        for first, some in pieces(messages, SENT_MESSAGES, SENT_BYTES):
+            part = range(first, first + len(some))
             trouble = await self._send(messages, headers, part, topics)
             failed |= trouble
             if len(trouble) == len(part):
@@ -188,18 +190,6 @@ def _trouble(data: bytes) -> str:
     except msgspec.MsgspecError as nonsense:
         return str(nonsense)
     return f"{problem.description} ({problem.err_code})" if problem is not None else ""
-
-
-def _parts(messages: Sequence[Message]) -> list[range]:
-    """Ranges of indexes that are few and small enough to be under way at once."""
-    parts: list[range] = []
-    start = size = 0
-    for index, message in enumerate(messages):
-        if index > start and (index - start >= SENT_MESSAGES or size + len(message.body) > SENT_BYTES):
-            parts.append(range(start, index))
-            start, size = index, 0
-        size += len(message.body)
-    return [*parts, range(start, len(messages))] if messages else []
 
 
 def _fingerprint(message: Message) -> bytes:

@@ -6,11 +6,12 @@ It promises to say, when it fails halfway, how many executions had been accepted
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from edow.client.link import Link
-from edow.client.submitter import BATCH, BATCH_BYTES
+from edow.client.submitter import BATCH, BATCH_BYTES, size_of
 from edow.errors import AlreadyExists, CallerError
+from edow.model.portions import portions
 from edow.store.contract import Answer, StartRequest
 
 
@@ -20,7 +21,7 @@ async def start_in_batches(link: Link, requests: Iterable[StartRequest]) -> list
     taken: list[str] = []
     sending: tuple[list[StartRequest], asyncio.Future[list[Answer]]] | None = None
     try:
-        for batch in batched(requests):
+        for batch in portions(requests, size_of, BATCH, BATCH_BYTES):
             future = link.submitter.submit(batch)
             if sending is not None:
                 _note(sending[0], await sending[1], done, taken)
@@ -35,20 +36,6 @@ async def start_in_batches(link: Link, requests: Iterable[StartRequest]) -> list
     if taken:
         raise _already(taken, len(done))
     return done
-
-
-def batched(requests: Iterable[StartRequest]) -> Iterator[list[StartRequest]]:
-    """Batches bounded in number and in bytes."""
-    batch: list[StartRequest] = []
-    size = 0
-    for request in requests:
-        batch.append(request)
-        size += len(request.segment)
-        if len(batch) >= BATCH or size >= BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
 
 
 def _note(batch: list[StartRequest], answers: list[Answer], done: list[tuple[str, int]], taken: list[str]) -> None:

@@ -11,10 +11,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from edow.errors import Closed
+from edow.model.portions import portions
 from edow.store.contract import Answer, Request, StartRequest, Store
 
 BATCH = 1000  # requests in one transaction; a single call's own requests are never split
 BATCH_BYTES = 8 * 1024 * 1024  # of what they hold
+
+Call = tuple[Sequence[Request], asyncio.Future[list[Answer]]]
 
 
 class Submitter:
@@ -23,7 +26,7 @@ class Submitter:
     def __init__(self, store: Store, clock: Callable[[], int]) -> None:
         self._store = store
         self._clock = clock
-        self._waiting: deque[tuple[Sequence[Request], asyncio.Future[list[Answer]]]] = deque()
+        self._waiting: deque[Call] = deque()
         self._sending: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -50,17 +53,13 @@ class Submitter:
         finally:
             self._sending = None
 
-    def _take(self) -> list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]:
-        batch = [self._waiting.popleft()]
-        count, size = len(batch[0][0]), _size(batch[0][0])
-        while self._waiting:
-            count, size = count + len(self._waiting[0][0]), size + _size(self._waiting[0][0])
-            if count > BATCH or size > BATCH_BYTES:
-                break
-            batch.append(self._waiting.popleft())
+    def _take(self) -> list[Call]:
+        batch = next(portions(self._waiting, _size, BATCH, BATCH_BYTES, number=lambda call: len(call[0])))
+        for _ in batch:
+            self._waiting.popleft()
         return batch
 
-    async def _send_batch(self, batch: list[tuple[Sequence[Request], asyncio.Future[list[Answer]]]]) -> None:
+    async def _send_batch(self, batch: list[Call]) -> None:
         requests = [request for part, _ in batch for request in part]
         try:
             answers = await self._store.accept(requests, self._clock())
@@ -77,9 +76,14 @@ class Submitter:
             at += len(part)
 
 
-def _size(requests: Sequence[Request]) -> int:
+def _size(call: Call) -> int:
     """In bytes, about."""
-    return sum(len(each.segment if isinstance(each, StartRequest) else each.command) for each in requests)
+    return sum(map(size_of, call[0]))
+
+
+def size_of(request: Request) -> int:
+    """In bytes, about."""
+    return len(request.segment if isinstance(request, StartRequest) else request.command)
 
 
 def _fail(future: asyncio.Future[list[Answer]], problem: BaseException) -> None:

@@ -5,7 +5,7 @@ A draft collects what all executions of a batch decided. Nothing in it is true u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, Literal, NamedTuple
 
@@ -18,6 +18,7 @@ from edow.model.attempted import Attempted
 from edow.model.execution import ENDED, Execution, Parent, Status, shard_of
 from edow.model.failure import Failure, fingerprint
 from edow.model.message import Message
+from edow.model.portions import portions
 from edow.model.times import rfc3339
 from edow.orchestrator.outgoing import Suspect, calling_off
 from edow.orchestrator.traces import Traced
@@ -115,7 +116,7 @@ class Draft:
 
     def finish(self) -> None:
         """As few broadcasts as every broker takes for all cancellations of the batch."""
-        for keys in _portions(self._cancels):
+        for keys in portions(self._cancels, lambda key: len(_json(key)) + 1, len(self._cancels), CANCEL_BYTES):
             self.messages.append(calling_off(keys, self._time))
             self.topics.add(topics.CONTROL)
 
@@ -366,21 +367,6 @@ class Draft:
             if not isinstance(each, inbox.Signal):
                 self.again(row, each)
         self.ended.append(row.id)
-
-
-def _portions(keys: Sequence[str]) -> Iterator[list[str]]:
-    """Each of no more than CANCEL_BYTES, but for one that holds a single key."""
-    portion: list[str] = []
-    size = 0
-    for key in keys:
-        length = len(_json(key)) + 1
-        if portion and size + length > CANCEL_BYTES:
-            yield portion
-            portion, size = [], 0
-        portion.append(key)
-        size += length
-    if portion:
-        yield portion
 
 
 def _wake_differs(stored: int | None, wanted: int | None, now: int) -> bool:

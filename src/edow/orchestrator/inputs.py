@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Sequence
-from itertools import accumulate
 from typing import Generic, TypeVar
 
 import msgspec
 
 from edow.errors import TransportUnavailable
+from edow.model.portions import portions
 from edow.orchestrator.persist import UNASKED
 from edow.store.contract import InboxRow, Store
 from edow.transport.contract import Delivery, Subscriber
@@ -67,8 +66,7 @@ class Buffer(Generic[Input]):
         """The oldest, as many as a batch may have; one of them in any case."""
         inputs = self._inputs[: self._limit]
         if self._bytes > self._most_bytes:
-            sizes = list(accumulate(map(self._size, inputs)))
-            inputs = inputs[: max(1, bisect_right(sizes, self._most_bytes))]
+            inputs = next(portions(inputs, self._size, self._limit, self._most_bytes))
         self._inputs = self._inputs[len(inputs) :]
         self._bytes -= sum(map(self._size, inputs))
         return inputs

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from edow.errors import InvalidInput
 from edow.model.message import Message
+from edow.model.portions import portions
 
 OR_ELSE = ", or raise max_message_bytes in the URL"  # where that is an option
 
@@ -38,11 +39,7 @@ def key_of(index: int, message: Message, most: int, errors: str = "strict") -> b
 
 def pieces(messages: Sequence[Message], most: int, most_bytes: int) -> Iterator[tuple[int, Sequence[Message]]]:
     """The batch in pieces that a server can take at once, with the position of the first message of each."""
-    first = size = 0
-    for index, message in enumerate(messages):
-        if index > first and (index - first >= most or size + len(message.body) > most_bytes):
-            yield first, messages[first:index]
-            first, size = index, 0
-        size += len(message.body)
-    if messages:
-        yield first, messages[first:]
+    first = 0
+    for piece in portions(messages, lambda message: len(message.body), most, most_bytes):
+        yield first, piece
+        first += len(piece)

@@ -15,12 +15,11 @@ from typing import Protocol
 from edow.errors import CallerError, Closed, PublishFailed, Unavailable
 from edow.model import topics
 from edow.model.message import Message
+from edow.model.portions import portions
 from edow.transport.contract import Delivery, TopicSpec, Transport
 from edow.worker.attempt import Lane
 
-BATCH_BYTES = (
-    8 * 1024 * 1024
-)  # in one call, or one message: a broker takes no gigabyte at once, however often it is tried
+BATCH_BYTES = 8 * 1024 * 1024  # in one call, or one message: a broker takes no gigabyte at once, however often tried
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 1.0
 
@@ -114,20 +113,19 @@ class Publisher:
 
     def _take(self, most: int) -> list[Entry]:
         """The next batch."""
-        entries: list[Entry] = []
-        queue, left = self._queue, BATCH_BYTES
-        while queue and len(entries) < most:
-            left -= len(queue[0][0].body)
-            if left < 0 and entries:
-                break
-            entries.append(queue.popleft())
-        self.size -= sum(len(message.body) for message, _ in entries)
+        if len(self._queue) <= most and self.size <= BATCH_BYTES:  # all of it, as mostly
+            entries, self._queue, self.size = list(self._queue), deque(), 0
+            return entries
+        entries = next(portions(self._queue, _size, most, BATCH_BYTES))
+        for entry in entries:
+            self._queue.popleft()
+            self.size -= _size(entry)
         return entries
 
     def _put_back(self, entries: Sequence[Entry]) -> None:
         """At the head, in their order."""
         self._queue.extendleft(reversed(entries))
-        self.size += sum(len(message.body) for message, _ in entries)
+        self.size += sum(map(_size, entries))
 
     async def _publish_one_by_one(self, entries: Sequence[Entry]) -> None:
         """A message that the transport refuses must not hold up the others."""
@@ -156,3 +154,8 @@ class Publisher:
         self.published += len(entries)
         if answered := [answers for _, answers in entries if answers is not None]:
             await self._acknowledge(answered)
+
+
+def _size(entry: Entry) -> int:
+    """In bytes."""
+    return len(entry[0].body)

@@ -15,6 +15,7 @@ from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
+from edow.model.portions import portions
 from edow.transport.pubsub.link import Link
 from edow.transport.pubsub.topics import Topics
 from edow.transport.sizes import check_sizes
@@ -88,17 +89,17 @@ def requests(messages: Sequence[Message], ordering_key: str, lane: Sequence[int]
     thrice as long.
     """
     kind = PubsubMessage.pb()
-    packed: list[Any] = []
-    size = 0
-    for message in [messages[index] for index in lane]:
-        more = len(message.body) + 4 * len(message.key or "") + AROUND_BYTES
-        if packed and (len(packed) == MOST_MESSAGES or size + more > MOST_BYTES):
-            yield packed
-            packed, size = [], 0
-        attributes = {KEY: ""} if message.key == "" else {EMPTY: "1"} if not message.body else {}
-        packed.append(kind(data=message.body, ordering_key=ordering_key, attributes=attributes))
-        size += more
-    yield packed
+    for some in portions([messages[index] for index in lane], _size, MOST_MESSAGES, MOST_BYTES):
+        yield [kind(data=each.body, ordering_key=ordering_key, attributes=_attributes(each)) for each in some]
+
+
+def _size(message: Message) -> int:
+    """In bytes, about."""
+    return len(message.body) + 4 * len(message.key or "") + AROUND_BYTES
+
+
+def _attributes(message: Message) -> dict[str, str]:
+    return {KEY: ""} if message.key == "" else {EMPTY: "1"} if not message.body else {}
 
 
 def key_of(packed: Any) -> str | None:

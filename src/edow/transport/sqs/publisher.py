@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable
 from edow.model.message import Message
+from edow.model.portions import portions
 from edow.transport.sizes import check_sizes
 from edow.transport.sqs.bodies import encode
 from edow.transport.sqs.options import OVERHEAD, Options
@@ -89,11 +90,7 @@ class Publisher:
         most, verb = self._options.max_request, "send_message_batch"
         if target.startswith("arn:"):
             most, verb = min(most, SNS_BYTES), "publish_batch"
-        while lane:
-            size, count = unsent[target, lane[0]["Id"]], 1
-            while count < min(BATCH, len(lane)) and (size := size + unsent[target, lane[count]["Id"]]) <= most:
-                count += 1
-            batch, lane = lane[:count], lane[count:]
+        for batch in portions(lane, lambda entry: unsent[target, entry["Id"]], BATCH, most):
             try:
                 faults = await self._service.batch(verb, target, batch)
             except TransportUnavailable as problem:

@@ -10,7 +10,7 @@ from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 
 from edow.api.desk import LetterChoice, LetterCount
-from edow.api.routes import Acting, Shared, allows
+from edow.api.routes import ACTS, SHOWS, Acting, Shared, allows
 from edow.api.views import moment
 from edow.errors import NotFound
 from edow.model.failure import Failure
@@ -97,7 +97,7 @@ async def list_dead_letters(  # noqa: PLR0913  # conditions
     return LetterPage(letters=[letter_view(each) for each in shown], cursor=more)
 
 
-@get("/dead-letters/letter", tags=TAGS, summary="Show a dead letter", **allows("read", 404))
+@get("/dead-letters/letter", tags=TAGS, summary="Show a dead letter", **SHOWS)
 async def show_dead_letter(
     client: Acting, id: Annotated[str, QueryParameter(description="execution/run/step")]
 ) -> LetterView:
@@ -106,9 +106,6 @@ async def show_dead_letter(
     if not found:
         raise NotFound(f"there is no dead letter {id[:200]!r}; list those in state any to see what there is")
     return letter_view(found[0])
-
-
-ACTS = allows("operate", 404, 409)
 
 
 @post("/dead-letters/redrive", tags=TAGS, summary="Redrive dead letters", status_code=200, **ACTS)

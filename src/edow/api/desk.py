@@ -8,7 +8,7 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from edow.api.routes import Acting, Shared, allows
+from edow.api.routes import ACTS, SHOWS, Acting, Shared, allows
 from edow.api.views import Reason, moment, optional_moment
 from edow.client.desk import MOST_GROUPS, DryRun, Stages
 from edow.client.redrives import Redrive, State
@@ -124,9 +124,6 @@ async def group_dead_letters(
     return [group_view(each) for each in found]
 
 
-ACTS = allows("operate", 404, 409)
-
-
 @post("/dead-letters/set-aside", tags=TAGS, summary="Set dead letters aside", status_code=200, **ACTS)
 async def set_dead_letters_aside(client: Acting, data: JSONBody[SetLettersAside]) -> LetterCount:
     """Into the parking lot: out of the way until somebody brings them back, or they fail again."""
@@ -162,7 +159,7 @@ async def list_redrives(client: Acting) -> list[RedriveView]:
     return [redrive_view(each) for each in await client.desk().redrives()]
 
 
-@get("/redrives/{id:str}", tags=TAGS, summary="Look at a redrive", **allows("read", 404))
+@get("/redrives/{id:str}", tags=TAGS, summary="Look at a redrive", **SHOWS)
 async def show_redrive(client: Acting, id: FromPath[str]) -> RedriveView:
     """How far it is."""
     return redrive_view(await client.desk().get_redrive(id))

@@ -7,7 +7,7 @@ from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
 from edow.api.desk import LetterCount
-from edow.api.routes import Acting, allows
+from edow.api.routes import OWNS, SHOWS, Acting, allows
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
 from edow.workflow.duration import seconds
 
@@ -35,7 +35,7 @@ async def create_endpoint(client: Acting, data: JSONBody[EndpointSpec]) -> MadeE
     return await client.endpoints().create(data)
 
 
-@get("/endpoints/{name:str}", tags=TAGS, summary="Show an endpoint", **allows("read", 404))
+@get("/endpoints/{name:str}", tags=TAGS, summary="Show an endpoint", **SHOWS)
 async def show_endpoint(client: Acting, name: FromPath[str]) -> EndpointView:
     """One of them."""
     return await client.endpoints().get(name)
@@ -59,19 +59,13 @@ async def send_again(client: Acting, name: FromPath[str]) -> LetterCount:
     return LetterCount(letters=await client.endpoints().send_again(name))
 
 
-@post(
-    "/endpoints/{name:str}/rotate",
-    status_code=200,
-    tags=TAGS,
-    summary="Rotate an endpoint's secret",
-    **allows("admin", 404, 409),
-)
+@post("/endpoints/{name:str}/rotate", status_code=200, tags=TAGS, summary="Rotate an endpoint's secret", **OWNS)
 async def rotate_endpoint(client: Acting, name: FromPath[str], data: JSONBody[EndpointRotation]) -> MadeEndpoint:
     """A new secret signs; the old ones sign beside it for a while, so that the receiver may change in between."""
     return await client.endpoints().rotate(name, data.secret, seconds(data.keep, "keep"))
 
 
-@delete("/endpoints/{name:str}", tags=TAGS, summary="Delete an endpoint", **allows("admin", 404, 409))
+@delete("/endpoints/{name:str}", tags=TAGS, summary="Delete an endpoint", **OWNS)
 async def delete_endpoint(client: Acting, name: FromPath[str]) -> None:
     """What is still to be sent to it becomes dead letters."""
     await client.endpoints().delete(name)

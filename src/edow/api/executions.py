@@ -11,7 +11,7 @@ from litestar import Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromHeader, FromPath, FromQuery, JSONBody, QueryParameter
 
-from edow.api.routes import Acting, Shared, allows
+from edow.api.routes import ACTS, SHOWS, Acting, Shared, allows
 from edow.api.views import (
     EventView,
     ExecutionSummary,
@@ -119,12 +119,7 @@ class ExecutionResult(msgspec.Struct, kw_only=True, omit_defaults=True):
 ATTACHED = ResponseSpec(StartedExecution, description="The id was taken: attached to it.")
 
 
-@post(
-    "/executions",
-    tags=TAGS,
-    summary="Start an execution",
-    **allows("operate", 409, also={200: ATTACHED}),
-)
+@post("/executions", tags=TAGS, summary="Start an execution", **allows("operate", 409, also={200: ATTACHED}))
 async def start_execution(
     client: Acting, data: JSONBody[NewExecution], traceparent: FromHeader[str | None] = None
 ) -> Response[StartedExecution]:
@@ -182,7 +177,7 @@ async def list_executions(  # noqa: PLR0913  # conditions
     return ExecutionPage(executions=[execution_summary(row) for row in page.executions], cursor=page.cursor)
 
 
-@get("/executions/{id:str}", tags=TAGS, summary="Describe an execution", **allows("read", 404))
+@get("/executions/{id:str}", tags=TAGS, summary="Describe an execution", **SHOWS)
 async def show_execution(client: Acting, id: FromPath[str]) -> ExecutionView:
     """The execution as it is now, with its input and result."""
     return execution_view(await client.get(id).describe())
@@ -207,7 +202,7 @@ async def wait_for_result(
     return Response(result_of(row), status_code=200 if row.status in ENDED else 202)
 
 
-@get("/executions/{id:str}/history", tags=TAGS, summary="Read the history", **allows("read", 404))
+@get("/executions/{id:str}/history", tags=TAGS, summary="Read the history", **SHOWS)
 async def read_history(
     client: Acting,
     id: FromPath[str],
@@ -223,7 +218,6 @@ async def read_history(
     return HistoryPage(id=id, run=run or row.run, events=page, after=more)
 
 
-ACTS = allows("operate", 404, 409)
 NO_REASON = Reason()  # of a request without a body
 
 

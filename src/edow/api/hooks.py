@@ -9,7 +9,7 @@ from litestar import Request, Response, delete, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, JSONBody
 
-from edow.api.routes import Acting, Shared, allows
+from edow.api.routes import OWNS, SHOWS, Acting, Shared, allows
 from edow.app import now
 from edow.client.hooks import HookSpec, HookView
 
@@ -65,25 +65,19 @@ async def create_hook(client: Acting, data: JSONBody[HookSpec]) -> HookView:
     return await client.hooks().create(data)
 
 
-@get("/hooks/{name:str}", tags=TAGS, summary="Show a hook", **allows("read", 404))
+@get("/hooks/{name:str}", tags=TAGS, summary="Show a hook", **SHOWS)
 async def show_hook(client: Acting, name: FromPath[str]) -> HookView:
     """One of them."""
     return await client.hooks().get(name)
 
 
-@post(
-    "/hooks/{name:str}/rotate",
-    status_code=200,
-    tags=TAGS,
-    summary="Rotate a hook's secret",
-    **allows("admin", 404, 409),
-)
+@post("/hooks/{name:str}/rotate", status_code=200, tags=TAGS, summary="Rotate a hook's secret", **OWNS)
 async def rotate_hook(client: Acting, name: FromPath[str], data: JSONBody[NewSecret]) -> HookView:
     """First with the new secret, then, once the sender uses it, without one."""
     return await client.hooks().rotate(name, data.secret)
 
 
-@delete("/hooks/{name:str}", tags=TAGS, summary="Delete a hook", **allows("admin", 404, 409))
+@delete("/hooks/{name:str}", tags=TAGS, summary="Delete a hook", **OWNS)
 async def delete_hook(client: Acting, name: FromPath[str]) -> None:
     """From now on it is not found."""
     await client.hooks().delete(name)

@@ -9,7 +9,7 @@ import msgspec
 from litestar import get, post
 from litestar.params import FromPath, JSONBody
 
-from edow.api.routes import Acting, allows
+from edow.api.routes import ACTS, SHOWS, Acting, allows
 from edow.api.views import Reason, StandingName, microseconds_of, moment, optional_moment
 from edow.client.jobs import Action, Job, Match, Order, Preview, State
 from edow.model.execution import Standing
@@ -98,13 +98,13 @@ async def list_jobs(client: Acting) -> list[JobView]:
     return [job_view(each) for each in await client.jobs().list()]
 
 
-@get("/jobs/{id:str}", tags=TAGS, summary="Look at a bulk job", **allows("read", 404))
+@get("/jobs/{id:str}", tags=TAGS, summary="Look at a bulk job", **SHOWS)
 async def show_job(client: Acting, id: FromPath[str]) -> JobView:
     """How far it is."""
     return job_view(await client.jobs().get(id))
 
 
-@post("/jobs/{id:str}/stop", tags=TAGS, summary="Stop a bulk job", status_code=200, **allows("operate", 404, 409))
+@post("/jobs/{id:str}/stop", tags=TAGS, summary="Stop a bulk job", status_code=200, **ACTS)
 async def stop_job(client: Acting, id: FromPath[str], data: JSONBody[Reason]) -> JobView:
     """It acts on no more executions; what it has told stays told."""
     return job_view(await client.jobs().stop(id, data.reason))

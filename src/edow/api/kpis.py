@@ -5,7 +5,7 @@ from __future__ import annotations
 from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from edow.api.routes import Acting, allows
+from edow.api.routes import ACTS, SHOWS, Acting, allows
 from edow.client.kpis import AlertView, IncidentView, OrchestratorView, SeriesPoint, SloSpec, SloView
 from edow.kpi.alert import Thresholds
 from edow.kpi.cost import Prices
@@ -40,13 +40,13 @@ async def create_slo(client: Acting, data: JSONBody[SloSpec]) -> SloView:
     return await client.kpis().create_slo(data)
 
 
-@get("/slos/{name:str}", tags=TAGS, summary="Show an objective", **allows("read", 404))
+@get("/slos/{name:str}", tags=TAGS, summary="Show an objective", **SHOWS)
 async def show_slo(client: Acting, name: FromPath[str]) -> SloView:
     """One of them."""
     return await client.kpis().slo(name)
 
 
-@delete("/slos/{name:str}", tags=TAGS, summary="Delete an objective", **allows("operate", 404, 409))
+@delete("/slos/{name:str}", tags=TAGS, summary="Delete an objective", **ACTS)
 async def delete_slo(client: Acting, name: FromPath[str]) -> None:
     """Its alerts are over."""
     await client.kpis().delete_slo(name)

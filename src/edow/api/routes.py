@@ -61,3 +61,8 @@ def allows(access: Access, *errors: int, also: dict[int, ResponseSpec] | None = 
 
 def _problem(status: int) -> ResponseSpec:
     return ResponseSpec(Problem, description=ANSWERS[status], generate_examples=False)
+
+
+SHOWS = allows("read", 404)  # one thing
+ACTS = allows("operate", 404, 409)  # on one thing, which goes on or not
+OWNS = allows("admin", 404, 409)  # one thing by which others get in, or are told

@@ -8,13 +8,11 @@ import msgspec
 from litestar import delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from edow.api.routes import Acting, allows
+from edow.api.routes import ACTS, SHOWS, Acting, allows
 from edow.trigger.schedules import Overlap, Schedule, ScheduleView
 from edow.trigger.schedules.book import Became
 
 TAGS = ["schedules"]
-NONE_SUCH = allows("read", 404)
-ACTS = allows("operate", 404, 409)
 
 
 class NewSchedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -84,7 +82,7 @@ async def create_schedule(client: Acting, data: JSONBody[NewSchedule]) -> Schedu
     return await client.schedules().create(data.name, data.schedule, paused=data.paused, note=data.note)
 
 
-@get("/schedules/{name:str}", tags=TAGS, summary="Describe a schedule", **NONE_SUCH)
+@get("/schedules/{name:str}", tags=TAGS, summary="Describe a schedule", **SHOWS)
 async def show_schedule(client: Acting, name: FromPath[str], next: FromQuery[int] = 5) -> ScheduleView:
     """With its `next` ticks, and what became of the last."""
     return await client.schedules().get(name, next)

@@ -1,7 +1,7 @@
 """`edow schema`: the wire format as AsyncAPI 3.0, for whoever writes a worker in another language.
 
-Seen from a worker: it receives task events and cancellations, and sends results and what it could not read. With
-modules, each of their tasks has a message of its own with the schema of its parameters and result.
+Seen from a worker: it receives task events, cancellations and roll calls, and sends results, its answers and what it
+could not read. With modules, each of their tasks has messages of its own with the schemas of its parameters and result.
 """
 
 from __future__ import annotations
@@ -9,31 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any
 
-import msgspec
 import typer
 
 import edow
 from edow.cli.binding import load_code
 from edow.cli.jsons import print_json
+from edow.cli.schemas import REFERENCE, Json, free_name, plain, schemas_of
 from edow.errors import InvalidInput
 from edow.model import topics, wire
 from edow.model.failure import Failure
 from edow.model.policy import RetryPolicy
-from edow.workflow.codec import schema_hook
 from edow.workflow.task import Task
 
-REFERENCE = "#/components/schemas/{name}"
-WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, wire.PresenceEvent, Failure, RetryPolicy)
 TYPES = {
     "TaskEvent": wire.TASK_TYPE,
     "ResultEvent": wire.RESULT_TYPE,
     "CancelEvent": wire.CANCEL_TYPE,
+    "RollCall": wire.ROLL_CALL_TYPE,
     "PresenceEvent": wire.PRESENCE_TYPE,
 }
+WIRE = (wire.TaskEvent, wire.ResultEvent, wire.CancelEvent, wire.PresenceEvent, Failure, RetryPolicy)
 JSON_TYPE = "application/cloudevents+json"
 
 AnyTask = Task[..., Any]
-Json = dict[str, Any]
 
 
 def schema(
@@ -51,9 +49,8 @@ def document(tasks: Iterable[AnyTask]) -> Json:
     """The AsyncAPI document. Raises InvalidInput for a task whose types have no JSON Schema."""
     tasks = list(tasks)
     schemas = _wire_schemas()
-    messages: Json = {name: _message(name) for name in (*TYPES, "DeadMessage")}
-    for task in tasks:
-        messages[f"task.{task.name}"] = _task_message(task, schemas)
+    messages = {name: _message(name) for name in (*TYPES, "DeadMessage")}
+    runs, results = _task_messages(tasks, schemas)
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -62,35 +59,37 @@ def document(tasks: Iterable[AnyTask]) -> Json:
             "description": "What travels between orchestrators and workers: CloudEvents 1.0 in structured JSON mode.",
         },
         "defaultContentType": JSON_TYPE,
-        "channels": _channels(tasks),
+        "channels": _channels(sorted({"default"} | {task.policy.topic for task in tasks}), runs, results),
         "operations": {
             "runTask": _operation("receive", "tasks", "Run the task; then report its result to `replytopic`."),
-            "report": _operation("send", "results", "What became of an attempt."),
-            "heedCancellation": _operation("receive", "control", "Stop these steps, if they run here."),
+            "report": _operation("send", "results", "What became of an attempt, or that it is at work."),
+            "heedCancellation": _operation("receive", "control", "Stop these steps, if they run here.", "CancelEvent"),
+            "heedRollCall": _operation("receive", "control", "Say that you are there, and what you do.", "RollCall"),
+            "sayPresence": _operation("send", "roll", "When the roll is called; then also unasked, on leaving."),
             "reportPoison": _operation("send", "dead", "A message that could not be read."),
         },
-        "components": {"messages": messages, "schemas": schemas},
+        "components": {"messages": messages | runs | results, "schemas": schemas},
     }
 
 
 def _wire_schemas() -> Json:
     from edow.worker.reports import DeadMessage
 
-    _, schemas = msgspec.json.schema_components([_plain(kind) for kind in (*WIRE, DeadMessage)], ref_template=REFERENCE)
+    _, schemas = schemas_of([plain(kind, kind.__name__) for kind in (*WIRE, DeadMessage)], set())
+    schemas["RollCall"] = {**schemas["CancelEvent"], "title": "RollCall", "description": "Whoever is there says so."}
     for name, kind in TYPES.items():  # what the decoder checks beside the types
-        schemas[name]["properties"]["type"] = {"const": kind}
-        schemas[name]["properties"]["specversion"] = {"const": wire.SPEC_VERSION}
+        said = {"type": {"const": kind}, "specversion": {"const": wire.SPEC_VERSION}}
+        schemas[name] = schemas[name] | {"properties": schemas[name]["properties"] | said}
+    schemas["ResultEvent"] |= _data_where("failed", {"$ref": REFERENCE.format(name="Failure")})
     return schemas
 
 
-def _plain(kind: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The same with `Any` for bytes of JSON that are passed on unread."""
-    fields: list[Any] = []
-    for field in msgspec.structs.fields(kind):
-        raw = field.type is msgspec.Raw
-        default = msgspec.field(default_factory=dict) if raw else msgspec.field(default=field.default)
-        fields.append((field.name, Any if raw else field.type, *([] if field.required else [default])))
-    return msgspec.defstruct(kind.__name__, fields, kw_only=True, namespace={"__doc__": kind.__doc__})
+def _data_where(outcome: str, data: Json) -> Json:
+    """What a result's `data` is, if this is its outcome."""
+    return {
+        "if": {"properties": {"outcome": {"const": outcome}}, "required": ["outcome"]},
+        "then": {"properties": {"data": data}},
+    }
 
 
 def _message(name: str) -> Json:
@@ -98,55 +97,59 @@ def _message(name: str) -> Json:
     return made | {"contentType": JSON_TYPE if name in TYPES else "application/json"}
 
 
-def _task_message(task: AnyTask, schemas: Json) -> Json:
+def _task_messages(tasks: list[AnyTask], schemas: Json) -> tuple[Json, Json]:
+    """By name, what runs each task and what tells its result; the schemas that they refer to are added to `schemas`."""
+    for task in tasks:
+        _check(task)
+    shapes = [plain(task.signature.types[0], f"parameters.{number}") for number, task in enumerate(tasks)]
+    found, parts = schemas_of([*shapes, *(task.signature.types[1] for task in tasks)], set(schemas))
+    arguments = [parts.pop(shape["$ref"].removeprefix(REFERENCE.format(name=""))) for shape in found[: len(tasks)]]
+    schemas |= parts
+    runs: Json = {}
+    results: Json = {}
+    taken: set[str] = set()
+    for task, parameters, result in zip(tasks, arguments, found[len(tasks) :], strict=True):
+        run, told = (free_name(f"{kind}.{task.name}", taken) for kind in ("task", "result"))
+        data = {"properties": {"data": {**parameters, "title": f"parameters of {task.name}"}}}
+        runs[run] = {"name": run, "title": f"run {task.name}"} | _about(task, "TaskEvent", data)
+        data = _data_where("completed", result)
+        results[told] = {"name": told, "title": f"result of {task.name}"} | _about(task, "ResultEvent", data)
+    return runs, results
+
+
+def _check(task: AnyTask) -> None:
     try:
-        (args, result), parts = msgspec.json.schema_components(
-            task.signature.types, schema_hook=schema_hook, ref_template=REFERENCE
-        )
+        schemas_of(task.signature.types, set())
     except TypeError as problem:
         raise InvalidInput(f"task {task.name!r} has a type without JSON Schema: {problem}") from problem
-    arguments = parts.pop(args["$ref"].rpartition("/")[2])
-    schemas |= parts | {f"{task.name}.result": result}
-    for each in [arguments, result, *parts.values()]:
-        _hoist(each, schemas)
-    only = {
-        "properties": {"subject": {"const": task.name}, "data": {**arguments, "title": f"parameters of {task.name}"}}
-    }
+
+
+def _about(task: AnyTask, event: str, data: Json) -> Json:
+    """An event that is about one task."""
+    only = {"properties": {"subject": {"const": task.name}}}
     made: Json = {
-        "name": task.name,
-        "title": f"run {task.name}",
         "contentType": JSON_TYPE,
-        "payload": {"allOf": [{"$ref": REFERENCE.format(name="TaskEvent")}, only]},
+        "payload": {"allOf": [{"$ref": REFERENCE.format(name=event)}, only, data]},
     }
     about = (task.fn.__doc__ or "").strip()
     return made | ({"summary": about.splitlines()[0]} if about else {})
 
 
-def _hoist(schema: Any, schemas: Json) -> None:
-    """Definitions that a library has put beside its schema belong to all."""
-    if isinstance(schema, dict):
-        schemas |= schema.pop("$defs", {})
-    for each in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else ():
-        _hoist(each, schemas)
-
-
-def _channels(tasks: list[AnyTask]) -> Json:
-    names = sorted({"default"} | {task.policy.topic for task in tasks})
-    task_messages = [f"task.{task.name}" for task in tasks] or ["TaskEvent"]
+def _channels(task_topics: list[str], runs: Iterable[str], results: Iterable[str]) -> Json:
     return {
         "tasks": _channel(
             topics.task_topic("{topic}"),
             f"Consumer group `{topics.WORKERS}`. A key, where there is one, is the partition key.",
-            task_messages,
-            {"topic": {"description": "The task's `topic`.", "enum": names}},
+            runs or ["TaskEvent"],
+            {"topic": {"description": "The task's `topic`.", "enum": task_topics}},
         ),
         "results": _channel(
-            topics.result_topic(0).replace("0", "{shard}"),
+            f"{topics.RESULTS}{{shard}}",
             f"Consumer group `{topics.ORCHESTRATORS}`; named by the task event's `replytopic`.",
-            ["ResultEvent"],
+            results or ["ResultEvent"],
             {"shard": {"description": "The execution's shard."}},
         ),
-        "control": _channel(topics.CONTROL, "Broadcast to every worker.", ["CancelEvent"]),
+        "control": _channel(topics.CONTROL, "Broadcast to every worker.", ["CancelEvent", "RollCall"]),
         "roll": _channel(topics.ROLL, "Broadcast by every worker, in answer to a roll call.", ["PresenceEvent"]),
         "dead": _channel(topics.DEAD, "Poison: what belongs to no execution.", ["DeadMessage"]),
     }
@@ -161,5 +164,7 @@ def _channel(address: str, about: str, messages: Iterable[str], parameters: Json
     return made | ({"parameters": parameters} if parameters else {})
 
 
-def _operation(action: str, channel: str, about: str) -> Json:
-    return {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": about}
+def _operation(action: str, channel: str, about: str, message: str = "") -> Json:
+    """With a channel's one message, or with all of them."""
+    made: Json = {"action": action, "channel": {"$ref": f"#/channels/{channel}"}, "summary": about}
+    return made | ({"messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}]} if message else {})

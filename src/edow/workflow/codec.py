@@ -6,7 +6,7 @@ Promises an error that names the thing, its type and the remedy; knows nothing o
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -41,13 +41,11 @@ def dec_hook(kind: type, value: object) -> object:
     raise NotImplementedError(f"{getattr(kind, '__qualname__', kind)} cannot be made from JSON")
 
 
-def schema_hook(kind: type) -> dict[str, object]:
-    """Called by msgspec for the JSON Schema of annotations that it does not know itself; definitions are in `$defs`."""
+def schema_hook(kind: type, ref_template: str) -> dict[str, Any]:
+    """The JSON Schema of an annotation that msgspec does not know itself; definitions are in `$defs`."""
     if _is_pydantic(kind):
-        found: dict[str, object] = kind.model_json_schema(ref_template="#/components/schemas/{model}")  # type: ignore[attr-defined]
+        found: dict[str, Any] = kind.model_json_schema(ref_template=ref_template)  # type: ignore[attr-defined]
         return found
-    if kind is object:
-        return {}
     raise NotImplementedError
 
 

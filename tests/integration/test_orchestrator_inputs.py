@@ -102,3 +102,17 @@ async def test_reading_on_waits_while_there_are_bytes_for_a_batch():
         assert len(answers.left) == 4
     finally:
         await inputs.stop()
+
+
+async def test_a_batch_that_loads_too_much_makes_the_next_smaller():
+    """As many as fit by the last one's measure; while little is loaded, twice as many each time up to the limit."""
+    inputs, sizes = Inputs(Inbox(0), 1000, MOST_BYTES, lambda: 1), list[int]()  # type: ignore[arg-type]
+    for size in (0, 0, 0, 0, 4 * MOST_BYTES, 100 * MOST_BYTES, 100 * MOST_BYTES, MOST_BYTES, MOST_BYTES // 2):
+        inputs.wake((0, f"e{number}") for number in range(2000))
+        sizes.append(len((await inputs.take(IDLE_POLL_SECONDS)).due))
+        inputs.loaded(sizes[-1], size)
+    await inputs.stop()
+    assert sizes == [100, 200, 400, 800, 1000, 250, 2, 1, 1]
+    inputs.wake([(0, f"e{number}") for number in range(2000)])
+    assert len((await inputs.take(IDLE_POLL_SECONDS)).due) == 100  # all is loaded anew
+    await inputs.stop()

@@ -18,7 +18,7 @@ from edow.errors import Bug, StoreUnavailable, TransportUnavailable
 from edow.model import history, inbox
 from edow.model.execution import Execution
 from edow.orchestrator.config import OrchestratorConfig
-from edow.orchestrator.decider import Decider
+from edow.orchestrator.decider import Decider, Room
 from edow.orchestrator.leases import Leases
 from edow.store.contract import Stored
 from tests.integration.system import MODES, SECONDS, Running, Setup, registry_of, running, until
@@ -188,7 +188,7 @@ async def test_an_execution_in_somebody_elses_shard(tmp_path: Any, mode: str):
 
 
 async def _nothing_in_memory(here: Running) -> bool:
-    return await _empty_inbox(here) and not len(here.orchestrator._decider)
+    return await _empty_inbox(here) and not here.orchestrator._decider.exceeds(Room(0, 0))
 
 
 async def _empty_inbox(here: Running) -> bool:
@@ -284,6 +284,9 @@ async def test_a_stolen_lease(tmp_path: Any, mode: str):
         assert await handle.result(SECONDS) == 3
 
 
+ROOM = Room(10, 1_000_000)
+
+
 @edow.workflow
 async def endless(run: int) -> int:
     return edow.continue_as_new(run + 1)
@@ -296,7 +299,7 @@ def test_an_end_that_is_not_committed_stays_in_memory():
     started = history.encoder.encode([history.Started(at=1, workflow="endless", input=row.input)])
     draft = decider.decide({"e": [inbox.Start()]}, [Stored(row, [started], {})], 2, [])
     assert draft.ended == ["e"]
-    decider.settle(["e"], 10, draft.touched)  # an earlier end of it is on disk
+    decider.settle(["e"], ROOM, draft.touched)  # an earlier end of it is on disk
     assert decider.must_refresh({"e": []}, [])
-    decider.settle(["e"], 10, [])
+    decider.settle(["e"], ROOM, [])
     assert decider.cold(["e"]) == ["e"]

@@ -9,7 +9,7 @@ from edow.engine.machine import Machine
 from edow.model import history, inbox
 from edow.model.execution import Execution, Status
 from edow.model.failure import Failure
-from edow.orchestrator.decider import Decider
+from edow.orchestrator.decider import Decider, Room
 from edow.store.contract import Stored
 from edow.workflow.registry import Registry
 
@@ -127,3 +127,50 @@ def test_the_dead_letters_of_a_replaced_run_are_closed():
     decider = a_decider()
     draft = decider.decide({}, [], 3, [decider.farewell("x", 1, segments, 3)])
     assert [(each.id, each.state) for each in draft.letters_closed] == [("x/1/ship", "discarded")]
+
+
+def a_letter(name: str, size: int) -> Stored:
+    """Of a signal that nobody waits for: a history of about so many bytes."""
+    row = execution(name)
+    heard = history.SignalReceived(at=1, name="else", payload=msgspec.Raw(msgspec.json.encode("x" * size)))
+    return Stored(row, [begun(row), history.encoder.encode([heard])], {})
+
+
+def test_what_is_in_memory_is_bounded_in_bytes_too():
+    """The longest unused leave first, those whose decisions are not committed never; what they receive counts."""
+    decider = a_decider()
+    decider.decide({name: [inbox.Start()] for name in "abcd"}, [a_letter(name, 1000) for name in "abcd"], 2, [])
+    room = Room(10, 5000)
+    decider.settle([], room, [])
+    assert decider.cold("abcd") == []
+
+    other = inbox.Signal(name="else", payload=msgspec.Raw(msgspec.json.encode("x" * 1000)))
+    decider.decide({"a": [other]}, [], 3, [])
+    assert decider.exceeds(room)
+    decider.settle([], room, ["b"])
+    assert (decider.cold("abcd"), decider.exceeds(room)) == (["c"], False)
+
+    decider.settle([], Room(10, 0), "ab")
+    assert decider.cold("abcd") == ["c", "d"]
+    decider.settle([], Room(10, 0), [])
+    assert decider.cold("abcd") == list("abcd")
+    assert not decider.exceeds(Room(0, 0))
+
+
+def test_what_the_engine_fails_on_takes_no_more_room(monkeypatch: pytest.MonkeyPatch):
+    """Its history is not in memory any more."""
+    decider = a_decider()
+    decider.decide({"a": [inbox.Start()]}, [a_letter("a", 1000)], 2, [])
+    assert decider.exceeds(Room(1, 1000))
+    apply = Machine.apply
+
+    def fail(machine: Machine, inputs, now: int):
+        if machine.disagreement is None:
+            raise ZeroDivisionError
+        return apply(machine, inputs, now)
+
+    monkeypatch.setattr(Machine, "apply", fail)
+    decider.decide({"a": [a_word("hello")]}, [], 3, [])
+    assert not decider.exceeds(Room(1, 1000))
+    decider.settle([], Room(0, 0), [])
+    assert not decider.exceeds(Room(0, 0))

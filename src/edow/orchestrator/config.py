@@ -18,8 +18,10 @@ class OrchestratorConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = msgspec.field(default_factory=process_name)
     batch: int = 1000  # inputs decided together, and committed together
-    batch_bytes: int = 32 * 1024 * 1024  # of each kind of them, or one that has more; and of each that wait
+    batch_bytes: int = 32 * 1024 * 1024  # of each kind of them, or one that has more; of each that wait; and, about, of
+    # the histories that are loaded to decide them
     hot: int = 20_000  # executions kept in memory
+    hot_bytes: int = 256 * 1024 * 1024  # of the histories that they were built from
     lease_ttl: float = 3.0  # a dead orchestrator's shards are free after this
     horizon: float = 30.0  # wake-ups nearer than this are kept in memory
     reconcile_every: float = 10.0

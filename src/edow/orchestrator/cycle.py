@@ -20,7 +20,7 @@ from edow.kpi.meter import Meter
 from edow.model import inbox, wire
 from edow.model.execution import ENDED, Execution
 from edow.model.failure import fingerprint
-from edow.orchestrator.decider import TICK, Decider, Work
+from edow.orchestrator.decider import TICK, Decider, Room, Work
 from edow.orchestrator.draft import Draft, Farewell
 from edow.orchestrator.edges import Edges
 from edow.orchestrator.inputs import Batch, Inputs
@@ -66,7 +66,7 @@ class Cycle:
         self.leases: Mapping[int, int] = {}
         self.subscriber: Subscriber | None = None
         self.traces: Traces | None = None
-        self.hot_limit = 20_000
+        self.room = Room(20_000, 256 * 1024 * 1024)
         self.stats = Stats()
         self.meter = Meter()
         self.on_end: Callable[[Execution], Sequence[Put]] | None = None  # of a run that ends: what is committed with it
@@ -134,8 +134,8 @@ class Cycle:
 
     async def _idle(self) -> None:
         await self.settle()
-        if self._ended or len(self._decider) > self.hot_limit:
-            await self._mind.call(self._decider.settle, self._take_ended([]), self.hot_limit, [])
+        if self._ended or self._decider.exceeds(self.room):
+            await self._mind.call(self._decider.settle, self._take_ended([]), self.room, [])
         if self._published:
             await self._store_commit(Commit(leases=self.leases, outbox_done=self._take_published()))
 
@@ -189,14 +189,15 @@ class Cycle:
         farewells = await self._refresh(inputs)
         cold = decider.cold(inputs.work)
         stored = await self._load(cold) if cold else []
+        self._inputs.loaded(len(inputs.work), sum(each.size for each in stored))
         pinned = {*inputs.work, *self._touched}
         return await self._mind.call(self._think, (self._take_ended(pinned), pinned), inputs.work, stored, farewells)
 
     def _think(
-        self, room: tuple[list[str], Collection[str]], work: Work, stored: list[Stored], farewells: list[Farewell]
+        self, ended: tuple[list[str], Collection[str]], work: Work, stored: list[Stored], farewells: list[Farewell]
     ) -> Draft:
         """On the engine thread: forget what may be forgotten, then decide. Going there takes longer than either."""
-        self._decider.settle(room[0], self.hot_limit, room[1])
+        self._decider.settle(ended[0], self.room, ended[1])
         return self._decider.decide(work, stored, self._now(), farewells)
 
     async def _load(self, cold: list[str]) -> list[Stored]:

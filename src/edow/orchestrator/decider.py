@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Sequence
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,6 +33,13 @@ Work = dict[str, list[EngineInput]]
 """Inputs by execution, in the order in which they arrived."""
 
 
+class Room(NamedTuple):
+    """How many executions may be in memory, and how many bytes their histories may have."""
+
+    executions: int
+    bytes: int
+
+
 class Decider:
     """Keeps machines in memory and runs them."""
 
@@ -42,6 +49,7 @@ class Decider:
         self._shards = shards
         self._horizon_us = horizon_us
         self._hot: OrderedDict[str, Hot] = OrderedDict()
+        self._bytes = 0  # of their histories
         self._outdated: set[str] = set()  # must be loaded anew: another run follows, or the engine has failed
         self.current = ""  # the execution being decided, for whoever wonders what takes so long
 
@@ -50,8 +58,9 @@ class Decider:
         hot = self._hot
         return [execution for execution in executions if execution not in hot]
 
-    def __len__(self) -> int:
-        return len(self._hot)
+    def exceeds(self, room: Room) -> bool:
+        """Whether more is in memory."""
+        return len(self._hot) > room.executions or self._bytes > room.bytes
 
     def decide(self, work: Work, stored: Sequence[Stored], now: int, farewells: Sequence[Farewell]) -> Draft:
         """Apply each execution's inputs; executions not in memory are rebuilt from `stored` first."""
@@ -118,17 +127,16 @@ class Decider:
             return Farewell(row, Decision())
         return Farewell(row, _last_words(machine, row, now))
 
-    def settle(self, ended: Iterable[str], limit: int, pinned: Collection[str]) -> None:
-        """What has ended is committed: forget it. Forget the longest unused above `limit` too, but for those pinned:
-        what is decided about them is not committed yet.
+    def settle(self, ended: Iterable[str], room: Room, pinned: Collection[str]) -> None:
+        """What has ended is committed: forget it. Forget the longest unused for which there is no room too, but for
+        those pinned: what is decided about them is not committed yet.
         """
         for execution in ended:
             entry = self._hot.get(execution)
             if entry is not None and entry.ended and execution not in pinned:
                 self._drop(execution)
-        excess = len(self._hot) - limit
-        if excess > 0:
-            for execution in list(islice((each for each in self._hot if each not in pinned), excess)):
+        if self.exceeds(room):
+            for execution in list(self._beyond(room, pinned)):
                 self._drop(execution)
 
     def forget(self) -> None:
@@ -136,10 +144,27 @@ class Decider:
         for entry in self._hot.values():
             entry.machine.close()
         self._hot.clear()
+        self._bytes = 0
         self._outdated.clear()
 
+    def _beyond(self, room: Room, pinned: Collection[str]) -> Iterator[str]:
+        """The longest unused, as many as there are too many or too large."""
+        executions, size = len(self._hot), self._bytes
+        for execution, entry in self._hot.items():
+            if executions <= room.executions and size <= room.bytes:
+                return
+            if execution not in pinned:
+                executions, size = executions - 1, size - entry.size
+                yield execution
+
+    def _keep(self, entry: Hot) -> None:
+        self._hot[entry.row.id] = entry
+        self._bytes += entry.size
+
     def _drop(self, execution: str) -> None:
-        self._hot.pop(execution).machine.close()
+        entry = self._hot.pop(execution)
+        self._bytes -= entry.size
+        entry.machine.close()
         self._outdated.discard(execution)
 
     def _admit(self, item: Stored, draft: Draft) -> None:
@@ -155,7 +180,7 @@ class Decider:
             log.exception("execution %s cannot be rebuilt from its history", row.id, extra=ids_of(row))
             self._admit_blindly(item, problem, draft)
             return
-        self._hot[row.id] = Hot(machine, row, sum(map(len, segments)))
+        self._keep(Hot(machine, row, sum(map(len, segments)), item.size))
 
     def _admit_blindly(self, item: Stored, problem: BaseException, draft: Draft) -> None:
         row = item.execution
@@ -165,7 +190,7 @@ class Decider:
             log.error("execution %s: its history is no JSON; what comes for it is lost", row.id, extra=ids_of(row))
             draft.park(row, problem)
         else:
-            self._hot[row.id] = blind(row, problem, events)
+            self._keep(blind(row, problem, events))
 
     def _apply(self, entry: Hot, inputs: list[EngineInput], draft: Draft) -> None:
         run = entry.row.run
@@ -180,13 +205,14 @@ class Decider:
         first = fitting[0]
         if type(first) is inbox.Start and not first.continued:
             draft.started.append(entry.row.workflow)
-        mark, length = draft.mark(), entry.length
+        mark, length, size = draft.mark(), entry.length, entry.size
         try:
             draft.absorb(entry, entry.machine.apply(fitting, draft.now))
         except BaseException as problem:  # one execution's trouble is not another's, nor the thread's
             log.exception("execution %s: the engine failed", entry.row.id, extra=ids_of(entry.row))
             draft.revert(mark)
             entry = self._stand_still(entry, length, fitting, problem, draft)
+        self._bytes += entry.size - size
         if entry.ended and entry.row.status not in ENDED:
             self._outdated.add(entry.row.id)
         elif TICK in fitting:

@@ -37,14 +37,17 @@ _json = msgspec.json.encode
 
 
 class Hot:
-    """An execution in memory: its machine, its row as last decided, and where its history goes on."""
+    """An execution in memory: its machine, its row as last decided, where its history goes on, and how large that is:
+    about the memory that all of it takes.
+    """
 
-    __slots__ = ("ended", "length", "machine", "row")
+    __slots__ = ("ended", "length", "machine", "row", "size")
 
-    def __init__(self, machine: Machine, row: Execution, length: int) -> None:
+    def __init__(self, machine: Machine, row: Execution, length: int, size: int = 0) -> None:
         self.machine = machine
         self.row = row
         self.length = length
+        self.size = size
         self.ended = False
 
 
@@ -128,7 +131,7 @@ class Draft:
         if decision.attempts:
             self.attempts.append((row.workflow, decision.attempts))
         if decision.events:
-            self._append(row, hot.length, decision.events)
+            hot.size += self._append(row, hot.length, decision.events)
             hot.length += len(decision.events)
         for dispatch in decision.dispatches:
             message = self.task_message(row, dispatch)
@@ -228,15 +231,15 @@ class Draft:
     def _after(self, seconds: float) -> str:
         return rfc3339(self.now + int(seconds * 1_000_000))
 
-    def _append(self, row: Execution, start: int, events: list[history.AnyEvent]) -> None:
+    def _append(self, row: Execution, start: int, events: list[history.AnyEvent]) -> int:
+        """How many bytes they are."""
         if len(events) <= SEGMENT_EVENTS:
             segment = history.encoder.encode(events)
             if len(segment) <= SEGMENT_BYTES or len(events) == 1:
                 self.appends.append(Append(row.id, row.run, start, len(events), segment))
-                return
+                return len(segment)
         middle = len(events) // 2
-        self._append(row, start, events[:middle])
-        self._append(row, start + middle, events[middle:])
+        return self._append(row, start, events[:middle]) + self._append(row, start + middle, events[middle:])
 
     def _others(self, row: Execution, decision: Decision) -> None:
         for child in decision.children:

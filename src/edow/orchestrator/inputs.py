@@ -23,6 +23,7 @@ Input = TypeVar("Input")
 
 IDLE_POLL_SECONDS = 1.0  # longest receive
 POLL_SECONDS = 3.0  # between two looks at the inbox, of which we are told: see `transport.numbered`
+FIRST = 100  # inputs of a kind in the first batch, when all is to be loaded and nobody knows how much that is
 SWEEP = 1000  # wake-ups that mean nothing any more are kept until there are so many
 
 
@@ -62,11 +63,11 @@ class Buffer(Generic[Input]):
         self._bytes += size
         return size
 
-    def take(self) -> list[Input]:
-        """The oldest, as many as a batch may have; one of them in any case."""
-        inputs = self._inputs[: self._limit]
+    def take(self, most: int) -> list[Input]:
+        """The oldest, `most` of them and as many bytes as a batch may have; one of them in any case."""
+        inputs = self._inputs[:most]
         if self._bytes > self._most_bytes:
-            inputs = next(portions(inputs, self._size, self._limit, self._most_bytes))
+            inputs = next(portions(inputs, self._size, most, self._most_bytes))
         self._inputs = self._inputs[len(inputs) :]
         self._bytes -= sum(map(self._size, inputs))
         return inputs
@@ -78,13 +79,14 @@ class Buffer(Generic[Input]):
 
 class Inputs:
     """The three sources behind one event. `limit` bounds each buffer and each batch, `most_bytes` what of either kind
-    is in them.
+    is in them, and about what a batch makes us load.
     """
 
     def __init__(self, store: Store, limit: int, most_bytes: int, now: Callable[[], int]) -> None:
         self._store = store
         self._limit = limit
         self._most_bytes = most_bytes
+        self._most = min(limit, FIRST)  # of each kind in the next batch
         self._now = now
         self._ready = asyncio.Event()
         self._room = asyncio.Event()
@@ -119,6 +121,7 @@ class Inputs:
         self._taken.clear()
         self._wakes.clear()
         self._wake_at.clear()
+        self._most = min(self._limit, FIRST)
         self._ready.clear()
         if self._alarm is not None:
             self._alarm.cancel()
@@ -140,11 +143,21 @@ class Inputs:
             except TimeoutError:
                 pass
         self._ready.clear()
-        deliveries, commands, due = self._deliveries.take(), self._commands.take(), self._take_due()
+        most = self._most
+        deliveries, commands, due = self._deliveries.take(most), self._commands.take(most), self._take_due(most)
         if self._deliveries or self._commands:
             self._ready.set()
         self._room.set()
         return Batch(deliveries, commands, due)
+
+    def loaded(self, executions: int, size: int) -> None:
+        """A batch about so many executions made us load `size` bytes of their histories. How large a history is, nobody
+        knows before; so the next batch is smaller after one that was too much, and soon as large as ever.
+        """
+        if size > self._most_bytes:
+            self._most = max(1, executions * self._most_bytes // size)
+        elif 2 * size <= self._most_bytes:
+            self._most = min(2 * self._most, self._limit)
 
     def consumed(self, seqs: Iterable[int]) -> None:
         """These inbox rows are gone from the store."""
@@ -171,10 +184,10 @@ class Inputs:
         for execution in executions:
             self._wake_at.pop(execution, None)
 
-    def _take_due(self) -> list[str]:
+    def _take_due(self, most: int) -> list[str]:
         now = self._now()
         due: list[str] = []
-        while self._wakes and self._wakes[0][0] <= now and len(due) < self._limit:
+        while self._wakes and self._wakes[0][0] <= now and len(due) < most:
             at, execution = heapq.heappop(self._wakes)
             if self._wake_at.get(execution) == at:
                 del self._wake_at[execution]

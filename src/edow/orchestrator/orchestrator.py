@@ -21,7 +21,7 @@ from edow.model import topics
 from edow.model.execution import Execution
 from edow.orchestrator.config import OrchestratorConfig
 from edow.orchestrator.cycle import Cycle
-from edow.orchestrator.decider import Decider
+from edow.orchestrator.decider import Decider, Room
 from edow.orchestrator.edges import Edges
 from edow.orchestrator.housekeeping import Housekeeper
 from edow.orchestrator.inputs import Inputs
@@ -63,7 +63,7 @@ class Orchestrator:
         self._mind = Mind(config.compute_limit, lambda: self._decider.current)
         self._inputs = Inputs(edges.store, config.batch, config.batch_bytes, now)
         self._cycle = Cycle(edges, self._decider, self._mind, self._inputs, config.lease_ttl)
-        self._cycle.hot_limit = config.hot
+        self._cycle.room = Room(config.hot, config.hot_bytes)
         if emit is not None:
             self._cycle.traces = Traces(edges.store, emit, edges.transport.features.name)
         self._housekeeper = Housekeeper(edges, self._cycle, self._inputs, config)

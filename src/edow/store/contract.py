@@ -205,6 +205,11 @@ class Stored(msgspec.Struct):
     segments: list[bytes]
     heartbeats: dict[str, bytes]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the history."""
+        return sum(map(len, self.segments))
+
 
 class ExecutionFilter(msgspec.Struct, frozen=True, omit_defaults=True):
     """Conditions are joined by *and*; `status` is any of these. `attributes` compares equal by top-level key. Newest

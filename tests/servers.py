@@ -5,8 +5,10 @@ On a laptop such a test is skipped, with the reason; where `CI` or `EDOW_REQUIRE
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +46,17 @@ def program(name: str, package: str) -> str:
     """Where a program of Debian's is that a test starts itself; skipped or failed as `server_url`."""
     found = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")
     return found or _absent(f"postgres` or `apt-get install {package}", f"{name} is not installed")
+
+
+def checkers() -> dict[str, str]:
+    """The environment in which `python -m` finds what requirements/openapi.txt names; skipped or failed as
+    `server_url`.
+    """
+    place = Path(sys.prefix) / "openapi"
+    if not place.exists():
+        (pytest.fail if servers_required() else pytest.skip)(f"{place} is not there; `make check` makes it")
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where ruff is
+    return {**os.environ, "PYTHONPATH": f"{place}:{os.environ.get('PYTHONPATH', '')}", "PATH": path}
 
 
 def servers_required() -> bool:

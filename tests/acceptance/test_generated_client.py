@@ -17,7 +17,7 @@ import pytest
 from edow.client import Client
 from edow.testing.processes import Fleet
 from tests.docs import markdown
-from tests.servers import servers_required
+from tests.servers import checkers
 
 FLOW = "tests.acceptance.client_flow"
 PAGE = "docs/how-to/typed-client.md"
@@ -38,11 +38,7 @@ pytestmark = pytest.mark.timeout(240)  # a dozen processes, one after the other
 @pytest.fixture
 def tools() -> dict[str, str]:
     """The environment in which `python -m` finds the generator and the validator."""
-    place = Path(sys.prefix) / "openapi"
-    if not place.exists():
-        (pytest.fail if servers_required() else pytest.skip)(f"{place} is not there; `make check` makes it")
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # where ruff is
-    return {**os.environ, "PYTHONPATH": f"{place}:{os.environ.get('PYTHONPATH', '')}", "PATH": path}
+    return checkers()
 
 
 @asynccontextmanager

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from scripts.servers import command, redis, services
+from scripts.servers import command, kafka, redis, services
 from scripts.servers.box import PASSWORD, Box
 from scripts.servers.install import Tools
 from scripts.servers.trouble import Trouble
@@ -116,6 +118,32 @@ def test_compose_has_the_pinned_versions() -> None:
     assert {name for name, _ in versions} == {"nats", "moto", "kafka", "elasticmq"}
     for name, version in versions:
         assert re.search(rf"image: \S*{name}\S*:{re.escape(version)}", COMPOSE), (name, version)
+
+
+def test_compose_file_is_one() -> None:
+    """By the schema of the Compose specification."""
+    asked = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml"]
+    done = subprocess.run(asked, cwd=ROOT, env=servers.checkers(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_waits_for_every_server_and_tells_nobody_else() -> None:
+    """Each has a health check, which `up --wait` waits for, and a port on this machine alone; mounts exist."""
+    asked = yaml.safe_load(COMPOSE)
+    for name, service in asked["services"].items():
+        assert service["healthcheck"]["test"][0] == "CMD", name
+        assert [port.partition(":")[0] for port in service["ports"]] == ["127.0.0.1"], name
+        assert {each["source"] for each in service.get("configs", [])} <= set(asked["configs"]), name
+    assert [name for name, each in asked["configs"].items() if not (ROOT / each.get("file", "")).exists()] == []
+
+
+def test_compose_has_the_settings_of_kafka() -> None:
+    """Those of scripts/services, but for the listener that asks for a login."""
+    told = yaml.safe_load(COMPOSE)["services"]["kafka"]["environment"]
+    settings = {f"KAFKA_{name.replace('.', '_').upper()}": value for name, value in kafka._SETTINGS.items()}
+    settings.pop("KAFKA_LISTENER_NAME_LOGIN_SASL_ENABLED_MECHANISMS")
+    settings["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    assert settings.items() <= told.items()
 
 
 def test_installation_is_remembered_and_repeated_when_half_made(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
@@ -104,6 +105,10 @@ def task(step: str, topic: str = "default", size: int = 0) -> Message:
     return Draft(0, 4).task_message(Execution(id="e", workflow="w", shard=2), dispatch)
 
 
+def suspect(step: str) -> Suspect:
+    return Suspect(step, task(step), 0)
+
+
 async def test_a_topic_that_was_deleted_is_made_again(outgoing: Outgoing, broker: Broker) -> None:
     """Nobody is told anything; the whole batch arrives."""
     await outgoing.publish([task("a")])
@@ -142,10 +147,10 @@ async def test_only_what_the_broker_does_not_have_is_published_again(outgoing: O
 async def test_where_only_about_is_told_what_waits_nothing_is_decided_by_it(outgoing: Outgoing, broker: Broker) -> None:
     """A broker that counts nothing in the topic, and may be wrong: an attempt that is out for minutes is not lost."""
     broker.features = msgspec.structs.replace(FEATURES, lag=False)
-    await outgoing.find_lost([Suspect(task("a"), 0)], 8 * 60_000_000)
+    await outgoing.find_lost([suspect("a")], 8 * 60_000_000)
     assert broker.published == []
     broker.features = FEATURES
-    await outgoing.find_lost([Suspect(task("a"), 0)], 8 * 60_000_000)
+    await outgoing.find_lost([suspect("a")], 8 * 60_000_000)
     assert len(broker.published) == 1
 
 
@@ -159,7 +164,7 @@ async def test_where_nothing_is_told_of_what_waits_it_is_published_again_ever_mo
     minutes, again = [1, 2, 4, 8, *range(16, 24 * 60, 10)], []
     for minute in minutes:
         before = len(broker.published)
-        await outgoing.find_lost([Suspect(task("a"), 0)], minute * 60_000_000)
+        await outgoing.find_lost([suspect("a")], minute * 60_000_000)
         again += [minute] * (len(broker.published) - before)
     assert again == [16, 26, 46, 86, 166, 326, 646, 1286]
 
@@ -172,6 +177,23 @@ async def test_looking_for_lost_messages_where_their_topic_is_gone(
     broker.topics.clear()
     broker.published.clear()
     for _ in range(2):
-        await outgoing.find_lost([Suspect(task("a"), 0)], 100_000_000)
+        await outgoing.find_lost([suspect("a")], 100_000_000)
     assert [wire.decode_task(each.body).step for each in broker.published] == ["a"]
     assert store.healed == 1
+
+
+async def test_attempts_that_wait_to_be_looked_for_are_bounded_in_bytes(
+    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is looked for once, with those that wait beside it; the ones beyond are left for their next time."""
+    monkeypatch.setattr("edow.orchestrator.outgoing.MOST_SUSPECT_BYTES", 2 * len(task("a").body) - 1)
+    outgoing.suspect([suspect("a")], 1)
+    outgoing.suspect([suspect("a"), suspect("b"), suspect("c")], 100_000_000)
+    looked: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(store, "count_healed", looked.put)
+    looking = asyncio.create_task(outgoing.look())
+    assert await looked.get() == 2
+    outgoing.suspect([suspect("d")], 200_000_000)
+    assert await looked.get() == 1
+    looking.cancel()
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["a", "b", "d"]

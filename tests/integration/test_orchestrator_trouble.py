@@ -64,6 +64,11 @@ async def elsewhere() -> int:
 
 
 @edow.workflow
+async def sends_elsewhere() -> int:
+    return await elsewhere()
+
+
+@edow.workflow
 async def sums(a: int) -> int:
     return await add(await add(a, 1), 1)
 
@@ -412,6 +417,31 @@ async def test_backlog_is_not_published_again(tmp_path: Any, monkeypatch: pytest
         await here.client.start(sums, 1)
         await asyncio.wait_for(looked.wait(), SECONDS)
         assert here.orchestrator.stats.republished == 0
+
+
+async def test_commits_do_not_wait_for_a_broker_that_is_slow_to_tell_what_it_has(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """While it is asked whether it has lost an attempt, other executions begin, go on and end."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 100_000)
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    def slow(system: System) -> None:
+        describe = system.transport.describe
+
+        async def describing(names: Sequence[str]) -> Any:
+            asked.set()
+            await answer.wait()
+            return await describe(names)
+
+        monkeypatch.setattr(system.transport, "describe", describing)
+
+    async with running(Setup(tmp_path, "separate"), REGISTRY, change=slow) as here:
+        await here.client.start(sends_elsewhere)
+        await asyncio.wait_for(asked.wait(), SECONDS)
+        assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
+        assert here.orchestrator.stats.republished == 0
+        assert not answer.is_set()
 
 
 async def test_what_no_worker_has_begun_is_known_also_after_a_restart(

@@ -119,12 +119,17 @@ class Cycle:
                 each.resume()
         await self._mind.call(self._decider.forget)
         self._outgoing.forget_topics()
+        self._outgoing.forget_suspects()
         self._published.clear()
         self._ended.clear()
 
     async def reaches_broker(self, seconds: float) -> bool:
         """Whether messages get through, within so many seconds. Where the store carries them that is its matter."""
         return self._joined or await self._outgoing.reaches_broker(seconds, self._now())
+
+    async def find_lost(self) -> None:
+        """For ever: look for attempts that nobody has answered."""
+        await self._outgoing.look()
 
     async def republish(self, shards: Collection[int]) -> None:
         """Publish what the shards' last owner committed and may not have published."""
@@ -266,7 +271,7 @@ class Cycle:
         if draft.traced and self.traces is not None:
             self.traces.committed(draft.traced, draft.now, self._now())
         if draft.suspects:
-            await self._outgoing.find_lost(draft.suspects, draft.now)
+            self._outgoing.suspect(draft.suspects, draft.now)
         self._ended.extend(draft.ended)
         self._count(draft)
 

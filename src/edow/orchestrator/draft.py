@@ -185,7 +185,8 @@ class Draft:
 
     def suspect(self, row: Execution, dispatch: Dispatch) -> None:
         """This attempt was published long ago and is unanswered."""
-        self.suspects.append(Suspect(self.task_message(row, dispatch), dispatch.dispatched_at))
+        id = f"{row.id}/{row.run}/{dispatch.step}/{dispatch.attempt}"
+        self.suspects.append(Suspect(id, self.task_message(row, dispatch), dispatch.dispatched_at))
 
     def mark(self) -> tuple[int, ...]:
         """To come back to with `revert`."""

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 
+from edow.background import kept
 from edow.engine import guard
 from edow.engine.limits import Limits
 from edow.errors import Bug, InvalidInput, LeaseLost, TransportUnavailable, Unavailable
@@ -154,6 +155,7 @@ class Orchestrator:
                 group.create_task(_insist(self._keep_leases()), name="edow-leases")
                 group.create_task(_insist(self._housekeeper.run()), name="edow-housekeeper")
                 group.create_task(_insist(self._serve()), name="edow-serve")
+                group.create_task(kept(self._cycle.find_lost, "the search for lost task events"), name="edow-lost")
                 if self._cycle.traces is not None:
                     group.create_task(_insist(self._cycle.traces.run()), name="edow-traces")
         finally:

@@ -26,10 +26,13 @@ from edow.transport.contract import GroupStats, TopicSpec, TopicStats, Transport
 
 log = logging.getLogger("edow.orchestrator")
 
+MOST_SUSPECT_BYTES = 32 * 1024 * 1024  # of attempts that wait to be looked for; those beyond are suspected again
+
 
 class Suspect(msgspec.Struct, frozen=True):
     """An attempt that nobody has answered for long, and when it was published."""
 
+    id: str  # the attempt's
     message: Message
     published_at: int
 
@@ -44,6 +47,9 @@ class Outgoing:
         self._stats = stats
         self.give_up, self.resume = self._persist.give_up, self._persist.resume
         self._topics: set[str] = set()  # known to exist
+        self._suspects: dict[str, Suspect] = {}  # also those that are being looked for
+        self._suspected = asyncio.Event()
+        self._suspected_at = 0
 
     async def ensure(self, names: Collection[str]) -> None:
         """Code may name task topics that no loaded module has declared."""
@@ -55,6 +61,10 @@ class Outgoing:
     def forget_topics(self) -> None:
         """Somebody may have deleted one, or a failover has lost it."""
         self._topics.clear()
+
+    def forget_suspects(self) -> None:
+        """Their shards may be with somebody else."""
+        self._suspects.clear()
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All of them, in order; executions are told of those that the transport does not take."""
@@ -100,6 +110,32 @@ class Outgoing:
         except InvalidInput as problem:
             log.warning("the broker answers, if only this: %s", problem)  # topics are made again before the next read
         return True
+
+    def suspect(self, suspects: Sequence[Suspect], now: int) -> None:
+        """These are to be looked for, unless they are already."""
+        used = sum(len(each.message.body) for each in self._suspects.values())
+        for count, each in enumerate(suspects):
+            if used > MOST_SUSPECT_BYTES:
+                log.warning("%d unanswered attempts are not looked into; they will be again", len(suspects) - count)
+                break
+            if each.id not in self._suspects:
+                self._suspects[each.id] = each
+                used += len(each.message.body)
+        self._suspected_at = now
+        self._suspected.set()
+
+    async def look(self) -> None:
+        """For ever, beside the commits, which must not wait for a broker that is slow to tell what it has."""
+        while True:
+            await self._suspected.wait()
+            self._suspected.clear()
+            suspects = [*self._suspects.values()]
+            try:
+                if suspects:
+                    await self.find_lost(suspects, self._suspected_at)
+            finally:
+                for each in suspects:
+                    self._suspects.pop(each.id, None)
 
     async def find_lost(self, suspects: Sequence[Suspect], now: int) -> None:
         """Publish those again that the transport does not have any more; the others wait for their turn there."""

@@ -7,7 +7,7 @@ steps, writing each doing to the journal; knows nothing of inputs.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -45,7 +45,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._come: dict[str, deque[msgspec.Raw]] = {}
-        self._waiters: dict[str, deque[Waiter]] = {}
+        self._waiters: dict[str, OrderedDict[Waiter, None]] = {}
 
     def put(self, name: str, payload: msgspec.Raw) -> None:
         if not self._hand_over(name, payload):
@@ -56,13 +56,13 @@ class Mailbox:
         return come.popleft() if come else None
 
     def wait(self, name: str, waiter: Waiter) -> None:
-        self._waiters.setdefault(name, deque()).append(waiter)
+        self._waiters.setdefault(name, OrderedDict())[waiter] = None
 
     def leave(self, name: str, waiter: Waiter) -> None:
         """Timed out or cancelled."""
         waiters = self._waiters.get(name)
-        if waiters and waiter in waiters:
-            waiters.remove(waiter)
+        if waiters is not None:
+            waiters.pop(waiter, None)
 
     def give_back(self, name: str, payload: msgspec.Raw) -> None:
         """It was handed to somebody who was cancelled at that moment: it is the next one's."""
@@ -75,7 +75,7 @@ class Mailbox:
     def _hand_over(self, name: str, payload: msgspec.Raw) -> bool:
         waiters = self._waiters.get(name)
         while waiters:
-            waiter = waiters.popleft()
+            waiter, _ = waiters.popitem(last=False)
             if not waiter.done():
                 waiter.set_result(payload)
                 return True

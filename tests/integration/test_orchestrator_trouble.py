@@ -64,6 +64,11 @@ async def elsewhere() -> int:
 
 
 @edow.workflow
+async def signals(receiver: str) -> None:
+    edow.signal(receiver, "go", 1)
+
+
+@edow.workflow
 async def sends_elsewhere() -> int:
     return await elsewhere()
 
@@ -345,6 +350,24 @@ async def test_a_timer_due_while_nobody_served(tmp_path: Any, mode: str):
         await until(asleep)
     async with running(setup, REGISTRY, worker=False) as here:
         assert await here.client.get(handle.id).result(SECONDS) == 1
+
+
+@modes
+async def test_a_signal_from_a_workflow_to_nobody_is_told(
+    tmp_path: Any, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sender goes on; the log names the signal, whom it was for and whom it is from."""
+    async with running(Setup(tmp_path, mode), REGISTRY, worker=False) as here:
+        handle = await here.client.start(signals, "nobody")
+        await handle.result(SECONDS)
+        told = (
+            f"execution nobody: signal 'go' from execution '{handle.id}' is dropped: there is no execution of that id"
+        )
+
+        async def is_told() -> bool:
+            return told in caplog.text
+
+        await until(is_told)
 
 
 @modes

@@ -106,6 +106,23 @@ def test_a_history_that_is_no_json_is_parked():
     assert not draft.appends
 
 
+def test_a_signal_that_nobody_hears_is_told():
+    """To an execution that is not there, that has ended, or that ends with what came just before."""
+    decider, row, ended = a_decider(), execution(), execution("y")
+    ended.status = Status.COMPLETED
+    signal = inbox.Signal(name="word", payload=msgspec.Raw(b'"hi"'), sender="z")
+    work = {"x": [inbox.Start(), signal, signal], "y": [signal], "nobody": [signal, inbox.Cancel()]}
+    draft = decider.decide(work, [Stored(row, [begun(row)], {}), Stored(ended, [begun(ended)], {})], 2, [])
+    assert draft.notices == [
+        ("x", "signal 'word' from execution 'z' is dropped: it takes no signals any more"),
+        ("y", "signal 'word' from execution 'z' is dropped: it takes no signals any more"),
+        ("nobody", "signal 'word' from execution 'z' is dropped: there is no execution of that id"),
+    ]
+    assert decider.decide({"x": [a_word("late")]}, [], 3, []).notices == [
+        ("x", "signal 'word' is dropped: it takes no signals any more")
+    ]
+
+
 def test_a_replaced_run_that_cannot_be_read_stops_nobody():
     """Its workers are not told; everything else goes on."""
     decider = a_decider()

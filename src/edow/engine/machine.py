@@ -58,7 +58,7 @@ class Machine:
         self._parked = False  # history says so
         self._halt: Failure | None = None  # the code cannot be driven any further
         self._status: Status | None = None  # set when the run has ended
-        self.late: list[inbox.AnyCommand] = []  # came after continue-as-new and names no run: the next run's
+        self.late: list[inbox.AnyCommand] = []  # what names no run, behind continue-as-new; signals behind any end
         self._events = 0  # in history, this decision's included
 
     @classmethod
@@ -242,7 +242,7 @@ class Machine:
             self._conduct.take(given)
 
     def _take_late(self, given: EngineInput) -> None:
-        if self._status is Status.RUNNING and isinstance(given, inbox.LASTING):
+        if isinstance(given, inbox.LASTING if self._status is Status.RUNNING else inbox.Signal):
             self.late.append(given)
         else:
             self._run.decision.duplicates += 1

@@ -26,6 +26,12 @@ class Start(Command, frozen=True, tag="start"):
 class Signal(Command, frozen=True, tag="signal"):
     name: str
     payload: msgspec.Raw
+    sender: str = ""  # the execution that sent it
+
+    def unheard(self, why: str) -> str:
+        """What is said of a signal that nobody can hear."""
+        sender = f" from execution {self.sender!r}" if self.sender else ""
+        return f"signal {self.name!r}{sender} is dropped: {why}"
 
 
 class Cancel(Command, frozen=True, tag="cancel"):

@@ -69,11 +69,13 @@ class Decider:
         for item in stored:
             self._admit(item, draft)
         hot = self._hot
+        known = {item.execution.id for item in stored}
         for execution, inputs in work.items():
             entry = hot.get(execution)
             if entry is None or entry.ended:
                 for each in inputs:  # ended, purged or never there: its messages have nothing left to say
                     draft.call_off(each, execution)
+                    draft.unheard(each, execution, exists=entry is not None or execution in known)
                 continue
             self.current = execution
             hot.move_to_end(execution)

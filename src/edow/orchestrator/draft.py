@@ -179,6 +179,12 @@ class Draft:
         if isinstance(item, wire.ResultEvent) and item.outcome in wire.AT_IT:
             self._cancels.append(f"{execution}/{item.run}/{item.step}")
 
+    def unheard(self, item: EngineInput, execution: str, exists: bool) -> None:
+        """A signal to an execution that cannot hear it is told to a person; its sender went on long ago."""
+        if isinstance(item, inbox.Signal):
+            why = "it takes no signals any more" if exists else "there is no execution of that id"
+            self.notices.append((execution, item.unheard(why)))
+
     def again(self, row: Execution, command: inbox.AnyCommand) -> None:
         """Not in this batch: it comes once more."""
         self.commands.append((row.id, row.shard, inbox.encode(command)))
@@ -250,7 +256,7 @@ class Draft:
         for execution in decision.child_terminates:
             self._command(execution, inbox.Terminate(reason=f"its parent {row.id} has ended"))
         for signal in decision.signals:
-            self._command(signal.execution, inbox.Signal(name=signal.name, payload=signal.payload))
+            self._command(signal.execution, inbox.Signal(name=signal.name, payload=signal.payload, sender=row.id))
 
     def _command(self, execution: str, command: inbox.AnyCommand) -> None:
         self.commands.append((execution, shard_of(execution, self.shards), inbox.encode(command)))
@@ -334,6 +340,8 @@ class Draft:
         if isinstance(last, history.Completed):
             row.result = last.result
         self.ended.append(row.id)
+        for each in hot.machine.late:
+            self.unheard(each, row.id, exists=True)
         if row.parent is not None:
             self._tell_parent(row, None if row.failure is None else msgspec.json.decode(row.failure, type=Failure))
 

@@ -682,12 +682,13 @@ def test_a_call_that_was_never_awaited_is_told():
 
 
 def test_after_the_end_everything_is_a_duplicate():
-    """And changes nothing."""
+    """And changes nothing; a signal is kept apart, for a person to be told."""
     drive = Drive(one, 1)
     drive.start()
     drive.complete("charge", 1)
     decision = drive.apply(inbox.Signal(name="x", payload=raw(1)), inbox.Cancel())
-    assert (decision.duplicates, decision.events, decision.status) == (2, [], Status.COMPLETED)
+    assert (decision.duplicates, decision.events, decision.status) == (1, [], Status.COMPLETED)
+    assert drive.machine.late == [inbox.Signal(name="x", payload=raw(1))]
 
 
 def test_eviction_lets_code_do_nothing():

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ import edow
 from edow.address import Address
 from edow.app import System, connect_transport, load_registry
 from edow.client import Client
+from edow.errors import Unavailable
 from edow.model import topics, wire
 from edow.model.message import Message
 from edow.store.contract import DeadLetter, DeadLetterFilter
 from edow.testing.erasing import erase
 from edow.testing.polling import until
+from edow.transport.contract import Subscription, TopicSpec
 from scripts.servers.services import box
 from tests.acceptance.bad_flow import receives, sends, works
 from tests.acceptance.commands import edow_command
@@ -161,6 +163,42 @@ async def test_topics_that_somebody_deletes_are_made_again(tmp_path: Path, serve
         await still_works(client, 0)
         await erase(url, ["default"])
         await still_works(client, 5)
+
+
+@pytest.mark.parametrize("server", ["REDIS", "RABBITMQ", "NATS", "KAFKA", "PUBSUB", "SQS"])
+async def test_what_is_told_to_all_is_heard_after_a_deletion(
+    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancellations, say, by a worker that began to listen before its topic was deleted. Those who publish make it
+    again as they did at first; who listens does nothing but try again.
+    """
+    monkeypatch.setattr("edow.transport.rabbitmq.subscriber.QUIET_SECONDS", 1.0)
+    url = url_of(server, tmp_path)
+    topic = TopicSpec(topics.CONTROL, ())
+    worker, orchestrator = connect_transport(url), connect_transport(url)
+    try:
+        for each in (worker, orchestrator):
+            await each.open()
+            await each.ensure([topic])
+        listener = await worker.subscribe(Subscription(topics=(topics.CONTROL,), group="", mode="broadcast"))
+        await erase(url, ["default"])
+
+        async def heard() -> bool:
+            try:
+                await orchestrator.publish([Message(topics.CONTROL, b"cancel")])
+            except edow.InvalidInput:
+                await orchestrator.ensure([topic])
+            except Unavailable:
+                pass
+            with suppress(Unavailable):
+                return bool(await listener.receive(1, 0.2))
+            return False
+
+        async with asyncio.timeout(SOON):
+            await until(heard)
+    finally:
+        await asyncio.gather(worker.close(), orchestrator.close())
+        await erase(url, ["default"])
 
 
 # when it starts

@@ -19,8 +19,10 @@ import scripts.servers as servers
 from edow.address import Address
 from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unavailable
 from edow.model.message import Message
+from edow.testing.polling import until
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
 from edow.transport.rabbitmq import RabbitTransport, connect
+from edow.transport.rabbitmq.subscriber import RabbitSubscriber
 from scripts.servers import Box, ports
 from tests.conformance import matrix
 from tests.conformance.certificates import make_certificate
@@ -171,6 +173,16 @@ async def drain_all(subscriber: Subscriber, wanted: set[bytes]) -> list[bytes]:
             seen += bodies(got)
             await subscriber.ack(got)
     return seen
+
+
+async def reading(subscriber: Subscriber, wanted: set[bytes]) -> asyncio.Task[list[bytes]]:
+    """The same, and the server knows it as a reader of all its queues."""
+    assert isinstance(subscriber, RabbitSubscriber)
+    receiving = asyncio.create_task(drain_all(subscriber, wanted))
+    async with asyncio.timeout(60):
+        while not all(lane.is_consuming for lane in subscriber._lanes):  # noqa: ASYNC110 - nobody tells when
+            await asyncio.sleep(0.01)
+    return receiving
 
 
 # opening
@@ -440,6 +452,56 @@ async def test_a_queue_that_was_deleted_is_made_again(joined: Connect) -> None:
     receiving = asyncio.create_task(drain_all(subscriber, {b"after", b"keyed again"}))
     await publish_at_last(transport, [Message("x", b"after"), Message("x", b"keyed again", "k")])
     assert sorted(await receiving) == [b"after", b"keyed again"]
+
+
+async def test_what_is_made_again_is_read(joined: Connect) -> None:
+    """By the member that read the queue before it was deleted, also when the publisher finds first that it is gone."""
+    transport = await joined(partitions=1)
+    await one_topic(transport)
+    subscriber = await member(transport)
+    channel = await transport._out.channel()
+    for turn in range(3):
+        receiving = await reading(subscriber, {b"%d" % turn})
+        await channel.queue_delete(transport._topology.names.queue("x", "one", "k0"))
+        with pytest.raises(PublishFailed):
+            await transport.publish([Message("x", b"%d" % turn, "k")])
+        await transport.publish([Message("x", b"%d" % turn, "k")])
+        assert await receiving == [b"%d" % turn]
+
+
+async def test_a_queue_that_somebody_replaced_is_read_anew(joined: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted and made again at once, by others: the server takes its reader for one of the new queue, and delivers to
+    nobody. It is noticed by the silence.
+    """
+    transport = await joined(partitions=1)
+    await one_topic(transport)
+    names = transport._topology.names
+    queue = names.queue("x", "one", "k0")
+    monkeypatch.setattr("edow.transport.rabbitmq.subscriber.QUIET_SECONDS", 1.0)
+    subscriber = await member(transport)
+    receiving = await reading(subscriber, {b"after"})
+    channel = await transport._out.channel()
+    await channel.queue_delete(queue)
+    await channel.queue_declare(queue, durable=True, arguments=names.queue_arguments("k0"))
+    await channel.queue_bind(queue, names.exchange("x"), "k0")
+    await (await joined(partitions=1)).publish([Message("x", b"after", "k")])
+    assert await receiving == [b"after"]
+
+
+async def test_a_listener_hears_a_topic_that_was_made_again(joined: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its queue is there still, and nothing leads to it: which nobody tells it."""
+    monkeypatch.setattr("edow.transport.rabbitmq.subscriber.QUIET_SECONDS", 1.0)
+    transport = await joined()
+    await transport.ensure([TopicSpec("x", ())])
+    listener = await member(transport, "broadcast")
+    await (await transport._out.channel()).exchange_delete(transport._topology.names.exchange("x"))
+
+    async def heard() -> bool:
+        await publish_at_last(transport, [Message("x", b"again")])
+        return bool(await listener.receive(1, 0.1))
+
+    async with asyncio.timeout(20):
+        await until(heard)
 
 
 async def four_topics(joined: Connect) -> tuple[RabbitTransport, Subscription]:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from itertools import takewhile
+from time import monotonic
 
 from aiormq.abc import AbstractChannel, DeliveredMessage, FrameType
 from aiormq.exceptions import ChannelPreconditionFailed
@@ -57,6 +58,7 @@ class Lane:
         self.ready: deque[RabbitDelivery] = deque()
         self._counts = counts
         self._consumers = 0
+        self._heard = 0.0  # when it brought something at last, or began to be read
         self._unacked: dict[int, RabbitDelivery] = {}  # everything, in the order of delivery
         self._keys: dict[str, deque[RabbitDelivery]] = {}  # of a key the first is ready or busy; the others wait
         self.outbox: list[FrameType] = []  # for the server, not sent yet
@@ -84,8 +86,13 @@ class Lane:
                 self.deliver(message, number)
 
         self.window, self.used, self.is_consuming = window, 0, True
+        self.listen()
         arguments: FieldTable | None = None if self.priority is None else {"x-priority": self.priority}
         await channel.basic_consume(self.queue, deliver, consumer_tag=str(number), arguments=arguments)
+
+    def listen(self) -> None:
+        """From now on it is quiet."""
+        self._heard = monotonic()
 
     async def stop(self) -> None:
         """Ask for no more."""
@@ -121,6 +128,11 @@ class Lane:
     @property
     def is_empty(self) -> bool:
         return not self._unacked
+
+    @property
+    def quiet_seconds(self) -> float:
+        """How long it has been read and brought nothing; 0.0 while something of it is in hand."""
+        return monotonic() - self._heard if self.is_consuming and self.is_empty else 0.0
 
     @property
     def is_waiting(self) -> bool:
@@ -186,6 +198,7 @@ class Lane:
             consumer=consumer,
         )
         self._unacked[delivery.tag] = delivery
+        self._heard = monotonic()
         self.used += consumer == self._consumers
         if delivery.key is not None:
             behind = self._keys.setdefault(delivery.key, deque())

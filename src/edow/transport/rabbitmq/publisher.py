@@ -13,7 +13,7 @@ from typing import cast
 
 from aiormq.abc import FrameType
 from aiormq.channel import Channel
-from aiormq.exceptions import ChannelPreconditionFailed, PublishError
+from aiormq.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, PublishError
 from pamqp.body import ContentBody
 from pamqp.commands import Basic
 from pamqp.common import FieldTable
@@ -65,7 +65,7 @@ class Publisher:
     async def channel(self) -> Channel:
         async with self._opening:
             if self._channel is None or self._channel.is_closed:
-                self._topology.doubt()
+                self._topology.doubt(deleted=_found_no_exchange(self._channel))
                 channel = cast(Channel, await self._link.channel(confirms=True))
                 channel.closing.add_done_callback(lambda _: _lose(channel))
                 self._channel = channel
@@ -120,7 +120,7 @@ class Publisher:
                 return InvalidInput(f"{self._link}: refused: {problem}")
             return PublishFailed(f"{self._link}: connection lost: {problem!r}", missing)
         if PublishError in kinds:
-            self._topology.doubt()
+            self._topology.doubt(deleted=True)
             return PublishFailed(f"{self._link}: no queue takes it", missing)
         return PublishFailed(f"{self._link}: the server has refused it", missing)
 
@@ -129,6 +129,12 @@ def _lose(channel: Channel) -> None:
     """It is closed: nothing more will be confirmed on it."""
     for each in channel.confirmations.values():
         each.cancel()
+
+
+def _found_no_exchange(channel: Channel | None) -> bool:
+    """Whether that is why the server has closed it."""
+    closing = channel and channel.closing
+    return bool(closing and not closing.cancelled() and isinstance(closing.exception(), ChannelNotFoundEntity))
 
 
 def _is_about(problem: ChannelPreconditionFailed, messages: Sequence[Message]) -> bool:

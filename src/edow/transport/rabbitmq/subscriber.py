@@ -8,6 +8,9 @@ Those that are show it by reading a queue that is always empty, whose readers th
 counts those, too, that only hold messages still). Partitions change hands in the same way, but only when nothing of
 them is in hand: that keeps their keys in order. The server counts being given back as a delivery, which is why it is
 not done for nobody.
+
+A queue that brings nothing for long is read anew: what RabbitMQ delivers may reach nobody (see `topology`), and neither
+side can tell that from a queue in which nothing is.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ IDLE_SECONDS = 0.1  # without a receive, after which a member is taken to have n
 LOOK_SECONDS = 0.2  # between looks whether another member is in need
 FIRST_PAUSE_SECONDS = 0.05  # after an error, then twice as long
 LONGEST_PAUSE_SECONDS = 1.0
+QUIET_SECONDS = 30.0  # without a message, after which a queue is read anew
 
 log = logging.getLogger("edow.transport.rabbitmq")
 
@@ -187,7 +191,8 @@ class RabbitSubscriber:
         looking = self._resting and any(lane.is_waiting for lane in self._lanes)
         idle = LOOK_SECONDS if looking else inf if self._resting or not self._shared else IDLE_SECONDS
         due = min([self._next_lease(), *(at for at, _, _ in self._delayed)])
-        seconds = min(idle, max(0.0, due - _now()))
+        quiet = QUIET_SECONDS - max(lane.quiet_seconds for lane in self._lanes)
+        seconds = min(idle, max(0.0, due - _now()), max(0.0, quiet))
         return None if seconds == inf else seconds
 
     # the server
@@ -218,15 +223,21 @@ class RabbitSubscriber:
         self._return_due()
         if self._shared and not self._starving and _now() - self._stirred >= IDLE_SECONDS:
             self._resting = True
+        missing: set[str] = set()
         for lane in list(self._lanes):
             try:
                 await self._tend_lane(lane)
             except ChannelNotFoundEntity as problem:  # somebody has deleted it, or the server has come back without it
-                log.warning("%s: made again: %s", self._link, problem)
-                await self._topology.make_group(lane.topic, self._group)
-                self._attention.set()  # and open it the next time
+                if lane.topic not in missing:
+                    log.warning("%s: made again: %s", self._link, problem)
+                missing.add(lane.topic)
+        if missing:
+            await self._topology.make_group_again(missing, self._group)
+            self._attention.set()  # and open them the next time
 
     async def _tend_lane(self, lane: Lane) -> None:
+        if lane.quiet_seconds >= QUIET_SECONDS:
+            await self._refresh(lane)
         if lane.is_lost:
             await lane.close()
         if lane.channel is None and not self._resting:
@@ -234,6 +245,14 @@ class RabbitSubscriber:
         if lane.channel is not None and self._shared:
             await (self._tend_partition(lane) if lane.partition else self._tend_queue(lane))
         await lane.flush()
+
+    async def _refresh(self, lane: Lane) -> None:
+        """It has brought nothing for long: there may be nothing, or nothing may reach us."""
+        if self._broadcast:
+            await self._topology.bind_listener(lane.topic, lane.queue)
+            lane.listen()
+        else:
+            await lane.close()  # and with it what the server takes for us
 
     async def _tend_queue(self, lane: Lane) -> None:
         """A queue that members share."""

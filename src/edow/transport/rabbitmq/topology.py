@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,11 @@ from edow.transport.rabbitmq.names import NO_KEY, Names
 
 BROADCAST_MOST = 10_000  # messages that wait for a listener that does not listen; the oldest are dropped beyond that
 
+# Before what somebody has deleted is made again. RabbitMQ tells channels that a queue is gone a little later (0.03 s).
+# If there is one of its name again by then, it takes the readers there by itself, forgets that it did, and what it
+# delivers to them reaches nobody; what is published by such a channel may be confirmed and lost.
+SETTLE_SECONDS = 1.0
+
 
 class Topology:
     """What this transport was asked to make, which it makes again when something is missing."""
@@ -25,10 +31,12 @@ class Topology:
         self._wanted: dict[str, set[str]] = {}  # groups by topic
         self._known: set[str] = set()  # topics made by others that were there when we looked
         self._in_doubt = False
+        self._deleted = False  # and for the reason that something was missing on a server that had it
 
-    def doubt(self) -> None:
+    def doubt(self, *, deleted: bool) -> None:
         """A server may come back without what was made, or somebody may have deleted it: make it again, and look."""
         self._in_doubt = bool(self._wanted or self._known)
+        self._deleted |= deleted
 
     def knows(self, topic: str) -> bool:
         return not self._in_doubt and (topic in self._wanted or topic in self._known)
@@ -50,25 +58,34 @@ class Topology:
         for spec in new:
             self._wanted.setdefault(spec.name, set()).update(spec.groups)
 
-    async def make_group(self, topic: str, group: str) -> None:
-        await self._make([TopicSpec(topic, (group,))])
+    async def make_group_again(self, topics: Iterable[str], group: str) -> None:
+        """Somebody has deleted it, of these topics."""
+        await asyncio.sleep(SETTLE_SECONDS)
+        await self._make([TopicSpec(topic, (group,)) for topic in topics])
 
     async def make_listener(self, topic: str) -> str:
         """A queue of the connection's own that gets what is published from now on; its name."""
         arguments: FieldTable = {"x-max-length": BROADCAST_MOST}
         async with self._channel(f"listening to topic {topic!r}") as channel:
-            await channel.exchange_declare(self.names.exchange(topic), exchange_type="direct", durable=True)
             name = (await channel.queue_declare(exclusive=True, auto_delete=True, arguments=arguments)).queue or ""
-            for routing_key in self.names.routing_keys(topic):
-                await channel.queue_bind(name, self.names.exchange(topic), routing_key)
+        await self.bind_listener(topic, name)
         return name
+
+    async def bind_listener(self, topic: str, queue: str) -> None:
+        """No error when it is bound: nobody tells a listener that its topic was deleted."""
+        async with self._channel(f"listening to topic {topic!r}") as channel:
+            await channel.exchange_declare(self.names.exchange(topic), exchange_type="direct", durable=True)
+            for routing_key in self.names.routing_keys(topic):
+                await channel.queue_bind(queue, self.names.exchange(topic), routing_key)
 
     async def look_for(self, topics: Iterable[str]) -> None:
         """Raises InvalidInput for a topic that nobody has made."""
         if self._in_doubt:
+            if self._deleted:
+                await asyncio.sleep(SETTLE_SECONDS)
             self._known.clear()
             await self._make([TopicSpec(topic, tuple(sorted(groups))) for topic, groups in self._wanted.items()])
-            self._in_doubt = False
+            self._in_doubt = self._deleted = False
         for topic in topics:
             if not self.knows(topic):
                 exchange = self.names.exchange(topic)

@@ -84,6 +84,11 @@ class Topics:
         return f"{self._root}:{_escaped(topic)}:{_escaped(group)}"
 
 
+def is_heard(groups: bytes) -> bool:
+    """Whether those who listen to all are among the groups of a topic."""
+    return EVERYBODY in _decode(groups)
+
+
 def unknown(topic: str) -> InvalidInput:
     """To be raised."""
     return InvalidInput(f"topic {topic!r} does not exist: make it with transport.ensure() first")

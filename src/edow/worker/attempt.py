@@ -69,6 +69,7 @@ class Attempt:
     """One call of the task's function."""
 
     __slots__ = (
+        "__weakref__",
         "beat_at",
         "beat_queued",
         "begun_at",

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Sequence
 from types import ModuleType
+from weakref import ref
 
 import msgspec
 import pytest
@@ -87,6 +88,16 @@ def test_deadlines_do_not_pile_up() -> None:
         done.settled = True
         deadlines.add(1e9 + number, done, "start_to_close")
     assert len(deadlines) <= 2 * SLACK
+
+
+def test_deadlines_keep_nothing_of_what_has_ended() -> None:
+    """Neither arguments nor results, which may be large: the timeout may be in an hour."""
+    deadlines, done = Deadlines(), attempt()
+    known = ref(done)
+    deadlines.add(1.0, done, "start_to_close")
+    del done
+    assert known() is None
+    assert deadlines.due(2.0) == []
 
 
 def test_find_task() -> None:

@@ -606,11 +606,16 @@ async def test_closing_while_the_server_does_not_answer_ends(flow: tuple[Box, Tr
     await asyncio.to_thread(box.resume)
 
 
+async def pulls_end_with_their_subscription() -> None:
+    """Skips where they do not."""
+    if await kind_of(server_url("EDOW_PUBSUB")) == "emulator":
+        pytest.skip("the emulator lets requests wait at a subscription that is deleted")
+
+
 @pytest.mark.proves(matrix.DELETED, "Pub/Sub")
 async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str) -> None:
     """And is an error for anybody else: what was in it is lost, and receiving nothing would hide that."""
-    if await kind_of(server_url("EDOW_PUBSUB")) == "emulator":
-        pytest.skip("the emulator lets requests wait at a subscription that is deleted")
+    await pulls_end_with_their_subscription()
     async with opened(url) as maker, opened(url) as user, raw(url) as client:
         mine = await member(maker, "topic")
         theirs = await user.subscribe(Subscription(topics=("topic",), group="one"))
@@ -625,6 +630,7 @@ async def test_a_deleted_subscription_is_made_again_by_whoever_made_it(url: str)
 
 async def test_a_subscription_that_outlives_its_topic_is_made_again(url: str) -> None:
     """It would get nothing of what is published to the topic that takes the old one's place."""
+    await pulls_end_with_their_subscription()
     async with opened(url) as transport, raw(url) as client:
         reader = await member(transport, "topic")
         receiving = asyncio.create_task(take(reader, 1))

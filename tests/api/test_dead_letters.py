@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from edow.client.endpoints import EndpointSpec
 from edow.model.failure import Failure
@@ -55,6 +56,19 @@ async def test_letters_are_listed_and_shown(each: Api):
     letter = (await http.get(f"{LETTERS}/letter", params={"id": "e-1/1/charge"})).json()
     assert (letter["args"], letter["attempts"], letter["failure"]["stack"]) == ({"amount": 12}, 3, "at 7")
     assert (await http.get(f"{LETTERS}/letter", params={"id": "nothing"})).status_code == 404
+
+
+async def test_what_one_request_does_not_reach_is_told(api: Api, monkeypatch: pytest.MonkeyPatch):
+    """Of the letters that match, how many are left for the next one."""
+    monkeypatch.setattr("edow.api.desk.LIMIT", 1)
+    monkeypatch.setattr("edow.client.selection.READ", 2)
+    await put_letters(api)
+    http, charge, why = api.http(), {"which": {"task": "charge"}}, {"reason": "no use"}
+    assert (await http.post(f"{LETTERS}/redrive", json=charge)).json() == {"letters": 1, "left": 2}
+    for left in (2, 1):
+        assert (await http.post(f"{LETTERS}/set-aside", json=charge | why)).json() == {"letters": 1, "left": left}
+    assert (await http.post(f"{LETTERS}/set-aside", json=charge | why)).json() == {"letters": 1}
+    assert (await http.post(f"{LETTERS}/bring-back", json=charge)).json() == {"letters": 1, "left": 2}
 
 
 async def test_letters_are_redriven_and_discarded(each: Api):

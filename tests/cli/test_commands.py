@@ -97,6 +97,20 @@ def test_the_desk_groups_sets_aside_and_redrives_in_stages(run, shop):
     assert "somebody" in run("dlq", "stop", begun["id"], "--reason", "somebody said so", "--json").out
 
 
+def test_what_one_command_does_not_reach_is_told(run, shop, monkeypatch):
+    """Of the dead letters that match, how many are left for the next one."""
+    monkeypatch.setattr("edow.cli.dead_letters.LIMIT", 1)
+    monkeypatch.setattr("edow.cli.desk.LIMIT", 1)
+    for name in ("u", "v", "w"):
+        run("run", f"{shop}:unlucky", "--input", "5", "--id", name)
+    [group] = json.loads(run("dlq", "groups", "--json").out)
+    first = run("dlq", "set-aside", "--group", group["fingerprint"], "--reason", "later")
+    assert first.out == "set aside 1 dead letter\n"
+    assert "2 more match than one command acts on" in first.err
+    last = run("dlq", "redrive", "--all", "--json")
+    assert (json.loads(last.out), last.err) == ({"redriven": 1, "left": 1}, "")
+
+
 def test_discard_answers_with_an_error(run, shop):
     """A discarded dead letter fails its step, and so the workflow."""
     run("run", f"{shop}:unlucky", "--input", "5", "--id", "u")

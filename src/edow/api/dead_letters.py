@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 from litestar import get, post
 from litestar.params import JSONBody, QueryParameter
 
-from edow.api.desk import LetterChoice, LetterCount
+from edow.api.desk import LetterChoice, LetterCount, count_letters
 from edow.api.routes import ACTS, SHOWS, Acting, Shared, allows
 from edow.api.views import moment
 from edow.errors import NotFound
@@ -115,13 +116,15 @@ async def redrive_dead_letters(client: Acting, backend: Shared, data: JSONBody[R
     """
     which = data.which.selection()
     registry, unchecked = backend.registry, data.unchecked
-    return LetterCount(letters=await client.redrive(which, data.args, registry=registry, unchecked=unchecked))
+    redriven = partial(client.redrive, which, data.args, registry=registry, unchecked=unchecked)
+    return await count_letters(client, which, redriven)
 
 
 @post("/dead-letters/discard", tags=TAGS, summary="Discard dead letters", status_code=200, **ACTS)
 async def discard_dead_letters(client: Acting, data: JSONBody[DiscardLetters]) -> LetterCount:
     """Answer the steps with TaskDiscarded; their workflows go on with that."""
-    return LetterCount(letters=await client.discard(data.which.selection(), data.reason))
+    which = data.which.selection()
+    return await count_letters(client, which, lambda: client.discard(which, data.reason))
 
 
 def letter_view(letter: DeadLetter) -> LetterView:

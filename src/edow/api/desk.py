@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 import msgspec
@@ -10,6 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 
 from edow.api.routes import ACTS, SHOWS, Acting, Shared, allows
 from edow.api.views import Reason, moment, optional_moment
+from edow.client.client import Client
 from edow.client.desk import MOST_GROUPS, DryRun, Stages
 from edow.client.redrives import Redrive, State
 from edow.client.selection import LIMIT, Selection
@@ -71,10 +73,21 @@ class NewRedrive(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     unchecked: bool = False
 
 
-class LetterCount(msgspec.Struct, kw_only=True):
-    """How many letters there were, or were accepted."""
+class LetterCount(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How many letters there were, or were accepted; `left`: how many more match than one request acts on (10,000),
+    counted up to 100,000. Ask again for those.
+    """
 
     letters: int
+    left: int = 0
+
+
+async def count_letters(
+    client: Client, which: Selection, act: Callable[[], Awaitable[int]], *, aside: bool = False
+) -> LetterCount:
+    """What acting came to. Those it leaves are counted first: afterwards not all that it took show it yet."""
+    left = await client.desk().left(which, aside=aside)
+    return LetterCount(letters=await act(), left=left)
 
 
 class LetterGroupView(msgspec.Struct, kw_only=True):
@@ -127,13 +140,15 @@ async def group_dead_letters(
 @post("/dead-letters/set-aside", tags=TAGS, summary="Set dead letters aside", status_code=200, **ACTS)
 async def set_dead_letters_aside(client: Acting, data: JSONBody[SetLettersAside]) -> LetterCount:
     """Into the parking lot: out of the way until somebody brings them back, or they fail again."""
-    return LetterCount(letters=await client.desk().set_aside(data.which.selection(), data.reason))
+    which = data.which.selection()
+    return await count_letters(client, which, lambda: client.desk().set_aside(which, data.reason))
 
 
 @post("/dead-letters/bring-back", tags=TAGS, summary="Bring dead letters back", status_code=200, **ACTS)
 async def bring_dead_letters_back(client: Acting, data: JSONBody[BringLettersBack]) -> LetterCount:
     """Out of the parking lot."""
-    return LetterCount(letters=await client.desk().bring_back(data.which.selection()))
+    which = data.which.selection()
+    return await count_letters(client, which, lambda: client.desk().bring_back(which), aside=True)
 
 
 @post("/dead-letters/dry-run", tags=TAGS, summary="Try a redrive out", status_code=200, **allows("read", 404, 409))

@@ -6,7 +6,7 @@ import msgspec
 from litestar import delete, get, post
 from litestar.params import FromPath, JSONBody
 
-from edow.api.desk import LetterCount
+from edow.api.desk import LetterCount, count_letters
 from edow.api.routes import OWNS, SHOWS, Acting, allows
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
 from edow.workflow.duration import seconds
@@ -56,7 +56,8 @@ async def test_endpoint(client: Acting, name: FromPath[str]) -> None:
 )
 async def send_again(client: Acting, name: FromPath[str]) -> LetterCount:
     """All of its messages in the dead-letter desk, but for those set aside, under the ids they had."""
-    return LetterCount(letters=await client.endpoints().send_again(name))
+    endpoints = client.endpoints()
+    return await count_letters(client, endpoints.given_up(name), lambda: endpoints.send_again(name))
 
 
 @post("/endpoints/{name:str}/rotate", status_code=200, tags=TAGS, summary="Rotate an endpoint's secret", **OWNS)

@@ -186,10 +186,13 @@ def redrive(  # noqa: PLR0913  # options
         desk.tell_begun(begun, as_json)
     else:
         args = _args(given, change)
-        count = with_client(
-            store, lambda client: client.redrive(selection, args, registry=registry, unchecked=unchecked)
+        desk.act_on(
+            store,
+            selection,
+            lambda client: client.redrive(selection, args, registry=registry, unchecked=unchecked),
+            "redriven",
+            as_json,
         )
-        desk.tell_count("redriven", count, as_json)
 
 
 def discard(  # options
@@ -203,7 +206,7 @@ def discard(  # options
 ) -> None:
     """Answer the steps of dead letters with an error; their workflows go on with that."""
     selection = _selection(ids, which.letters(), everything)
-    desk.tell_count("discarded", with_client(store, lambda client: client.discard(selection, reason)), as_json)
+    desk.act_on(store, selection, lambda client: client.discard(selection, reason), "discarded", as_json)
 
 
 def _selection(ids: list[str] | None, where: DeadLetterFilter, everything: bool) -> Selection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import msgspec
@@ -14,6 +15,7 @@ from edow.cli.failure import note
 from edow.cli.jsons import print_json, whole
 from edow.cli.options import Command
 from edow.cli.session import with_client
+from edow.client.client import Client
 from edow.client.desk import DryRun
 from edow.client.redrives import Redrive
 from edow.client.selection import LIMIT, Selection
@@ -22,6 +24,8 @@ from edow.model.failure import Failure
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup
 from edow.trigger import given_up
 from edow.trigger.poison import SOURCE
+
+MORE = "{:,} more match than one command acts on: give it again once these are worked off"
 
 Ids = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Dead letter ids: execution/run/step.")]
 Group = Annotated[str | None, typer.Option("--group", help="Of this group: see `edow dlq groups`.")]
@@ -72,7 +76,7 @@ def set_aside(
 ) -> None:
     """Put dead letters into the parking lot, out of the way until somebody brings them back."""
     which = selection(ids, group)
-    tell_count("set aside", with_client(store, lambda client: client.desk().set_aside(which, reason)), as_json)
+    act_on(store, which, lambda client: client.desk().set_aside(which, reason), "set aside", as_json)
 
 
 def bring_back(
@@ -83,7 +87,7 @@ def bring_back(
 ) -> None:
     """Take dead letters out of the parking lot."""
     which = selection(ids, group)
-    tell_count("brought back", with_client(store, lambda client: client.desk().bring_back(which)), as_json)
+    act_on(store, which, lambda client: client.desk().bring_back(which), "brought back", as_json)
 
 
 def redrives(
@@ -162,8 +166,20 @@ def error_of(letter: DeadLetter) -> str:
     return f"{failure.type}: {failure.message}" if failure.type else failure.message
 
 
-def tell_count(done: str, count: int, as_json: bool) -> None:
-    answer({done.replace(" ", "_"): count}, f"{done} {count} dead letter{'' if count == 1 else 's'}", as_json)
+def act_on(
+    store: str | None, which: Selection, act: Callable[[Client], Awaitable[int]], done: str, as_json: bool
+) -> None:
+    """Do it, and tell how many there were, and how many more than one command acts on."""
+
+    async def both(client: Client) -> tuple[int, int]:
+        left = await client.desk().left(which, aside=done == "brought back")
+        return await act(client), left
+
+    count, left = with_client(store, both)
+    told = {done.replace(" ", "_"): count} | ({"left": left} if left else {})
+    answer(told, f"{done} {count} dead letter{'' if count == 1 else 's'}", as_json)
+    if left and not as_json:
+        note(MORE.format(left))
 
 
 COMMANDS: dict[str, Command] = {

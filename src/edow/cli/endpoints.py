@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from edow.cli import options, output
+from edow.cli import desk, options, output
 from edow.cli.actions import counted
 from edow.cli.commands import answer, answer_all, group
 from edow.cli.failure import note
 from edow.cli.hooks import secret_of
 from edow.cli.jsons import print_json
 from edow.cli.session import with_client
+from edow.client.client import Client
 from edow.client.endpoints import EndpointSpec, EndpointView, MadeEndpoint
 from edow.trigger.given_up import SOURCE
 from edow.trigger.outgoing import STATUSES
@@ -92,9 +93,17 @@ def send_ping(name: Name, store: options.Store = None, as_json: options.Json = F
 
 def send_again(name: Name, store: options.Store = None, as_json: options.Json = False) -> None:
     """Send again all messages that were given up; they wait in the dead-letter desk."""
-    count = with_client(store, lambda client: client.endpoints().send_again(name))
+
+    async def both(client: Client) -> tuple[int, int]:
+        endpoints = client.endpoints()
+        left = await client.desk().left(endpoints.given_up(name))
+        return await endpoints.send_again(name), left
+
+    count, left = with_client(store, both)
     said = f"{count:,} message{'' if count == 1 else 's'} for endpoint {name} will be sent again"
-    answer({"name": name, "sent_again": count}, said, as_json)
+    answer({"name": name, "sent_again": count} | ({"left": left} if left else {}), said, as_json)
+    if left and not as_json:
+        note(desk.MORE.format(left))
 
 
 def rotate(

@@ -11,7 +11,7 @@ from edow.client.audit import Value
 from edow.client.letters import TOGETHER, checked_args
 from edow.client.link import Link
 from edow.client.redrives import KIND, Redrive
-from edow.client.selection import Selection, parts, select_letters, whole
+from edow.client.selection import Selection, left_over, parts, select_letters, whole
 from edow.client.starting import parameters
 from edow.errors import EdowError, InvalidInput, WrongState
 from edow.store.contract import DeadLetter, DeadLetterFilter, LetterGroup, Put
@@ -72,6 +72,12 @@ class Desk:
         if isinstance(which, DeadLetterFilter):
             which = msgspec.structs.replace(which, aside=True)
         return await self._park(which, "", "dead_letter.bring_back")
+
+    async def left(self, which: Selection, *, aside: bool = False) -> int:
+        """How many letters a filter means beyond its limit, and acting on it leaves; counted up to 100,000 letters."""
+        if isinstance(which, DeadLetterFilter):
+            which = msgspec.structs.replace(which, aside=aside)
+        return await left_over(self._link, which)
 
     async def dry_run(self, which: Selection, change: Mapping[str, object] | None, registry: Registry | None) -> DryRun:
         """What redriving would do, with some arguments changed: nothing is done."""

@@ -117,14 +117,17 @@ class Endpoints:
         puts = outgoing.message(endpoint.name, "ping", {}, self._link.clock())
         await self._link.act("endpoint.test", name, {}, puts=puts)
 
+    def given_up(self, name: str) -> DeadLetterFilter:
+        """What selects its messages that were given up; `Desk.left` tells how many more than LIMIT there are."""
+        return DeadLetterFilter(source=SOURCE + name, limit=LIMIT)
+
     async def send_again(self, name: str) -> int:
         """All of its messages that were given up, but for those set aside, under the ids they had; how many, at most
         LIMIT. Raises NotFound.
         """
         await self._all.get(name)
-        where = DeadLetterFilter(source=SOURCE + name, limit=LIMIT)
         count = 0
-        async for page in whole(self._link, await select_letters(self._link, where)):
+        async for page in whole(self._link, await select_letters(self._link, self.given_up(name))):
             letters = [each for each in page if sending_in(each) is not None]
             count += await send_again(self._link, letters, "endpoint.send_again", name)
         if not count:

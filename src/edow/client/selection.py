@@ -21,6 +21,7 @@ Selection = DeadLetterFilter | Sequence[str] | str
 """Letters by filter, by ids, or one by id."""
 
 LIMIT = 10_000  # acted on by one command or request
+COUNTED = 100_000  # what matches is counted no further
 READ = 1000  # read together without arguments and failures,
 WHOLE = 50  # or with them: up to 2 MiB each
 
@@ -43,6 +44,20 @@ async def select_letters(link: Link, which: Selection) -> list[DeadLetter]:
         where = DeadLetterFilter(ids=part, state=None, limit=len(part), whole=False)
         found |= {each.id: each for each in await link.store.dead_letters_list(where)}
     return [_actionable(name, found.get(name)) for name in ids]
+
+
+async def left_over(link: Link, which: Selection) -> int:
+    """How many letters a filter's limit leaves out, of the first COUNTED that match; none of those named by id."""
+    if not isinstance(which, DeadLetterFilter):
+        return 0
+    count, where = 0, msgspec.structs.replace(which, state="parked", whole=False, limit=READ)
+    while count < COUNTED:
+        page = await link.store.dead_letters_list(where)
+        count += len(page)
+        if len(page) < READ:
+            break
+        where = msgspec.structs.replace(where, cursor=letter_cursor(page[-1]))
+    return max(0, count - which.limit)
 
 
 async def whole(link: Link, letters: Sequence[DeadLetter]) -> AsyncIterator[list[DeadLetter]]:

@@ -18,7 +18,7 @@ from edow.postgresql.problems import closed
 from edow.sql import load_queries
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.guard import guarded
-from edow.transport.numbered import EVERYBODY, NumberedDelivery, Topics, bounds, done
+from edow.transport.numbered import EVERYBODY, EXACT, Described, NumberedDelivery, Topics, bounds, done
 from edow.transport.postgresql.cursor import Cursor
 from edow.transport.postgresql.deliveries import add_acks, let_through
 from edow.transport.postgresql.guard import opened
@@ -27,7 +27,6 @@ from edow.transport.postgresql.shared import SharedSubscriber
 from edow.transport.sizes import check_sizes, pieces
 
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
-EXACT = 10_000  # an exclusive queue's messages are counted up to so many, and estimated beyond
 CALL_BYTES = 64 * 1024 * 1024  # of a larger batch, in one transaction: a statement may have a GiB, and has a time limit
 GROUPED = 2_000  # messages or acknowledgements of several callers in one transaction
 
@@ -133,7 +132,7 @@ class PostgresTransport:
             for name in subscription.topics:
                 topics.groups_of(name)
             topics = await self._queues.make([TopicSpec(name, (EVERYBODY,)) for name in subscription.topics])
-        queues = [(topic, _queue(topics, topic, group)) for topic in subscription.topics]
+        queues = [(topic, topics.queue(topic, group)) for topic in subscription.topics]
         await guarded(self.database.listen(channel(queue) for _, queue in queues))
         subscriber = await self._subscriber(subscription, queues)
         if not self._is_open:  # closed meanwhile
@@ -150,9 +149,8 @@ class PostgresTransport:
         now = self.database.clock()
         rows = await guarded(self.database.fetch(self._sql["describe"], list(topics), now, EXACT))
         groups: dict[str, list[GroupStats]] = {topic: [] for topic in topics}
-        for topic, group, tail, head, oldest_at, first, counted, in_flight in rows:
-            beyond = 0 if first is None else max(0, tail - max(head, EXACT, first - 1))
-            groups[topic].append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at, tail))
+        for topic, group, *described in rows:
+            groups[topic].append(Described(*described).of(group))
         return [TopicStats(topic, groups[topic]) for topic in topics]
 
     # in the store's transactions: see edow.store.postgresql.commit.Participant
@@ -247,10 +245,3 @@ class PostgresTransport:
 def _check_name(what: str, name: str) -> None:
     if not name or len(name) > LONGEST_NAME:
         raise InvalidInput(f"a {what} needs a name of 1 to {LONGEST_NAME} characters, not {name[:50]!r}")
-
-
-def _queue(topics: Topics, topic: str, group: str) -> int:
-    queue = topics.groups_of(topic).get(group)
-    if queue is None:
-        raise InvalidInput(f"topic {topic!r} has no group {group!r}: make it with transport.ensure() first")
-    return queue

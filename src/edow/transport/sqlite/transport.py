@@ -16,7 +16,7 @@ from edow.model.message import Message
 from edow.sqlite import Schema, SqliteFile
 from edow.transport.contract import Features, GroupStats, Subscriber, Subscription, TopicSpec, TopicStats
 from edow.transport.guard import guarded
-from edow.transport.numbered import EVERYBODY, NumberedDelivery, Topics, bounds, done
+from edow.transport.numbered import EVERYBODY, EXACT, Described, NumberedDelivery, Topics, bounds, done
 from edow.transport.sizes import check_sizes
 from edow.transport.sqlite.cursor import Cursor, Ranges
 from edow.transport.sqlite.deliveries import acknowledge
@@ -26,7 +26,6 @@ from edow.transport.sqlite.shared import FEW, Claimer, SharedSubscriber
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024  # a payload of 2 MiB and what surrounds it, with room
 MOST_MESSAGE_BYTES = 32 * 1024 * 1024  # a connection does not handle values of twice that size
 BROADCAST_US = 60_000_000  # how long a broadcast message can be read
-EXACT = 10_000  # an exclusive queue's messages are counted up to so many, and estimated beyond
 
 
 def _now() -> int:
@@ -132,7 +131,7 @@ class SqliteTransport:
                 topics.queues(name)
             if not topics.has(specs):
                 topics = await self._make(specs)
-        queues = [(topic, _queue(topics, topic, group)) for topic in subscription.topics]
+        queues = [(topic, topics.queue(topic, group)) for topic in subscription.topics]
         subscriber = await self._subscriber(subscription, queues)
         if not self._is_open:  # closed meanwhile
             await subscriber.close()
@@ -201,11 +200,9 @@ class SqliteTransport:
         for group, queue in topics.groups[topic].items():
             if group == EVERYBODY:
                 continue
-            tail, head, oldest_at, first, counted, in_flight = connection.execute(
-                self._queues.sql["describe"], {"queue": queue, "now": now, "exact": EXACT}
-            ).fetchone()
-            beyond = 0 if first is None else max(0, tail - max(head, EXACT, first - 1))
-            stats.append(GroupStats(group, max(0, counted + beyond - in_flight), in_flight, oldest_at, tail))
+            parameters = {"queue": queue, "now": now, "exact": EXACT}
+            described = connection.execute(self._queues.sql["describe"], parameters).fetchone()
+            stats.append(Described(*described).of(group))
         return stats
 
     def _check_open(self) -> None:
@@ -216,11 +213,3 @@ class SqliteTransport:
 def _check_name(what: str, name: str) -> None:
     if not name:
         raise InvalidInput(f"a {what} needs a name, not {name!r}")
-
-
-def _queue(topics: Topics, topic: str, group: str) -> int:
-    topics.queues(topic)  # says so if there is no such topic
-    queue = topics.groups[topic].get(group)
-    if queue is None:
-        raise InvalidInput(f"topic {topic!r} has no group {group!r}: make it with transport.ensure() first")
-    return queue

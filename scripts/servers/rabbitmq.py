@@ -1,6 +1,7 @@
 """RabbitMQ, with a port mapper (epmd) of its own, so that it meets no other Erlang on the machine.
 
-`control(box, "list_queues")` is rabbitmqctl on exactly this one.
+`control(box, "list_queues")` is rabbitmqctl on exactly this one. The option `plugins` names
+what to enable, with commas.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ VARIABLE = "EDOW_RABBITMQ"
 PORTS = {"main": 5672, "cluster": 25672, "mapper": 4370}
 START_SECONDS = 90.0
 ACCOUNT = None
+PLUGINS = "plugins"
 
 # Debian's own /usr/sbin/rabbitmq-server insists on the system's one instance; this is the real one.
 _FOLDERS = ["/usr/lib/rabbitmq/bin"]
@@ -45,10 +47,11 @@ def command(box: Box) -> Command:
     box.data.mkdir(parents=True, exist_ok=True)
     listener = {"listeners.tcp.1": f"{box.host}:{box.port}", "default_pass": box.password}
     settings = _SETTINGS | listener | dict(box.options)
+    plugins = settings.pop(PLUGINS, "")
     file = box.folder / "rabbitmq.conf"
     file.write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
     file.chmod(0o600)
-    (box.folder / "plugins").write_text("[].\n")
+    (box.folder / "plugins").write_text(f"[{plugins}].\n")
     return Command(["/bin/sh", "-c", _MAIN, _program(box, "rabbitmq-server")], _environment(box))
 
 

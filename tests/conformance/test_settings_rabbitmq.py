@@ -71,6 +71,28 @@ async def test_the_largest_message(url: str) -> None:
             await transport.publish([Message(TOPIC, b"x" * 101)])
 
 
+async def test_a_server_that_takes_no_certificates(tmp_path: Path) -> None:
+    """Where the plugin is missing the error names it, and is not tried on for ever."""
+    certificate, key = make_certificate(tmp_path)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(8)
+        writer.write(frame.marshal(commands.Connection.Start(mechanisms="PLAIN AMQPLAIN"), 0))
+        await reader.read()
+        writer.close()
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    files = f"cafile={certificate}&certfile={certificate}&keyfile={key}"
+    transport = connect_transport(f"amqps://localhost:{port}/?auth=external&{files}")
+    async with asyncio.timeout(SOON), server:
+        with pytest.raises(InvalidInput, match=r"does not let us in by auth=external .* rabbitmq_auth_mechanism_ssl"):
+            await transport.open()
+        await transport.close()
+
+
 async def test_a_certificate_says_who_we_are(tmp_path: Path) -> None:
     """With `auth=external`, by `certfile` and `keyfile`, to a server that believes in their authority: no password is
     sent, only the name of the mechanism.

@@ -17,7 +17,7 @@ from pamqp.commands import Basic
 
 import scripts.servers as servers
 from edow.address import Address
-from edow.errors import InvalidInput, PublishFailed, TransportUnavailable, Unavailable
+from edow.errors import EdowError, InvalidInput, PublishFailed, TransportUnavailable, Unavailable
 from edow.model.message import Message
 from edow.testing.polling import until
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
@@ -133,6 +133,11 @@ def server(certificate: Path, tls_port: int) -> Iterator[Box]:
         "ssl_options.cacertfile": str(certificate / "certificate.pem"),
         "ssl_options.certfile": str(certificate / "certificate.pem"),
         "ssl_options.keyfile": str(certificate / "key.pem"),
+        "ssl_options.verify": "verify_peer",  # of those who have a certificate
+        "ssl_cert_login_from": "common_name",
+        "auth_mechanisms.1": "PLAIN",
+        "auth_mechanisms.2": "EXTERNAL",
+        servers.rabbitmq.PLUGINS: "rabbitmq_auth_mechanism_ssl",
     }
     with private_server(servers.rabbitmq, options=options) as box:
         yield box
@@ -789,3 +794,29 @@ async def test_tls(server: Box, certificate: Path, tls_port: int, joined: Connec
         await joined(tls)
     with pytest.raises(InvalidInput, match="cafile"):
         await joined(tls, cafile=certificate / "nothing.pem")
+
+
+async def test_who_we_are_by_certificate(
+    server: Box, certificate: Path, tls_port: int, joined: Connect, tmp_path: Path
+) -> None:
+    """`auth=external`: the certificate's common name is the user, and must be one; nobody is let in without."""
+    tls, trusted = f"amqps://localhost:{tls_port}/", certificate / "certificate.pem"
+
+    def login(name: str, signed_by: Path | None) -> dict[str, object]:
+        folder = tmp_path / name
+        folder.mkdir()
+        mine, key = make_certificate(folder, name, signed_by)
+        return {"auth": "external", "cafile": trusted, "certfile": mine, "keyfile": key}
+
+    transport = await joined(tls, **login("edow", certificate))
+    await one_topic(transport)
+    await transport.publish(numbered("x", 3))
+    assert await drain(await member(transport), 3) == [b"0", b"1", b"2"]
+    with pytest.raises(InvalidInput, match=r"refuses the user of the client certificate .*: `rabbitmqctl add_user"):
+        await joined(tls, **login("nobody", certificate))
+    with pytest.raises(InvalidInput, match="auth=external needs amqps:// and certfile="):
+        await joined(tls, auth="external", cafile=trusted)
+    with pytest.raises(InvalidInput, match="auth=external needs amqps:// and certfile="):
+        await joined(server.url, auth="external")
+    with pytest.raises(EdowError):  # the server hangs up, and whether it is heard why is chance
+        await joined(tls, **login("stranger", None))

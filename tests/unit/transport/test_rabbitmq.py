@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
+from aiormq.exceptions import AMQPConnectionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -15,8 +17,9 @@ from pamqp.common import FieldTable
 from pamqp.header import ContentHeader
 
 from edow.address import Address
-from edow.errors import InvalidInput
+from edow.errors import InvalidInput, TransportUnavailable
 from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
+from edow.transport.rabbitmq.link import Link
 from edow.transport.rabbitmq.names import LONGEST_NAME, Names
 from edow.transport.rabbitmq.options import Options, read
 
@@ -169,3 +172,15 @@ def test_files_for_tls_need_tls(option: str) -> None:
     """A certificate that would not be used is refused."""
     with pytest.raises(InvalidInput, match="needs amqps"):
         read(Address(f"amqp://host?{option}"))
+
+
+@pytest.mark.parametrize(
+    "reason", ["TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA", "WRONG_VERSION_NUMBER"]
+)
+def test_what_a_server_says_against_our_certificate(reason: str) -> None:
+    """It is no outage, wherever the client library has wrapped it; other trouble of TLS may be one."""
+    said, wrapped = ssl.SSLError(1, reason), AMQPConnectionError("communication error")
+    said.reason, wrapped.__cause__ = reason, said
+    told = Link(read(Address("amqps://host/")), "reading")._told(wrapped)
+    assert isinstance(told, InvalidInput if "ALERT" in reason else TransportUnavailable)
+    assert reason in str(told) or "ALERT" not in reason

@@ -14,7 +14,13 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 import aiormq
 from aiormq.abc import AbstractChannel, ChannelFrame, FrameType
 from aiormq.connection import FrameReceiver, TransportFactory
-from aiormq.exceptions import AMQPError, ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+from aiormq.exceptions import (
+    AMQPError,
+    AuthenticationError,
+    ChannelAccessRefused,
+    ChannelNotFoundEntity,
+    ChannelPreconditionFailed,
+)
 from pamqp import commands, frame
 from pamqp.base import Frame
 from pamqp.frame import FrameTypes
@@ -177,8 +183,23 @@ class Link:
                 f"{self}: the server's certificate is not trusted ({problem.verify_message}): give its authority with "
                 "cafile=, or trust it unseen with verify=false"
             )
+        if (alert := _alert(problem)) is not None:
+            return InvalidInput(
+                f"{self}: the server does not take our certificate ({alert}): give one that an authority it trusts has "
+                "signed, with certfile= and keyfile="
+            )
+        if isinstance(problem, AuthenticationError):
+            return InvalidInput(
+                f"{self}: the server does not let us in by auth={self.options.auth} ({problem}): for external enable "
+                "its plugin rabbitmq_auth_mechanism_ssl, and name EXTERNAL in its auth_mechanisms"
+            )
         if not isinstance(problem, _Refused) or problem.code in (SHUTTING_DOWN, INTERNAL):
             return TransportUnavailable(f"{self}: {type(problem).__name__}: {str(problem) or 'no answer in time'}")
+        if problem.code == WRONG_LOGIN and self.options.auth == "external":
+            return InvalidInput(
+                f"{self}: RabbitMQ refuses the user of the client certificate ({problem}): `rabbitmqctl add_user "
+                "NAME`, where NAME is what its ssl_cert_login_from takes from the certificate"
+            )
         if problem.code == WRONG_LOGIN:
             return InvalidInput(
                 f"{self}: RabbitMQ refuses user {server.user!r} or the password ({problem}): correct the URL, or "
@@ -189,6 +210,19 @@ class Link:
             f"add_vhost {server.vhost}`, and `rabbitmqctl set_permissions -p {server.vhost} {server.user} '.*' '.*' "
             "'.*'`"
         )
+
+
+def _alert(problem: BaseException | None) -> str | None:
+    """What the server says against our certificate, or that there is none. The library wraps it."""
+    while problem is not None:
+        if isinstance(problem, ssl.SSLError) and "ALERT" in (problem.reason or "") and _about_us(problem.reason):
+            return problem.reason
+        problem = problem.__cause__ or problem.__context__
+    return None
+
+
+def _about_us(reason: str) -> bool:
+    return "CERTIFICATE" in reason or "UNKNOWN_CA" in reason
 
 
 @contextmanager

@@ -96,6 +96,8 @@ def read(address: Address) -> Server:
         for name in ("cafile", "certfile", "keyfile"):
             if getattr(options, name):
                 raise InvalidInput(f"{address}: option {name} needs amqps:// instead of amqp://")
+    if options.auth == "external" and (address.scheme != "amqps" or not options.certfile):
+        raise InvalidInput(f"{address}: auth=external needs amqps:// and certfile=: a certificate says who we are")
     server = Server(address, options)
     server.urls("")
     return server

@@ -255,6 +255,15 @@ async def test_what_the_client_refuses_at_once_is_named():
         await publish(publisher, 2)
 
 
+async def test_brokers_that_do_not_let_us_in_refuse_no_message():
+    """A password that was changed, say: the messages are as good as they were, and are published when it is right."""
+    error = KafkaError(KafkaError.SASL_AUTHENTICATION_FAILED, "denied")
+    publisher = Publisher(lambda on_error: FakeProducer(error), "kafka://here", lambda topic: None)
+    with pytest.raises(PublishFailed, match=r"check user and password") as caught:
+        await publish(publisher, 2)
+    assert caught.value.indexes == (0, 1)
+
+
 # log lines
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Iterable
+from contextlib import suppress
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
+from unittest.mock import AsyncMock
 
 import pytest
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
-from aiormq.exceptions import AMQPConnectionError
+from aiormq.exceptions import AMQPConnectionError, AuthenticationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -18,10 +21,12 @@ from pamqp.header import ContentHeader
 
 from edow.address import Address
 from edow.errors import InvalidInput, TransportUnavailable
+from edow.transport.contract import TopicSpec
 from edow.transport.rabbitmq.lane import Lane, RabbitDelivery
 from edow.transport.rabbitmq.link import Link
 from edow.transport.rabbitmq.names import LONGEST_NAME, Names
 from edow.transport.rabbitmq.options import Options, read
+from edow.transport.rabbitmq.topology import Topology
 
 SHORT = st.text(max_size=8)  # a character takes up to twelve bytes of a name
 NO_CHANNEL = cast(AbstractChannel, None)
@@ -184,3 +189,65 @@ def test_what_a_server_says_against_our_certificate(reason: str) -> None:
     told = Link(read(Address("amqps://host/")), "reading")._told(wrapped)
     assert isinstance(told, InvalidInput if "ALERT" in reason else TransportUnavailable)
     assert reason in str(told) or "ALERT" not in reason
+
+
+async def test_a_server_that_let_us_in_once_is_away_when_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A password that was changed, a certificate that has expired: no fault of the message that is being published."""
+    link = Link(read(Address("amqp://us:secret@here")), "publishing")
+    connection = SimpleNamespace(is_opened=True)
+    answers: list[BaseException | None] = [AuthenticationError(), None, AuthenticationError()]
+
+    async def connect_to(*_: object) -> None:
+        if (problem := answers.pop(0)) is not None:
+            raise problem
+        link._connection = cast(Any, connection)
+
+    monkeypatch.setattr(link, "_connect_to", connect_to)
+    with pytest.raises(InvalidInput, match="does not let us in"):
+        await link.get()
+    await link.get()
+    connection.is_opened = False
+    monkeypatch.setattr(link, "_end", AsyncMock())
+    with pytest.raises(TransportUnavailable, match="does not let us in"):
+        await link.get()
+
+
+class FakeTopology(Topology):
+    """Makes topics in memory, but for one that cannot be made."""
+
+    def __init__(self) -> None:
+        super().__init__(cast(Link, None), Names(Options()))
+        self.made: list[str] = []
+        self.broken = ""
+
+    async def _make(self, specs: Iterable[TopicSpec]) -> None:
+        for spec in specs:
+            if spec.name == self.broken:
+                raise InvalidInput("made before with other settings")
+            self.made.append(spec.name)
+
+
+async def test_a_topic_that_cannot_be_made_again_keeps_no_other_from_it() -> None:
+    """What is said of it is said to those who publish there."""
+    topology = FakeTopology()
+    await topology.ensure([TopicSpec("one", ("workers",)), TopicSpec("two", ("workers",))])
+    topology.broken = "one"
+    topology.doubt(deleted=False)
+    await topology.look_for(["two"])
+    assert topology.made == ["one", "two", "two"]
+    with pytest.raises(InvalidInput, match="other settings"):
+        await topology.ensure([TopicSpec("one", ("workers",))])
+
+
+async def test_whoever_has_little_patience_makes_again_what_was_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time that the server is given to tell of it counts from when it was found, and once."""
+    monkeypatch.setattr("edow.transport.rabbitmq.topology.SETTLE_SECONDS", 0.2)
+    topology = FakeTopology()
+    await topology.ensure([TopicSpec("one", ("workers",))])
+    topology.doubt(deleted=True)
+    async with asyncio.timeout(10):
+        while len(topology.made) == 1:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await topology.look_for(["one"])
+    assert topology.made == ["one", "one"]

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -25,11 +26,15 @@ log = logging.getLogger("edow.kafka")
 PERMISSION = "give its user the permission (docs/brokers/kafka.md lists what is needed)"
 SESSION = "session_timeout must be within the broker's group.min.session.timeout.ms and group.max.session.timeout.ms"
 
-# What will be the same however often it is tried, and what to do about it.
-WRONG = {
+# Why brokers do not let us in, and what to do about it.
+LOGIN = {
     KafkaError._AUTHENTICATION: "check user and password, sasl.mechanism and security.protocol",
     KafkaError.SASL_AUTHENTICATION_FAILED: "check user and password, sasl.mechanism and security.protocol",
     KafkaError._SSL: "check security.protocol and the ssl.* options",
+}
+
+# What else will be the same however often it is tried.
+WRONG = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: PERMISSION,
     KafkaError.GROUP_AUTHORIZATION_FAILED: PERMISSION,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: PERMISSION,
@@ -46,6 +51,10 @@ WRONG = {
 }
 
 
+class NotLetIn(InvalidInput):
+    """Wrong from the first, or else what was right once and may be so again."""
+
+
 def error_of(problem: BaseException | None) -> KafkaError:
     """What librdkafka said, of any exception."""
     found = problem.args[0] if isinstance(problem, KafkaException) and problem.args else None
@@ -55,9 +64,22 @@ def error_of(problem: BaseException | None) -> KafkaError:
 def translate(error: KafkaError, doing: str) -> EdowError:
     """`doing` says what failed, and for whom: "kafka://host: publishing to 'topic'"."""
     code, text = error.code(), f"{doing}: {error.str()}"
+    if code in LOGIN:
+        return NotLetIn(f"{text}: {LOGIN[code]}")
     if code in WRONG:
         return InvalidInput(f"{text}: {WRONG[code]}" if WRONG[code] else text)
     return TransportUnavailable(text)
+
+
+@contextmanager
+def let_in() -> Iterator[None]:
+    """Around what follows a first connection: brokers that do not let us in any more are away, and it says nothing of
+    what was asked.
+    """
+    try:
+        yield
+    except NotLetIn as problem:
+        raise TransportUnavailable(str(problem)) from problem
 
 
 async def persist(attempt: Callable[[], Awaitable[Result]], seconds: float) -> Result:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from edow.errors import EdowError, InvalidInput, PublishFailed
-from edow.transport.kafka.problems import error_of, log, translate
+from edow.transport.kafka.problems import NotLetIn, error_of, log, translate
 
 LOOK_SECONDS = 2.0  # for a topic that was gone
 ROOM_SECONDS = 0.01  # between two looks whether the queue has room again
@@ -110,8 +110,10 @@ class Publisher:
             self._replace(fatal)
         text = f"{self._address}: publishing to topic"
         told = [translate(fatal or error, f"{text} {records[index].topic!r}") for index, error in failed.items()]
-        refused = next((each for each in told if isinstance(each, InvalidInput)), None)
-        return refused or PublishFailed(
+        final = [each for each in told if isinstance(each, InvalidInput) and not isinstance(each, NotLetIn)]
+        if final:
+            return final[0]
+        return PublishFailed(
             f"{told[0]}; {len(failed)} of {len(records)} messages are not known to be with the brokers",
             tuple(sorted(failed)),
         )

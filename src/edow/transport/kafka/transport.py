@@ -15,6 +15,7 @@ from edow.transport.kafka.cluster import Cluster
 from edow.transport.kafka.connection import Connection
 from edow.transport.kafka.lag import State, stats_of
 from edow.transport.kafka.partition import Place, Progress
+from edow.transport.kafka.problems import let_in
 from edow.transport.kafka.publisher import Record
 from edow.transport.kafka.reader import Plan
 from edow.transport.kafka.settings import LONGEST_KEY, Clients
@@ -80,7 +81,8 @@ class KafkaTransport:
             await connection.close(self._settings.timeout)
 
     async def ensure(self, topics: Sequence[TopicSpec]) -> None:
-        await self._open().cluster.ensure(topics)
+        with let_in():
+            await self._open().cluster.ensure(topics)
 
     async def publish(self, messages: Sequence[Message], *, durable: bool = True) -> None:
         """Waits for all in-sync replicas, whatever `durable` says. Messages without a key go to the partitions in
@@ -88,7 +90,8 @@ class KafkaTransport:
         """
         connection = self._open()
         check_sizes(messages, self._settings.max_message_bytes, OR_ELSE)
-        places = {topic: await connection.cluster.places(topic) for topic in {each.topic for each in messages}}
+        with let_in():
+            places = {topic: await connection.cluster.places(topic) for topic in {each.topic for each in messages}}
         records = []
         for index, message in enumerate(messages):
             of_topic = places[message.topic]

@@ -82,6 +82,7 @@ class Link:
         self._connection: _Connection | None = None
         self._socket: asyncio.WriteTransport | None = None
         self._connecting = asyncio.Lock()
+        self._was_in = False
         self._closed = False
 
     def __str__(self) -> str:
@@ -93,7 +94,7 @@ class Link:
 
     async def get(self) -> aiormq.Connection:
         """The connection. Raises TransportUnavailable, within `connect_timeout` for each host, or InvalidInput when
-        the server refuses us for good.
+        the server refuses us from the first.
         """
         async with self._connecting:
             if not self._closed and (self._connection is None or not self._connection.is_opened):
@@ -154,6 +155,16 @@ class Link:
             socket.abort()
 
     async def _connect(self) -> None:
+        try:
+            await self._connect_to_any()
+        except InvalidInput as problem:
+            if not self._was_in:
+                raise
+            # What was right once may be so again, and it says nothing of what is to be published.
+            raise TransportUnavailable(str(problem)) from problem
+        self._was_in = True
+
+    async def _connect_to_any(self) -> None:
         tls = await asyncio.to_thread(self._server.tls)
         problems: list[EdowError] = []
         for url in self._urls:

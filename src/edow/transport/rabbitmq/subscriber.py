@@ -249,8 +249,8 @@ class RabbitSubscriber:
     async def _refresh(self, lane: Lane) -> None:
         """It has brought nothing for long: there may be nothing, or nothing may reach us."""
         if self._broadcast:
-            await self._topology.bind_listener(lane.topic, lane.queue)
             lane.listen()
+            await self._topology.bind_listener(lane.topic, lane.queue)
         else:
             await lane.close()  # and with it what the server takes for us
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 
 from aiormq.abc import AbstractChannel
 from pamqp.common import FieldTable
 
+from edow.errors import InvalidInput
 from edow.model.topics import groups_of
 from edow.transport.contract import GroupStats, PartitionStats, TopicSpec, TopicStats
 from edow.transport.rabbitmq.link import Link, close_channel
@@ -21,6 +24,8 @@ BROADCAST_MOST = 10_000  # messages that wait for a listener that does not liste
 # delivers to them reaches nobody; what is published by such a channel may be confirmed and lost.
 SETTLE_SECONDS = 1.0
 
+log = logging.getLogger("edow.transport.rabbitmq")
+
 
 class Topology:
     """What this transport was asked to make, which it makes again when something is missing."""
@@ -31,12 +36,13 @@ class Topology:
         self._wanted: dict[str, set[str]] = {}  # groups by topic
         self._known: set[str] = set()  # topics made by others that were there when we looked
         self._in_doubt = False
-        self._deleted = False  # and for the reason that something was missing on a server that had it
+        self._settled_at = 0.0  # when what was found missing may be made again
 
     def doubt(self, *, deleted: bool) -> None:
         """A server may come back without what was made, or somebody may have deleted it: make it again, and look."""
+        if deleted:
+            self._settled_at = monotonic() + SETTLE_SECONDS
         self._in_doubt = bool(self._wanted or self._known)
-        self._deleted |= deleted
 
     def knows(self, topic: str) -> bool:
         return not self._in_doubt and (topic in self._wanted or topic in self._known)
@@ -81,11 +87,8 @@ class Topology:
     async def look_for(self, topics: Iterable[str]) -> None:
         """Raises InvalidInput for a topic that nobody has made."""
         if self._in_doubt:
-            if self._deleted:
-                await asyncio.sleep(SETTLE_SECONDS)
-            self._known.clear()
-            await self._make([TopicSpec(topic, tuple(sorted(groups))) for topic, groups in self._wanted.items()])
-            self._in_doubt = self._deleted = False
+            await asyncio.sleep(max(0.0, self._settled_at - monotonic()))
+            await self._make_again()
         for topic in topics:
             if not self.knows(topic):
                 exchange = self.names.exchange(topic)
@@ -121,6 +124,16 @@ class Topology:
                 waiting[key] = found.message_count or 0
         partitions = [PartitionStats(key.removeprefix("k"), count) for key, count in waiting.items() if key != NO_KEY]
         return GroupStats(group, sum(waiting.values()), None, None, partitions=tuple(partitions))
+
+    async def _make_again(self) -> None:
+        self._known.clear()
+        for topic, groups in list(self._wanted.items()):
+            try:
+                await self._make([TopicSpec(topic, tuple(sorted(groups)))])
+            except InvalidInput as problem:  # told to whoever publishes there; others have nothing to do with it
+                log.warning("topic %s cannot be made again: %s", topic, problem)
+                del self._wanted[topic]
+        self._in_doubt = False
 
     def _has(self, spec: TopicSpec) -> bool:
         return spec.name in self._wanted and self._wanted[spec.name].issuperset(spec.groups)

@@ -2,6 +2,7 @@
 
 import compileall
 import gc
+import os
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.servers import servers_named, servers_required
+
+# Servers run as another user, so they are forked; a copy of gRPC's threads that goes on in the child, whose files are
+# being closed, ends it before it is a server.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # The shared suites are not named test_*.py, and their asserts should explain themselves too.
 pytest.register_assert_rewrite("tests.conformance")

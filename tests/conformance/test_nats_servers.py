@@ -192,8 +192,10 @@ async def test_nobody_there(box: Box) -> None:
 
 @pytest.mark.proves(matrix.STRANGER, "NATS JetStream")
 async def test_a_wrong_password_is_told_at_open(box: Box) -> None:
-    """The error names the server and not the password; TLS that the server does not offer is refused, too."""
-    with pytest.raises(InvalidInput, match="refuses these credentials") as caught:
+    """The error names the server and not the password; TLS that the server does not offer is refused, too. What the
+    server says of it may be lost with the connection that it closes.
+    """
+    with pytest.raises(InvalidInput, match=r"refuses these credentials|check credentials") as caught:
         await transport_at(box.url.replace(box.password, "not-the-password")).open()
     assert "not-the-password" not in str(caught.value)
     with pytest.raises(InvalidInput, match="does not require TLS"):

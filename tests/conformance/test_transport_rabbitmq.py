@@ -276,6 +276,22 @@ async def test_the_rights_in_the_guide_are_enough(server: Box, joined: Connect) 
     await drain(tasks, 2)
 
 
+async def test_a_password_that_is_changed_meanwhile_refuses_no_message(server: Box, joined: Connect) -> None:
+    """From then on the server is away, until the password is what it was; then all is published."""
+    ask = servers.rabbitmq.control
+    ask(server, "add_user", "changed", "before")
+    ask(server, "set_permissions", "changed", ".*", ".*", ".*")
+    transport = await joined(f"amqp://changed:before@127.0.0.1:{server.port}/")
+    await one_topic(transport)
+    ask(server, "change_password", "changed", "after")
+    await transport._out.drop()
+    with pytest.raises(TransportUnavailable, match="refuses user 'changed' or the password"):
+        await transport.publish([Message("x", b"kept")])
+    ask(server, "change_password", "changed", "before")
+    await transport.publish([Message("x", b"kept")])
+    assert await drain(await member(transport), 1) == [b"kept"]
+
+
 async def test_a_virtual_host_of_ones_own(server: Box) -> None:
     """The path of the URL names it, slashes included."""
     servers.rabbitmq.control(server, "add_vhost", "a/b")

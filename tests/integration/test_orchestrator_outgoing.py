@@ -105,8 +105,16 @@ def task(step: str, topic: str = "default", size: int = 0) -> Message:
     return Draft(0, 4).task_message(Execution(id="e", workflow="w", shard=2), dispatch)
 
 
-def suspect(step: str) -> Suspect:
-    return Suspect(step, task(step), 0)
+def suspect(step: str, published_at: int = 0) -> Suspect:
+    return Suspect(step, task(step), published_at)
+
+
+async def look(outgoing: Outgoing, step: str, now: int) -> None:
+    """For this one alone."""
+    outgoing.forget_suspects()
+    found = suspect(step)
+    outgoing.suspect([found], now)
+    await outgoing.find_lost([found], now)
 
 
 async def test_a_topic_that_was_deleted_is_made_again(outgoing: Outgoing, broker: Broker) -> None:
@@ -147,10 +155,10 @@ async def test_only_what_the_broker_does_not_have_is_published_again(outgoing: O
 async def test_where_only_about_is_told_what_waits_nothing_is_decided_by_it(outgoing: Outgoing, broker: Broker) -> None:
     """A broker that counts nothing in the topic, and may be wrong: an attempt that is out for minutes is not lost."""
     broker.features = msgspec.structs.replace(FEATURES, lag=False)
-    await outgoing.find_lost([suspect("a")], 8 * 60_000_000)
+    await look(outgoing, "a", 8 * 60_000_000)
     assert broker.published == []
     broker.features = FEATURES
-    await outgoing.find_lost([suspect("a")], 8 * 60_000_000)
+    await look(outgoing, "a", 8 * 60_000_000)
     assert len(broker.published) == 1
 
 
@@ -164,7 +172,7 @@ async def test_where_nothing_is_told_of_what_waits_it_is_published_again_ever_mo
     minutes, again = [1, 2, 4, 8, *range(16, 24 * 60, 10)], []
     for minute in minutes:
         before = len(broker.published)
-        await outgoing.find_lost([suspect("a")], minute * 60_000_000)
+        await look(outgoing, "a", minute * 60_000_000)
         again += [minute] * (len(broker.published) - before)
     assert again == [16, 26, 46, 86, 166, 326, 646, 1286]
 
@@ -177,7 +185,7 @@ async def test_looking_for_lost_messages_where_their_topic_is_gone(
     broker.topics.clear()
     broker.published.clear()
     for _ in range(2):
-        await outgoing.find_lost([suspect("a")], 100_000_000)
+        await look(outgoing, "a", 100_000_000)
     assert [wire.decode_task(each.body).step for each in broker.published] == ["a"]
     assert store.healed == 1
 
@@ -197,3 +205,64 @@ async def test_attempts_that_wait_to_be_looked_for_are_bounded_in_bytes(
     assert await looked.get() == 1
     looking.cancel()
     assert [wire.decode_task(each.body).step for each in broker.published] == ["a", "b", "d"]
+
+
+class Asked:
+    """The broker has been asked what it has, and answers when it is told to."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._describe = broker.describe
+        self._waiting: asyncio.Queue[asyncio.Event] = asyncio.Queue()
+        broker.describe = self._describing  # type: ignore[method-assign]
+
+    async def once(self) -> asyncio.Event:
+        """What lets it answer."""
+        return await self._waiting.get()
+
+    async def _describing(self, names: Sequence[str]) -> list[TopicStats]:
+        answer = asyncio.Event()
+        await self._waiting.put(answer)
+        await answer.wait()
+        return await self._describe(names)
+
+
+async def test_what_is_answered_while_the_broker_is_asked_is_not_published_again(
+    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is an attempt that another one has followed: that is looked for next, by its own time."""
+    looked: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(store, "count_healed", looked.put)
+    asked = Asked(broker)
+    outgoing.suspect([suspect("a"), suspect("b"), suspect("c")], 100_000_000)
+    looking = asyncio.create_task(outgoing.look())
+    answer = await asked.once()
+    outgoing.unsuspect(["a", "somebody else's"])
+    outgoing.suspect([suspect("b", 100_000_000), suspect("c")], 200_000_000)
+    answer.set()
+    assert await looked.get() == 1
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["c"]
+    (await asked.once()).set()
+    assert await looked.get() == 1
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["c", "b"]
+    looking.cancel()
+
+
+async def test_what_is_forgotten_while_the_broker_is_asked_is_not_published_again(
+    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shard is with somebody else. What is suspected when it has come back is looked for anew."""
+    looked: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(store, "count_healed", looked.put)
+    asked = Asked(broker)
+    outgoing.suspect([suspect("a"), suspect("b")], 100_000_000)
+    looking = asyncio.create_task(outgoing.look())
+    answer = await asked.once()
+    outgoing.forget_suspects()
+    outgoing.suspect([suspect("b")], 200_000_000)
+    answer.set()
+    answer = await asked.once()
+    assert broker.published == []
+    answer.set()
+    assert await looked.get() == 1
+    assert [wire.decode_task(each.body).step for each in broker.published] == ["b"]
+    looking.cancel()

@@ -26,7 +26,7 @@ from edow.orchestrator.edges import Edges
 from edow.orchestrator.housekeeping import Housekeeper
 from edow.orchestrator.stats import Stats
 from edow.store.contract import CommandRequest, DeadLetterFilter
-from edow.transport.contract import Subscription, TopicSpec
+from edow.transport.contract import GroupStats, Subscription, TopicSpec, TopicStats
 from edow.workflow.registry import Registry
 from tests.integration.system import MODES, SECONDS, Running, Setup, happened, has_status, registry_of, running, until
 
@@ -465,6 +465,64 @@ async def test_commits_do_not_wait_for_a_broker_that_is_slow_to_tell_what_it_has
         assert await (await here.client.start(sums, 1)).result(SECONDS) == 3
         assert here.orchestrator.stats.republished == 0
         assert not answer.is_set()
+
+
+async def _answered(here: Running, handle: edow.Handle[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = here.system.worker(grace_seconds=0.1)
+    await worker.start()
+    assert await handle.result(SECONDS) == 3
+    await worker.stop()
+
+
+async def _called_off(here: Running, handle: edow.Handle[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    await handle.terminate()
+    await has_status(handle, "terminated")
+
+
+async def _shards_lost(here: Running, handle: edow.Handle[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten, outgoing, store = asyncio.Event(), here.orchestrator._cycle._outgoing, here.system.store
+    forget, future = outgoing.forget_suspects, 2 * time.time_ns() // 1000
+
+    def forgetting() -> None:
+        forget()
+        forgotten.set()
+
+    monkeypatch.setattr(outgoing, "forget_suspects", forgetting)
+    await store.leases_hold("thief", store.shards, future, future)
+    await handle.signal("anything")  # whose commit finds out
+    await asyncio.wait_for(forgotten.wait(), SECONDS)
+
+
+@modes
+@pytest.mark.parametrize("meanwhile", [_answered, _called_off, _shards_lost])
+async def test_what_need_not_be_published_again_once_the_broker_tells_what_it_has(
+    tmp_path: Any, mode: str, meanwhile: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """While it was asked, the attempt was answered or called off, or is now somebody else's."""
+    monkeypatch.setattr(steps, "FIRST_LOOK", 100_000)
+    asked, answer, looked = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(names: Sequence[str]) -> list[TopicStats]:
+        asked.set()
+        await answer.wait()
+        return [TopicStats(name, [GroupStats(topics.WORKERS, 0, 0, None)]) for name in names]
+
+    setup = Setup(tmp_path, mode, {"lease_ttl": 3600.0})  # it does not look after its leases meanwhile
+    async with running(setup, REGISTRY, worker=False) as here:
+        find = here.orchestrator._cycle._outgoing.find_lost
+
+        async def finding(suspects: Any, now: int) -> None:
+            await find(suspects, now)
+            looked.set()
+
+        monkeypatch.setattr(here.system.transport, "describe", slow)
+        monkeypatch.setattr(here.orchestrator._cycle._outgoing, "find_lost", finding)
+        handle = await here.client.start(sums, 1)
+        await asyncio.wait_for(asked.wait(), SECONDS)
+        await meanwhile(here, handle, monkeypatch)
+        answer.set()
+        await asyncio.wait_for(looked.wait(), SECONDS)
+        assert here.orchestrator.stats.republished == 0
 
 
 async def test_what_no_worker_has_begun_is_known_also_after_a_restart(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
+from itertools import chain
 
 import msgspec
 
@@ -83,6 +84,7 @@ class Cycle:
         draft = await self._decide(sorted_)
         draft.dead_letters.extend(sorted_.poison)
         await self.settle()
+        self._outgoing.unsuspect(chain(_heard_of(sorted_.work), draft.cancels))  # also what that commit has suspected
         self._touched = draft.touched
         self._committing = asyncio.create_task(self._commit(draft, batch), name="edow-commit")
         return True
@@ -307,6 +309,14 @@ class Cycle:
         stats.ended += len(draft.ended)
         for execution, notice in draft.notices:
             log.warning("execution %s: %s", execution, notice, extra={"execution": execution})
+
+
+def _heard_of(work: Work) -> Iterator[str]:
+    """Keys of steps of which a worker has said something."""
+    for execution, inputs in work.items():
+        for each in inputs:
+            if isinstance(each, wire.ResultEvent):
+                yield f"{execution}/{each.run}/{each.step}"
 
 
 def poison_letter(body: bytes, topic: str, reason: str, now: int) -> DeadLetter:

@@ -90,6 +90,7 @@ class Draft:
         self.letters_closed: list[LetterState] = []
         self.heartbeats: list[Heartbeat] = []
         self.wakes: list[tuple[int, str]] = []  # before the horizon
+        self.cancels: list[str] = []  # keys of steps that nobody waits for
         self.ended: list[str] = []
         self.touched: list[str] = []
         self.suspects: list[Suspect] = []
@@ -98,7 +99,6 @@ class Draft:
         self.started: list[str] = []  # workflows of executions that have begun
         self.attempts: list[tuple[str, list[Attempted]]] = []  # by workflow
         self.duplicates = 0
-        self._cancels: list[str] = []
         self._time = rfc3339(now)
         self._lists: tuple[list[Any], ...] = (
             self.appends,
@@ -114,12 +114,12 @@ class Draft:
             self.notices,
             self.traced,
             self.attempts,
-            self._cancels,
+            self.cancels,
         )
 
     def finish(self) -> None:
         """As few broadcasts as every broker takes for all cancellations of the batch."""
-        for keys in portions(self._cancels, lambda key: len(_json(key)) + 1, len(self._cancels), CANCEL_BYTES):
+        for keys in portions(self.cancels, lambda key: len(_json(key)) + 1, len(self.cancels), CANCEL_BYTES):
             self.messages.append(calling_off(keys, self._time))
             self.topics.add(topics.CONTROL)
 
@@ -138,7 +138,7 @@ class Draft:
             self.messages.append(message)
             self.topics.add(message.topic)
         if decision.cancels:
-            self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in decision.cancels)
+            self.cancels.extend(f"{row.id}/{row.run}/{step}" for step in decision.cancels)
         if decision.children or decision.child_cancels or decision.child_terminates or decision.signals:
             self._others(row, decision)
         if decision.letters or decision.letters_closed:
@@ -168,7 +168,7 @@ class Draft:
         left.
         """
         for row, last in farewells:
-            self._cancels.extend(f"{row.id}/{row.run}/{step}" for step in last.cancels)
+            self.cancels.extend(f"{row.id}/{row.run}/{step}" for step in last.cancels)
             self._others(row, last)
             self._letters(row, last)
             if last.events and isinstance(last.events[-1], history.Terminated):
@@ -177,7 +177,7 @@ class Draft:
     def call_off(self, item: EngineInput, execution: str) -> None:
         """If a worker is at it: the execution or the run that it works for is over, so tell it to stop."""
         if isinstance(item, wire.ResultEvent) and item.outcome in wire.AT_IT:
-            self._cancels.append(f"{execution}/{item.run}/{item.step}")
+            self.cancels.append(f"{execution}/{item.run}/{item.step}")
 
     def unheard(self, item: EngineInput, execution: str, exists: bool) -> None:
         """A signal to an execution that cannot hear it is told to a person; its sender went on long ago."""
@@ -191,7 +191,7 @@ class Draft:
 
     def suspect(self, row: Execution, dispatch: Dispatch) -> None:
         """This attempt was published long ago and is unanswered."""
-        id = f"{row.id}/{row.run}/{dispatch.step}/{dispatch.attempt}"
+        id = f"{row.id}/{row.run}/{dispatch.step}"
         self.suspects.append(Suspect(id, self.task_message(row, dispatch), dispatch.dispatched_at))
 
     def mark(self) -> tuple[int, ...]:

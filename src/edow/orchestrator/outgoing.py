@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 
 import msgspec
@@ -32,7 +32,7 @@ MOST_SUSPECT_BYTES = 32 * 1024 * 1024  # of attempts that wait to be looked for;
 class Suspect(msgspec.Struct, frozen=True):
     """An attempt that nobody has answered for long, and when it was published."""
 
-    id: str  # the attempt's
+    id: str  # its step's: execution/run/step
     message: Message
     published_at: int
 
@@ -47,7 +47,7 @@ class Outgoing:
         self._stats = stats
         self.give_up, self.resume = self._persist.give_up, self._persist.resume
         self._topics: set[str] = set()  # known to exist
-        self._suspects: dict[str, Suspect] = {}  # also those that are being looked for
+        self._suspects: dict[str, Suspect] = {}  # by step, also while they are being looked for
         self._suspected = asyncio.Event()
         self._suspected_at = 0
 
@@ -65,6 +65,12 @@ class Outgoing:
     def forget_suspects(self) -> None:
         """Their shards may be with somebody else."""
         self._suspects.clear()
+
+    def unsuspect(self, ids: Iterable[str]) -> None:
+        """A worker was heard of, or nobody waits any more: from now on they are not published again."""
+        if self._suspects:
+            for each in ids:
+                self._suspects.pop(each, None)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """All of them, in order; executions are told of those that the transport does not take."""
@@ -118,7 +124,8 @@ class Outgoing:
             if used > MOST_SUSPECT_BYTES:
                 log.warning("%d unanswered attempts are not looked into; they will be again", len(suspects) - count)
                 break
-            if each.id not in self._suspects:
+            known = self._suspects.get(each.id)
+            if known is None or known.published_at < each.published_at:  # else it is the same attempt
                 self._suspects[each.id] = each
                 used += len(each.message.body)
         self._suspected_at = now
@@ -134,18 +141,21 @@ class Outgoing:
                 if suspects:
                     await self.find_lost(suspects, self._suspected_at)
             finally:
-                for each in suspects:
-                    self._suspects.pop(each.id, None)
+                for each in filter(self._is_suspect, suspects):
+                    del self._suspects[each.id]
 
     async def find_lost(self, suspects: Sequence[Suspect], now: int) -> None:
-        """Publish those again that the transport does not have any more; the others wait for their turn there."""
+        """Publish those again that the transport does not have any more; the others wait for their turn there. Which
+        of them still matter is known once it has told what it has, for that may take long.
+        """
         names = {suspect.message.topic for suspect in suspects}
         try:
             await self.ensure(names)
             lag: dict[str, GroupStats | None] = {}
             if self._transport.features.lag:  # a count that is only about right must not decide
                 lag = {stats.topic: _workers(stats) for stats in await self._transport.describe(sorted(names))}
-            lost = [each.message for each in suspects if _is_lost(each, lag.get(each.message.topic), now)]
+            left = filter(self._is_suspect, suspects)
+            lost = [each.message for each in left if _is_lost(each, lag.get(each.message.topic), now)]
             if lost:
                 log.warning("publishing %d task events again that the transport has lost", len(lost))
                 await self.publish(lost)
@@ -154,6 +164,10 @@ class Outgoing:
         except (Unavailable, InvalidInput) as problem:
             self.forget_topics()
             log.warning("unanswered attempts were not looked into: %s; they will be again", problem)
+
+    def _is_suspect(self, suspect: Suspect) -> bool:
+        """Still, and not another attempt of its step, nor the same after its shard went and came back."""
+        return self._suspects.get(suspect.id) is suspect
 
     async def _refused(self, message: Message, problem: InvalidInput) -> None:
         log.error("a message to %s was refused: %s", message.topic, problem)

@@ -57,6 +57,27 @@ async def test_messages_that_others_trimmed_hold_nobody_back(url: str) -> None:
         assert await keys(other, url) == LEFT
 
 
+@pytest.mark.parametrize("mode", ["shared", "exclusive", "broadcast"])
+async def test_a_topic_that_was_made_again_without_our_group_is_read(
+    url: str, mode: Mode, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also by one who has published to it meanwhile, and who was told of its groups: ours is not among them."""
+    async with opened(url) as here, opened(url) as there, raw(url) as other:
+        await here.ensure([TopicSpec("t", ("g",))])
+        subscriber = await member(here, mode)
+        await other.hdel(f"{root_of(url)}:topics", "t")
+        await there.ensure([TopicSpec("t", ())])
+        await here.publish([Message("t", b"to nobody")])
+
+        async def heard() -> bool:
+            await there.publish([Message("t", b"again")])
+            return b"again" in bodies(await subscriber.receive(1, 0.1))
+
+        async with asyncio.timeout(20):
+            await until(heard)
+    assert caplog.text.count("has lost its topics") == 1
+
+
 # what is refused
 
 

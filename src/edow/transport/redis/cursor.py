@@ -15,7 +15,7 @@ from edow.transport.contract import Delivery, Subscription
 from edow.transport.redis.deliveries import RedisDelivery, by_queue, order_of, received
 from edow.transport.redis.link import Argument, Command, Link
 from edow.transport.redis.reader import SHORTEST_WAIT, Reader
-from edow.transport.redis.topics import Topics, is_heard
+from edow.transport.redis.topics import EVERYBODY, Topics, has_group
 
 BEGINNING = b"0-0"
 FIRST_READ = 64  # messages, before it is known how large they are
@@ -31,6 +31,7 @@ class Cursor(Reader):
         name = f"{subscription.member or 'the reader'} of {subscription.group or 'a broadcast'}"
         super().__init__(link, topics, subscription.member, name)
         self._broadcast = subscription.mode == "broadcast"
+        self._group = EVERYBODY if self._broadcast else subscription.group
         self._topic_of = {queue: topic for queue, (topic, _) in positions.items()}
         self._after = {queue: after for queue, (_, after) in positions.items()}
         self._busy = 1  # queues that had something the last time
@@ -111,13 +112,9 @@ class Cursor(Reader):
         self._learn(len(self._ready), sum(len(each.body) for each in self._ready))
         self._busy = max(1, len(streams))
         self._more = bool(streams)
-        if not all(map(self._is_whole, cast("list[bytes | None]", known))):
+        if not all(has_group(groups, self._group) for groups in cast("list[bytes | None]", known)):
             self._after = dict.fromkeys(self._after, BEGINNING)
-            await self._gone()
-
-    def _is_whole(self, groups: bytes | None) -> bool:
-        """Whether a topic is what it was. One who made it again may not have known that somebody listens."""
-        return groups is not None and (not self._broadcast or is_heard(groups))
+            await self._gone(self._topic_of.values(), self._group)
 
     def _learn(self, count: int, size: int) -> None:
         """So many messages were so many bytes."""

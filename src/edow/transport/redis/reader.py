@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
 
 from edow.errors import Closed, TransportUnavailable
 from edow.transport.contract import Delivery
@@ -148,8 +149,11 @@ class Reader:
         self._pause = min(2 * self._pause or FIRST_PAUSE, LONGEST_PAUSE)
         await asyncio.sleep(self._pause)
 
-    async def _gone(self) -> None:
-        """The server has lost our topics."""
+    async def _gone(self, names: Iterable[str], group: str) -> None:
+        """The server has lost our topics. Somebody may have made them again without the group, which he did not know;
+        and since we have published to them, it is not among what we remember either.
+        """
         log.warning("%s: Redis has lost its topics, making them again", self._name)
         await self._topics.restore()
+        await self._topics.join(names, group)
         self._more = True

@@ -104,7 +104,7 @@ class SharedSubscriber(Reader):
             self._held[delivery.queue, delivery.id] = delivery
             self._ready.append(delivery)
         if state == b"gone":
-            await self._gone()
+            await self._gone([topic for topic, _ in queues], self._group)
 
     def _take(self, limit: int) -> list[Delivery]:
         age = asyncio.get_running_loop().time() - self._fetched_at

@@ -43,9 +43,9 @@ class Topics:
             wanted.setdefault(spec.name, {}).update((group, self._queue(spec.name, group)) for group in spec.groups)
         await self._make(wanted)
 
-    async def listen(self, names: Iterable[str]) -> None:
-        """Make the broadcast queues of topics that exist."""
-        await self._make({name: {EVERYBODY: self._queue(name, EVERYBODY)} for name in names})
+    async def join(self, names: Iterable[str], group: str) -> None:
+        """Make the queues of a group, or of EVERYBODY, in topics that exist."""
+        await self._make({name: {group: self._queue(name, group)} for name in names})
 
     async def queues(self, topics: Sequence[str], group: str) -> list[tuple[str, str]]:
         """Topic and queue. Raises InvalidInput when there is no such topic, or no such group of it."""
@@ -84,9 +84,9 @@ class Topics:
         return f"{self._root}:{_escaped(topic)}:{_escaped(group)}"
 
 
-def is_heard(groups: bytes) -> bool:
-    """Whether those who listen to all are among the groups of a topic."""
-    return EVERYBODY in _decode(groups)
+def has_group(groups: bytes | None, group: str) -> bool:
+    """Whether a topic is there, and with this group, or EVERYBODY."""
+    return groups is not None and group in _decode(groups)
 
 
 def unknown(topic: str) -> InvalidInput:

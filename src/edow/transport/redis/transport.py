@@ -189,7 +189,7 @@ class RedisTransport:
             return SharedSubscriber(self._link, self._topics, subscription, queues)
         tails = dict.fromkeys((queue for _, queue in queues), BEGINNING)
         if subscription.mode == "broadcast":
-            await self._topics.listen([topic for topic, _ in queues])
+            await self._topics.join([topic for topic, _ in queues], EVERYBODY)
             newest = await self._link.ask(*(("XREVRANGE", queue, "+", "-", "COUNT", 1) for queue in tails))
             tails = dict(zip(tails, map(_last, newest), strict=True))
         positions = {queue: (topic, tails[queue]) for topic, queue in queues}

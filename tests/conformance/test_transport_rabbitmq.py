@@ -15,19 +15,23 @@ import aiormq
 import pytest
 from pamqp.commands import Basic
 
+import edow
 import scripts.servers as servers
 from edow.address import Address
 from edow.errors import EdowError, InvalidInput, PublishFailed, TransportUnavailable, Unavailable
+from edow.model import topics, wire
 from edow.model.message import Message
 from edow.testing.polling import until
 from edow.transport.contract import Mode, Subscriber, Subscription, TopicSpec
 from edow.transport.rabbitmq import RabbitTransport, connect
 from edow.transport.rabbitmq.subscriber import RabbitSubscriber
+from edow.worker.worker import Worker
 from scripts.servers import Box, ports
 from tests.conformance import matrix
 from tests.conformance.certificates import make_certificate
 from tests.conformance.transport_suite import LEASE, QUIET, TransportSuite, bodies, drain, numbered, take
 from tests.servers import private_server, server_url
+from tests.unit.worker import harness
 
 MIB = 1024 * 1024
 
@@ -380,6 +384,37 @@ async def test_a_topic_without_groups_takes_messages_that_nobody_hears(joined: C
     transport = await joined()
     await transport.ensure([TopicSpec("edow.control", ())])
     await transport.publish([Message("edow.control", b"x"), Message("edow.control", b"y", "key")])
+
+
+async def test_an_answer_that_nobody_hears_holds_up_no_result(joined: Connect) -> None:
+    """Whoever has called the roll of the workers does not listen any more: the answer is published all the same, and
+    so is what comes behind it.
+    """
+
+    @edow.task
+    async def quick() -> None: ...
+
+    transport, other = await joined(partitions=0), await joined(partitions=0)
+    await other.ensure(
+        [
+            TopicSpec(topics.ROLL, ()),
+            TopicSpec(topics.CONTROL, ()),
+            TopicSpec(harness.RESULTS, (topics.ORCHESTRATORS,)),
+        ]
+    )
+    worker = Worker(transport, harness.registry_of([quick]), harness.FAST)
+    await worker.start()
+    await other.publish([harness.told_to_all(wire.ROLL_CALL_TYPE)])
+    await other.publish([Message(topics.task_topic("default"), wire.encode(harness.task_event("quick")))])
+
+    async def told() -> bool:
+        return worker.stats().published == 2
+
+    try:
+        async with asyncio.timeout(20):
+            await until(told)
+    finally:
+        await worker.stop(0)
 
 
 async def test_a_topic_that_was_deleted_is_not_published_into_the_void(joined: Connect) -> None:

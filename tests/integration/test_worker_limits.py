@@ -5,16 +5,22 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
 import edow
+from edow.errors import TransportUnavailable
 from edow.model.times import rfc3339
+from edow.model.topics import ROLL
+from edow.model.wire import CANCEL_TYPE, ROLL_CALL_TYPE
+from edow.transport.contract import TopicSpec
 from edow.worker import pulse
 from edow.workflow.context import current_context
-from tests.unit.worker.harness import FAST, bench, failure, task_event, value
+from tests.unit.worker.harness import FAST, bench, failure, task_event, told_to_all, value
+from tests.unit.worker.memory_transport import Memory
 
 
 @edow.task
@@ -330,6 +336,31 @@ async def test_garbage_on_the_control_topic(caplog: pytest.LogCaptureFixture) ->
         await b.cancel("e/1/sleep_async")
         await b.until_results(1, "cancelled")
     assert "no cancellation" in caplog.text
+
+
+class Unmakable(Memory):
+    """The topic for answers to a roll call cannot be made, at first."""
+
+    away = True
+
+    async def ensure(self, topics: Sequence[TopicSpec]) -> None:
+        if self.away and ROLL in {spec.name for spec in topics}:
+            raise TransportUnavailable("away")
+        await super().ensure(topics)
+
+
+async def test_a_roll_call_that_cannot_be_answered_costs_no_cancellation() -> None:
+    """What came with it is heard; the next call is answered, on a topic that the worker has ensured itself."""
+    transport = Unmakable()
+    async with bench(sleep_async, transport=transport) as b:
+        await b.send(task_event("sleep_async"))
+        await b.until_received(1)
+        await transport.publish([told_to_all(ROLL_CALL_TYPE), told_to_all(CANCEL_TYPE, "e/1/sleep_async")])
+        await b.until_results(1, "cancelled")
+        assert not transport.published[ROLL]
+        transport.away = False
+        await transport.publish([told_to_all(ROLL_CALL_TYPE)])
+        await transport.until(lambda: transport.published[ROLL])
 
 
 def edow_message(body: bytes) -> Any:

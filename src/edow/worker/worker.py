@@ -15,7 +15,7 @@ from functools import partial
 import msgspec
 
 from edow.background import kept
-from edow.errors import Closed, Unavailable
+from edow.errors import Closed, EdowError, Unavailable
 from edow.model import topics, wire
 from edow.model.times import rfc3339
 from edow.telemetry.spans import Span
@@ -222,7 +222,8 @@ class Worker:
     async def _control_loop(self, subscriber: Subscriber) -> None:
         while True:
             try:
-                self._listen(await subscriber.receive(self.config.batch, 30.0))
+                if self._listen(await subscriber.receive(self.config.batch, 30.0)):
+                    await self._answer_the_roll()
             except Closed:
                 return
             except Unavailable as error:
@@ -232,7 +233,9 @@ class Worker:
                 log.exception("hearing of cancellations failed in an unexpected way")
                 await asyncio.sleep(PAUSE_SECONDS)
 
-    def _listen(self, deliveries: Sequence[Delivery]) -> None:
+    def _listen(self, deliveries: Sequence[Delivery]) -> bool:
+        """Whether somebody calls the roll."""
+        called = False
         for delivery in deliveries:
             try:
                 event = wire.decode_cancel(delivery.body)
@@ -241,9 +244,22 @@ class Worker:
                 continue
             if event.type == wire.CANCEL_TYPE:
                 self._floor.cancel(event.data)
-            elif event.type == wire.ROLL_CALL_TYPE and not self._left:
-                self._called = True
-                self._publisher.add(self._reporter.present(self._presence()))
+            called |= event.type == wire.ROLL_CALL_TYPE
+        return called
+
+    async def _answer_the_roll(self) -> None:
+        """Whoever called may be gone by now. A broker that takes no message which nobody gets (RabbitMQ) takes it for a
+        topic that we have ensured without groups, and our results do not wait behind it.
+        """
+        try:
+            if not self._called:
+                await self._transport.ensure([TopicSpec(topics.ROLL, ())])
+        except EdowError as error:
+            log.warning("cannot answer a roll call, perhaps the next: %s", error)
+            return
+        if not self._left:
+            self._called = True
+            self._publisher.add(self._reporter.present(self._presence()))
 
     def _presence(self) -> wire.Presence:
         stats = self.stats()

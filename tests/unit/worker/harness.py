@@ -51,6 +51,19 @@ def task_event(task: str, data: object = None, *, step: str = "", attempt: int =
     )
 
 
+def told_to_all(kind: str, *keys: str) -> Message:
+    """A cancellation of these steps, or a roll call."""
+    event = wire.CancelEvent(
+        id="c",
+        source=wire.ORCHESTRATOR,
+        type=kind,
+        specversion=wire.SPEC_VERSION,
+        time="2026-01-01T00:00:00Z",
+        data=list(keys),
+    )
+    return Message(topics.CONTROL, wire.encode(event))
+
+
 class Bench:
     """What a test works with."""
 
@@ -67,15 +80,7 @@ class Bench:
         await self.transport.publish([Message(topics.task_topic("default"), body)])
 
     async def cancel(self, *keys: str) -> None:
-        event = wire.CancelEvent(
-            id="c",
-            source=wire.ORCHESTRATOR,
-            type=wire.CANCEL_TYPE,
-            specversion=wire.SPEC_VERSION,
-            time="2026-01-01T00:00:00Z",
-            data=list(keys),
-        )
-        await self.transport.publish([Message(topics.CONTROL, wire.encode(event))])
+        await self.transport.publish([told_to_all(wire.CANCEL_TYPE, *keys)])
 
     def results(self, outcome: str = "") -> list[wire.ResultEvent]:
         found = [wire.decode_result(body) for body in self.transport.published[RESULTS]]

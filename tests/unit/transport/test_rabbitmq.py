@@ -191,6 +191,13 @@ def test_what_a_server_says_against_our_certificate(reason: str) -> None:
     assert reason in str(told) or "ALERT" not in reason
 
 
+def test_an_error_among_its_own_causes_is_told() -> None:
+    """The client library raises what a closed connection has kept, again and again."""
+    reset, wrapped = ConnectionResetError("reset"), AMQPConnectionError("communication error")
+    wrapped.__cause__, reset.__context__ = reset, wrapped
+    assert isinstance(Link(read(Address("amqps://host/")), "reading")._told(wrapped), TransportUnavailable)
+
+
 async def test_a_server_that_let_us_in_once_is_away_when_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     """A password that was changed, a certificate that has expired: no fault of the message that is being published."""
     link = Link(read(Address("amqp://us:secret@here")), "publishing")

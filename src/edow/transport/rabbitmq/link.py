@@ -225,9 +225,11 @@ class Link:
 
 def _alert(problem: BaseException | None) -> str | None:
     """What the server says against our certificate, or that there is none. The library wraps it."""
-    while problem is not None:
+    seen: list[BaseException] = []
+    while problem is not None and problem not in seen:  # one that was raised twice may be among its own causes
         if isinstance(problem, ssl.SSLError) and "ALERT" in (problem.reason or "") and _about_us(problem.reason):
             return problem.reason
+        seen.append(problem)
         problem = problem.__cause__ or problem.__context__
     return None
 

@@ -27,6 +27,7 @@ from pamqp.frame import FrameTypes
 from yarl import URL
 
 from edow.errors import Closed, EdowError, InvalidInput, TransportUnavailable
+from edow.transport.guard import causes
 from edow.transport.rabbitmq.options import Options, Server
 
 ANSWER_SECONDS = 15.0  # that a server under load may take for a few calls
@@ -225,12 +226,9 @@ class Link:
 
 def _alert(problem: BaseException | None) -> str | None:
     """What the server says against our certificate, or that there is none. The library wraps it."""
-    seen: list[BaseException] = []
-    while problem is not None and problem not in seen:  # one that was raised twice may be among its own causes
-        if isinstance(problem, ssl.SSLError) and "ALERT" in (problem.reason or "") and _about_us(problem.reason):
-            return problem.reason
-        seen.append(problem)
-        problem = problem.__cause__ or problem.__context__
+    for each in causes(problem):
+        if isinstance(each, ssl.SSLError) and "ALERT" in (each.reason or "") and _about_us(each.reason):
+            return each.reason
     return None
 
 

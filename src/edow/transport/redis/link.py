@@ -31,6 +31,7 @@ from redis.exceptions import (
 
 from edow.address import Address
 from edow.errors import TransportUnavailable
+from edow.transport.guard import causes
 from edow.transport.redis.settings import Place, Settings, database, places
 
 Argument: TypeAlias = str | bytes | int | float
@@ -291,6 +292,4 @@ def _text(problem: Exception) -> str:
 
 def _is_distrust(problem: BaseException | None) -> bool:
     """Whether it is, or comes from, a certificate that could not be verified."""
-    while problem is not None and not isinstance(problem, ssl.SSLCertVerificationError):
-        problem = problem.__cause__ or problem.__context__
-    return problem is not None
+    return any(isinstance(each, ssl.SSLCertVerificationError) for each in causes(problem))

@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock
 
 import pytest
 from aiormq.abc import AbstractChannel, ChannelFrame, DeliveredMessage
-from aiormq.exceptions import AMQPConnectionError, AuthenticationError
+from aiormq.exceptions import AMQPConnectionError, AuthenticationError, ChannelNotFoundEntity
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pamqp.commands import Basic
@@ -258,3 +258,16 @@ async def test_whoever_has_little_patience_makes_again_what_was_deleted(monkeypa
                 async with asyncio.timeout(0.05):
                     await topology.look_for(["one"])
     assert topology.made == ["one", "one"]
+
+
+async def test_a_topic_that_is_deleted_while_it_is_made_is_tried_again() -> None:
+    """By whoever needs it, as when a server is away: no message is refused for it."""
+    channel = AsyncMock(queue_bind=AsyncMock(side_effect=[ChannelNotFoundEntity("no queue"), None]))
+    link = Link(read(Address("amqp://here")), "publishing")
+    link.channel = AsyncMock(return_value=channel)  # type: ignore[method-assign]
+    topology = Topology(link, Names(Options(partitions=0)))
+    spec = TopicSpec("one", ("workers",))
+    with pytest.raises(TransportUnavailable, match="deleted while it is made"):
+        await topology.ensure([spec])
+    await topology.ensure([spec])
+    assert topology.knows("one")

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from time import monotonic
 
 from aiormq.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.common import FieldTable
 
-from edow.errors import InvalidInput
+from edow.errors import InvalidInput, TransportUnavailable
 from edow.model.topics import groups_of
 from edow.transport.contract import GroupStats, PartitionStats, TopicSpec, TopicStats
 from edow.transport.rabbitmq.link import Link, close_channel
@@ -145,12 +146,15 @@ class Topology:
             asking = [names.asking(topic, group) for group in groups]
             queues = [(names.queue(topic, group, key), key) for group in groups for key in keys]
             async with self._channel(f"making topic {topic!r}") as channel:
-                await channel.exchange_declare(exchange, exchange_type="direct", durable=True)
-                for queue, key in queues:
-                    await channel.queue_declare(queue, durable=True, arguments=names.queue_arguments(key))
-                    await channel.queue_bind(queue, exchange, key)
-                for queue in asking:
-                    await channel.queue_declare(queue, durable=True)
+                try:
+                    await channel.exchange_declare(exchange, exchange_type="direct", durable=True)
+                    for queue, key in queues:
+                        await channel.queue_declare(queue, durable=True, arguments=names.queue_arguments(key))
+                        await channel.queue_bind(queue, exchange, key)
+                    for queue in asking:
+                        await channel.queue_declare(queue, durable=True)
+                except ChannelNotFoundEntity as problem:  # which is no fault of who needs it
+                    raise TransportUnavailable(f"topic {topic!r} is deleted while it is made: {problem}") from problem
 
     @asynccontextmanager
     async def _channel(self, doing: str) -> AsyncIterator[AbstractChannel]:

@@ -88,6 +88,14 @@ def store() -> Counter:
 
 
 @pytest.fixture
+def looked(store: Counter, monkeypatch: pytest.MonkeyPatch) -> asyncio.Queue[int]:
+    """How many attempts each look that found some has published again."""
+    counts: asyncio.Queue[int] = asyncio.Queue()
+    monkeypatch.setattr(store, "count_healed", counts.put)
+    return counts
+
+
+@pytest.fixture
 def outgoing(broker: Broker, store: Counter) -> Outgoing:
     return Outgoing(store, broker, Stats(), 1.0)  # type: ignore[arg-type]
 
@@ -191,14 +199,12 @@ async def test_looking_for_lost_messages_where_their_topic_is_gone(
 
 
 async def test_attempts_that_wait_to_be_looked_for_are_bounded_in_bytes(
-    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+    outgoing: Outgoing, broker: Broker, looked: asyncio.Queue[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is looked for once, with those that wait beside it; the ones beyond are left for their next time."""
     monkeypatch.setattr("edow.orchestrator.outgoing.MOST_SUSPECT_BYTES", 2 * len(task("a").body) - 1)
     outgoing.suspect([suspect("a")], 1)
     outgoing.suspect([suspect("a"), suspect("b"), suspect("c")], 100_000_000)
-    looked: asyncio.Queue[int] = asyncio.Queue()
-    monkeypatch.setattr(store, "count_healed", looked.put)
     looking = asyncio.create_task(outgoing.look())
     assert await looked.get() == 2
     outgoing.suspect([suspect("d")], 200_000_000)
@@ -227,11 +233,9 @@ class Asked:
 
 
 async def test_what_is_answered_while_the_broker_is_asked_is_not_published_again(
-    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+    outgoing: Outgoing, broker: Broker, looked: asyncio.Queue[int]
 ) -> None:
     """Nor is an attempt that another one has followed: that is looked for next, by its own time."""
-    looked: asyncio.Queue[int] = asyncio.Queue()
-    monkeypatch.setattr(store, "count_healed", looked.put)
     asked = Asked(broker)
     outgoing.suspect([suspect("a"), suspect("b"), suspect("c")], 100_000_000)
     looking = asyncio.create_task(outgoing.look())
@@ -248,11 +252,9 @@ async def test_what_is_answered_while_the_broker_is_asked_is_not_published_again
 
 
 async def test_what_is_forgotten_while_the_broker_is_asked_is_not_published_again(
-    outgoing: Outgoing, broker: Broker, store: Counter, monkeypatch: pytest.MonkeyPatch
+    outgoing: Outgoing, broker: Broker, looked: asyncio.Queue[int]
 ) -> None:
     """Its shard is with somebody else. What is suspected when it has come back is looked for anew."""
-    looked: asyncio.Queue[int] = asyncio.Queue()
-    monkeypatch.setattr(store, "count_healed", looked.put)
     asked = Asked(broker)
     outgoing.suspect([suspect("a"), suspect("b")], 100_000_000)
     looking = asyncio.create_task(outgoing.look())

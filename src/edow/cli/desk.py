@@ -87,7 +87,7 @@ def bring_back(
 ) -> None:
     """Take dead letters out of the parking lot."""
     which = selection(ids, group)
-    act_on(store, which, lambda client: client.desk().bring_back(which), "brought back", as_json)
+    act_on(store, which, lambda client: client.desk().bring_back(which), "brought back", as_json, aside=True)
 
 
 def redrives(
@@ -167,12 +167,18 @@ def error_of(letter: DeadLetter) -> str:
 
 
 def act_on(
-    store: str | None, which: Selection, act: Callable[[Client], Awaitable[int]], done: str, as_json: bool
+    store: str | None,
+    which: Selection,
+    act: Callable[[Client], Awaitable[int]],
+    done: str,
+    as_json: bool,
+    *,
+    aside: bool = False,
 ) -> None:
-    """Do it, and tell how many there were, and how many more than one command acts on."""
+    """Do it, and tell how many there were, and how many more than one command acts on. `aside`: of those set aside."""
 
     async def both(client: Client) -> tuple[int, int]:
-        left = await client.desk().left(which, aside=done == "brought back")
+        left = await client.desk().left(which, aside=aside)
         return await act(client), left
 
     count, left = with_client(store, both)
